@@ -1,0 +1,71 @@
+"""What can go wrong, in words. Every error says what came, what is allowed and what to do.
+
+A caller's mistake is a StylizerError; anything else that is raised is a bug of ours. `code` is stable and part of the
+HTTP API, `status` is the HTTP status that fits; the command line prints the message alone.
+"""
+
+
+class StylizerError(Exception):
+    """Base of every error that a caller can understand and mend."""
+
+    code = "error"
+    title = "The request could not be carried out"
+    status = 400
+
+
+class EmptyInput(StylizerError):
+    code, title, status = "empty", "Nothing was sent", 400
+
+
+class MalformedRequest(StylizerError):
+    code, title, status = "malformed", "The request could not be read", 400
+
+
+class TooManyBytes(StylizerError):
+    code, title, status = "too-many-bytes", "The request is too large", 413
+
+
+class UnsupportedPicture(StylizerError):
+    """The bytes are no picture of a format we take."""
+
+    code, title, status = "unsupported-picture", "Not a picture we take", 415
+
+
+class BrokenPicture(StylizerError):
+    """The right format, but cut short or damaged."""
+
+    code, title, status = "broken-picture", "The picture is damaged", 422
+
+
+class PictureOutOfBounds(StylizerError):
+    """Too small, too large or too narrow; raised from the header, before any pixel is decoded."""
+
+    code, title, status = "picture-out-of-bounds", "The picture's size is out of bounds", 422
+
+
+class ParameterError(StylizerError):
+    """A parameter is out of bounds. `field` names it as the HTTP API and Python do."""
+
+    code, title, status = "parameter-out-of-bounds", "A parameter is out of bounds", 422
+
+    def __init__(self, field: str, message: str):
+        super().__init__(message)
+        self.field = field
+
+
+class UnknownStyle(ParameterError):
+    code, title = "unknown-style", "There is no such style"
+
+
+class Busy(StylizerError):
+    code, title, status = "busy", "The server is busy", 429
+
+
+class NotReady(StylizerError):
+    code, title, status = "not-ready", "The server is not ready", 503
+
+
+class WeightsError(StylizerError):
+    """A weight file is missing, cut, altered or made for another network: nothing can start."""
+
+    code, title, status = "weights", "The weights cannot be used", 503

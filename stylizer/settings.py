@@ -1,0 +1,58 @@
+"""Run-time settings: one frozen dataclass, read once from STYLIZER_* environment variables."""
+
+import os
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from stylizer.errors import ParameterError
+
+PACKAGE = Path(__file__).parent
+
+
+def _folder(name: str) -> Path:
+    """A data folder: beside the package in a checkout, inside it in an installed wheel."""
+    inside = PACKAGE / "data" / name
+    return inside if inside.is_dir() else PACKAGE.parent / name
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every field can be set by STYLIZER_<FIELD>, e.g. STYLIZER_MAX_MEGAPIXELS=80."""
+
+    device: str = "auto"                    # auto, cpu (OpenVINO), cuda or torch-cpu (torch)
+    precision: str = "auto"                 # auto (bf16 or half where the machine has it) or f32
+    threads: int = 0                        # CPU threads for one picture; 0: as many as there are cores
+    max_body_bytes: int = 24 * 2**20
+    max_megapixels: float = 50.0            # decoded; 50 Mpx are 150 MB of RGB
+    min_side: int = 32                      # below it nothing is left after two strides of two
+    max_side: int = 16384
+    max_ratio: float = 20.0                 # longer side to shorter
+    max_styles: int = 5                     # in one mix
+    api_size: int = 1024                    # longest side over HTTP where the request names none
+    cached_photos: int = 8                  # encoded photos kept between slider moves, in memory only
+    cached_megabytes: int = 128             # and the bound on what they may take together
+    slots: int = 2                          # pictures painted at a time; more wait, then 429
+    queue_seconds: float = 20.0             # how long a request waits for a slot
+    host: str = "127.0.0.1"
+    port: int = 8050
+    models: Path = field(default_factory=lambda: _folder("models"))
+    styles: Path = field(default_factory=lambda: _folder("styles"))
+    assets: Path = field(default_factory=lambda: _folder("assets"))
+
+    @classmethod
+    def from_env(cls, environ: "os._Environ[str] | dict[str, str] | None" = None) -> "Settings":
+        """Settings with every STYLIZER_* variable applied; ParameterError for one that does not parse."""
+        environ = os.environ if environ is None else environ
+        known = {f"STYLIZER_{each.name.upper()}": each for each in fields(cls)}
+        unknown = [name for name in environ if name.startswith("STYLIZER_") and name not in known]
+        if unknown:
+            raise ParameterError(unknown[0], f"unknown setting {unknown[0]}; there are {', '.join(sorted(known))}")
+        values = {}
+        for name, each in known.items():
+            if name in environ:
+                kind = each.type if isinstance(each.type, type) else type(getattr(cls, each.name))
+                try:
+                    values[each.name] = kind(environ[name])
+                except ValueError:
+                    raise ParameterError(name, f"{name} is {environ[name]!r}; it must be a {kind.__name__}") from None
+        return cls(**values)
