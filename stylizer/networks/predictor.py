@@ -1,0 +1,60 @@
+"""The style predictor: a painting in, its style vector of 100 numbers out. Ghiasi et al. 2017, section 3.
+
+The trunks are torchvision's, without their classifiers: MobileNetV2 (Sandler et al. 2018) to its last 1280-channel
+stage, or Inception-v3 (Szegedy et al. 2016) to Mixed_6e. torchvision differs from Magenta's TensorFlow in two details
+that only pixels at the border see: strided convolutions of MobileNetV2 pad evenly (TensorFlow pads right and below),
+and Inception's average pools count the padding.
+"""
+
+from torch import Tensor, nn
+from torchvision.models import inception_v3, mobilenet_v2
+
+from stylizer.networks.layers import BATCH_NORM_EPSILON, VECTOR_SIZE
+
+INCEPTION_STAGES = (
+    "Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1", "Conv2d_3b_1x1", "Conv2d_4a_3x3", "maxpool2",
+    "Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e",
+)  # fmt: skip
+INPUT_RANGES = {"-1..1": (2.0, -1.0), "0..1": (1.0, 0.0)}       # scale and shift applied to [0, 1]
+
+
+def _mobilenet_trunk() -> nn.Sequential:
+    return mobilenet_v2(weights=None).features                  # (N, 3, H, W) -> (N, 1280, H/32, W/32)
+
+
+def _inception_trunk() -> nn.Sequential:
+    whole = inception_v3(weights=None, aux_logits=False, init_weights=False)
+    trunk = nn.Sequential()
+    for name in INCEPTION_STAGES:
+        trunk.add_module(name, getattr(whole, name))
+    return trunk                                                # (N, 3, H, W) -> (N, 768, ~H/16, ~W/16)
+
+
+PREDICTORS = {"mobilenet-v2": (_mobilenet_trunk, 1280), "inception-v3": (_inception_trunk, 768)}
+
+
+class StylePredictor(nn.Module):
+    """Style pictures (N, 3, H, W) in [0, 1] -> style vectors (N, 100). Trained with the shorter side at about 256 px.
+
+    `input_range` is what the trunk sees: -1..1 for ours; Magenta's were trained on 0..1 as it is.
+    """
+
+    def __init__(self, trunk: str = "mobilenet-v2", input_range: str = "-1..1"):
+        super().__init__()
+        if trunk not in PREDICTORS:
+            raise ValueError(f"unknown predictor trunk {trunk!r}; choose from {', '.join(sorted(PREDICTORS))}")
+        if input_range not in INPUT_RANGES:
+            raise ValueError(f"unknown input range {input_range!r}; choose from {', '.join(INPUT_RANGES)}")
+        self.trunk, self.input_range = trunk, input_range
+        make_trunk, channels = PREDICTORS[trunk]
+        self.features = make_trunk()
+        self.to_vector = nn.Linear(channels, VECTOR_SIZE)
+        for module in self.features.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = BATCH_NORM_EPSILON                 # both trunks were trained with it, in TensorFlow
+
+    def forward(self, style: Tensor) -> Tensor:
+        scale, shift = INPUT_RANGES[self.input_range]
+        features = self.features(style * scale + shift)         # (N, 1280, H/32, W/32)
+        pooled = features.mean(dim=(2, 3))                      # (N, 1280)
+        return self.to_vector(pooled)                           # (N, 100)

