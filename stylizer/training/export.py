@@ -1,0 +1,122 @@
+"""Safetensors -> ONNX, checked equal: `python -m stylizer.training.export`, after weights changed.
+
+Each predictor becomes one file, each transformer two (encoder and decoder, so that a slider move runs the second
+alone), all with free height and width. Then `models/SHA256SUMS` is written anew.
+"""
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from stylizer import weights
+from stylizer.errors import StylizerError, WeightsError
+from stylizer.networks import StylePredictor, Transformer, build
+from stylizer.networks.layers import VECTOR_SIZE
+from stylizer.settings import Settings
+
+TOLERANCE = 1e-3            # float32 against float32; seen: 2e-5 on vectors, 3e-6 on pictures
+DYNAMIC = torch.export.Dim.DYNAMIC
+
+
+class Decoder(nn.Module):
+    """The second half of a transformer as a module of its own, since the exporter wants `forward`."""
+
+    def __init__(self, transformer: Transformer):
+        super().__init__()
+        self.transformer = transformer
+
+    def forward(self, features: Tensor, vector: Tensor) -> Tensor:
+        return self.transformer.decode(features, vector)
+
+
+def parts(network: StylePredictor | Transformer, stem: str) -> list[tuple[str, nn.Module, dict[str, Tensor], str]]:
+    """(file, module, example inputs by name, output name) of each ONNX file that a network becomes."""
+    picture, vector = torch.rand(1, 3, 64, 96), torch.randn(1, VECTOR_SIZE)
+    if isinstance(network, StylePredictor):
+        return [(f"{stem}.onnx", network, {"style": torch.rand(1, 3, 128, 160)}, "vector")]
+    features = network.encode(picture)
+    return [
+        (f"{stem}-encoder.onnx", network.contract, {"content": picture}, "features"),
+        (f"{stem}-decoder.onnx", Decoder(network).eval(), {"features": features, "vector": vector}, "stylised"),
+    ]
+
+
+def to_onnx(module: nn.Module, inputs: dict[str, Tensor], output: str) -> bytes:
+    """One module as ONNX bytes; every 4-d input's height and width are free."""
+    shapes = tuple({2: DYNAMIC, 3: DYNAMIC} if value.ndim == 4 else None for value in inputs.values())
+    program = torch.onnx.export(
+        module, tuple(inputs.values()), dynamo=True, dynamic_shapes=shapes, verbose=False,
+        input_names=list(inputs), output_names=[output],
+    )  # fmt: skip
+    model = program.model_proto
+    for node in model.graph.node:       # the exporter's notes carry source paths and would change every build
+        del node.metadata_props[:]
+        node.doc_string = ""
+    del model.graph.value_info[:], model.metadata_props[:], model.graph.metadata_props[:]
+    for value in (*model.graph.initializer, *model.graph.input, *model.graph.output):
+        del value.metadata_props[:]
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(deterministic=True)
+
+
+def difference(data: bytes, module: nn.Module, inputs: dict[str, Tensor]) -> float:
+    """Largest absolute difference between the ONNX file, run in float32, and torch on the same inputs."""
+    import openvino
+
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(data), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    exported = compiled([value.numpy() for value in inputs.values()])[0]
+    return float(np.abs(exported - module(*inputs.values()).numpy()).max())
+
+
+@torch.no_grad()
+def export(path: Path) -> list[str]:
+    """Write the ONNX files of one safetensors file beside it; returns their names."""
+    arrays, metadata = weights.parse(path.read_bytes(), path.name)
+    network = build({key: torch.from_numpy(value) for key, value in arrays.items()}, metadata, path.name)
+    torch.manual_seed(0)
+    written = []
+    for file, module, inputs, output in parts(network, path.stem):
+        data = to_onnx(module, inputs, output)
+        error = difference(data, module, inputs)
+        if error > TOLERANCE:
+            raise WeightsError(f"{file} differs from {path.name} by {error:.2g}, allowed are {TOLERANCE:g}")
+        (path.parent / file).write_bytes(data)
+        print(f"{file}: {len(data):,} bytes, within {error:.1e} of torch")
+        written.append(file)
+    return written
+
+
+def write_checksums(folder: Path) -> None:
+    """List every weight file of the folder with its sha256."""
+    files = sorted(file for pattern in ("*.safetensors", "*.onnx") for file in folder.glob(pattern))
+    lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files]
+    (folder / weights.CHECKSUMS).write_text("".join(lines))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m stylizer.training.export", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, nargs="?", default=Settings().models)
+    options = parser.parse_args(arguments)
+    paths = sorted(options.folder.glob("*.safetensors"))
+    if not paths:
+        print(f"export: no .safetensors file in {options.folder}", file=sys.stderr)
+        return 2
+    try:
+        for path in paths:
+            export(path)
+    except StylizerError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 2
+    write_checksums(options.folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
