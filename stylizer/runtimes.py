@@ -1,0 +1,249 @@
+"""predict / encode / decode on the machine at hand: OpenVINO on a CPU, torch on CUDA, torch on a CPU as the fallback.
+
+All take and give float32 numpy arrays; `features` is opaque, kept between slider moves and handed back to the runtime
+that made it. A runtime paints one picture at a time with all its cores: two at once would only share them.
+"""
+
+import importlib.util
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+
+from stylizer import weights
+from stylizer.errors import ParameterError, StylizerError, WeightsError
+from stylizer.settings import Settings
+
+PRECISIONS = ("auto", "f32")
+PREDICTOR, TRANSFORMER = "predictor-mobilenet-v2", "transformer-separable"
+# What a kept shape costs is mostly its activations, so shapes are kept by their pixels: six of 512 x 512, one of 1280 x 1280.
+KEPT_PIXELS = 6 * 512 * 512
+
+
+class Runtime(ABC):
+    """The three networks on one device. `device`, `precision` and `library` say what runs."""
+
+    device: str
+    precision: str
+    library: str
+
+    @abstractmethod
+    def predict(self, style: np.ndarray) -> np.ndarray:
+        """Style picture (1, 3, H, W) in [0, 1] -> style vector (1, 100)."""
+
+    @abstractmethod
+    def encode(self, content: np.ndarray) -> object:
+        """Photo (1, 3, H, W) in [0, 1], sides multiples of 4 -> its features (1, 128, H/4, W/4)."""
+
+    @abstractmethod
+    def decode(self, features: object, vector: np.ndarray) -> np.ndarray:
+        """Features and style vector (1, 100) -> stylised (1, 3, H, W) in [0, 1]."""
+
+    @abstractmethod
+    def feature_bytes(self, features: object) -> int:
+        """What keeping these features costs."""
+
+
+class OpenVinoRuntime(Runtime):
+    """OpenVINO on a CPU, in bf16 where the CPU computes in it.
+
+    Encoder and decoder are compiled for each picture size: a fixed size runs about a tenth faster than a free one, and
+    compiling it takes no longer. The predictor sees many sizes, is small, and stays free.
+    """
+
+    library = "OpenVINO"
+
+    def __init__(self, settings: Settings):
+        import openvino
+
+        self.device = "cpu"
+        self._core = openvino.Core()
+        capable = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self.precision = "bf16" if capable and settings.precision == "auto" else "f32"
+        self._options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.precision}
+        if settings.threads:
+            self._options["INFERENCE_NUM_THREADS"] = settings.threads
+        self._lock = threading.Lock()
+        self._encoder = self._read(settings.models, f"{TRANSFORMER}-encoder.onnx")
+        self._decoder = self._read(settings.models, f"{TRANSFORMER}-decoder.onnx")
+        self._predictor_model = self._read(settings.models, f"{PREDICTOR}.onnx")
+        self._predictor = None
+        self._painters: OrderedDict[tuple[int, int], tuple] = OrderedDict()
+
+    def _read(self, folder: Path, file: str):
+        data = weights.read(folder, file)
+        try:
+            return self._core.read_model(data)
+        except RuntimeError as cause:
+            raise WeightsError(f"{folder / file} is no ONNX model: {str(cause).splitlines()[0]}") from cause
+
+    def _painter(self, height: int, width: int) -> tuple:
+        """(encoder, decoder) requests for a picture of this size, compiled on first use."""
+        size = (height, width)
+        if size not in self._painters:
+            kept = sum(rows * columns for rows, columns in self._painters)
+            while self._painters and kept + height * width > KEPT_PIXELS:
+                (rows, columns), _ = self._painters.popitem(last=False)
+                kept -= rows * columns
+            encoder, decoder = self._encoder.clone(), self._decoder.clone()
+            encoder.reshape({"content": [1, 3, height, width]})
+            decoder.reshape({"features": [1, 128, height // 4, width // 4], "vector": [1, 100]})
+            self._painters[size] = tuple(
+                self._core.compile_model(model, "CPU", self._options).create_infer_request()
+                for model in (encoder, decoder)
+            )
+        self._painters.move_to_end(size)
+        return self._painters[size]
+
+    def predict(self, style: np.ndarray) -> np.ndarray:
+        with self._lock:
+            if self._predictor is None:
+                compiled = self._core.compile_model(self._predictor_model, "CPU", self._options)
+                self._predictor = compiled.create_infer_request()
+            return self._predictor.infer([style])[0]
+
+    def encode(self, content: np.ndarray) -> np.ndarray:
+        with self._lock:
+            return self._painter(*content.shape[2:])[0].infer([content])[0]
+
+    def decode(self, features: np.ndarray, vector: np.ndarray) -> np.ndarray:
+        with self._lock:
+            height, width = features.shape[2:]
+            return self._painter(4 * height, 4 * width)[1].infer([features, vector])[0]
+
+    def feature_bytes(self, features: np.ndarray) -> int:
+        return features.nbytes
+
+
+class TorchRuntime(Runtime):
+    """torch on CUDA in half precision, channels last, one CUDA graph a picture size; on a CPU in float32."""
+
+    library = "torch"
+
+    def __init__(self, settings: Settings, device: str):
+        import torch
+
+        from stylizer.networks import build
+
+        self._torch, self.device = torch, device
+        half = device == "cuda" and settings.precision == "auto"
+        self.precision, self._dtype = ("f16", torch.float16) if half else ("f32", torch.float32)
+        if device == "cpu" and settings.threads:
+            torch.set_num_threads(settings.threads)
+
+        def network(stem: str):
+            arrays, metadata = weights.parse(weights.read(settings.models, f"{stem}.safetensors"), stem)
+            module = build({key: torch.from_numpy(value) for key, value in arrays.items()}, metadata, stem)
+            return module.requires_grad_(False).to(device, self._dtype, memory_format=torch.channels_last)
+
+        self._predictor, self._transformer = network(PREDICTOR), network(TRANSFORMER)
+        self._lock = threading.Lock()
+        self._graphs: OrderedDict[tuple[int, ...], tuple] = OrderedDict()
+
+    def _upload(self, array: np.ndarray):
+        tensor = self._torch.from_numpy(array).to(self.device, self._dtype)
+        return tensor.contiguous(memory_format=self._torch.channels_last) if tensor.ndim == 4 else tensor
+
+    def _download(self, tensor) -> np.ndarray:
+        return tensor.float().contiguous().cpu().numpy()
+
+    def predict(self, style: np.ndarray) -> np.ndarray:
+        with self._lock, self._torch.inference_mode():
+            return self._download(self._predictor(self._upload(style)))
+
+    def encode(self, content: np.ndarray):
+        with self._lock, self._torch.inference_mode():
+            return self._transformer.encode(self._upload(content))
+
+    def decode(self, features, vector: np.ndarray) -> np.ndarray:
+        with self._lock, self._torch.inference_mode():
+            vector = self._upload(vector)
+            if self.device == "cuda":
+                return self._download(self._replay(features, vector))
+            return self._download(self._transformer.decode(features, vector))
+
+    def _replay(self, features, vector):
+        """Decode through a CUDA graph: forty small kernels cost more to launch than to run at preview sizes."""
+        torch, key = self._torch, tuple(features.shape)
+        if key not in self._graphs:
+            while len(self._graphs) >= 4:
+                self._graphs.popitem(last=False)
+            inputs = features.clone(), vector.clone()
+            warm_up = torch.cuda.Stream()
+            warm_up.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(warm_up):            # cuDNN chooses its kernels before the capture
+                for _ in range(3):
+                    self._transformer.decode(*inputs)
+            torch.cuda.current_stream().wait_stream(warm_up)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                output = self._transformer.decode(*inputs)
+            self._graphs[key] = graph, inputs, output
+        self._graphs.move_to_end(key)
+        graph, inputs, output = self._graphs[key]
+        inputs[0].copy_(features)
+        inputs[1].copy_(vector)
+        graph.replay()
+        return output
+
+    def feature_bytes(self, features) -> int:
+        return features.numel() * features.element_size()
+
+
+def _cuda_is_likely() -> bool:
+    """Whether asking torch is worth the seconds that its import takes: an NVIDIA driver and torch are both there."""
+    driver = os.path.exists("/dev/nvidiactl") or os.path.exists(r"C:\Windows\System32\nvcuda.dll")
+    return driver and importlib.util.find_spec("torch") is not None
+
+
+def _openvino(settings: Settings) -> Runtime:
+    return OpenVinoRuntime(settings)
+
+
+def _cuda(settings: Settings) -> Runtime:
+    _need_torch()
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ParameterError("device", "device is 'cuda', but torch sees no CUDA device; use 'auto' or 'cpu'")
+    return TorchRuntime(settings, "cuda")
+
+
+def _torch_cpu(settings: Settings) -> Runtime:
+    _need_torch()
+    return TorchRuntime(settings, "cpu")
+
+
+def _auto(settings: Settings) -> Runtime:
+    """CUDA where there is a device, else OpenVINO, else torch where OpenVINO does not run on this CPU."""
+    if _cuda_is_likely():
+        import torch
+
+        if torch.cuda.is_available():
+            return TorchRuntime(settings, "cuda")
+    try:
+        return OpenVinoRuntime(settings)
+    except StylizerError:
+        raise
+    except (ImportError, RuntimeError):
+        return _torch_cpu(settings)
+
+
+def _need_torch() -> None:
+    if importlib.util.find_spec("torch") is None:
+        raise ParameterError("device", "this device needs torch: pip install 'stylizer[torch]'")
+
+
+DEVICES = {"auto": _auto, "cpu": _openvino, "cuda": _cuda, "torch-cpu": _torch_cpu}
+
+
+def make_runtime(settings: Settings) -> Runtime:
+    """The runtime that `settings.device` names, its weights loaded and checked."""
+    if settings.device not in DEVICES:
+        raise ParameterError("device", f"unknown device {settings.device!r}; choose from {', '.join(DEVICES)}")
+    if settings.precision not in PRECISIONS:
+        raise ParameterError("precision", f"unknown precision {settings.precision!r}; choose from {', '.join(PRECISIONS)}")
+    return DEVICES[settings.device](settings)
