@@ -48,7 +48,10 @@ class Runtime(ABC):
 
 
 class OpenVinoRuntime(Runtime):
-    """OpenVINO on a CPU, in bf16 where the CPU computes in it.
+    """OpenVINO on a CPU, the transformer in bf16 where the CPU computes in it.
+
+    The predictor stays in float32: in bf16 its vectors are 1 to 2 % off, which is most of the difference a picture then
+    shows, and it saves two milliseconds a painting.
 
     Encoder and decoder are compiled for each picture size: a fixed size runs about a tenth faster than a free one, and
     compiling it takes no longer. The predictor sees many sizes, is small, and stays free.
@@ -101,7 +104,8 @@ class OpenVinoRuntime(Runtime):
     def predict(self, style: np.ndarray) -> np.ndarray:
         with self._lock:
             if self._predictor is None:
-                compiled = self._core.compile_model(self._predictor_model, "CPU", self._options)
+                options = {**self._options, "INFERENCE_PRECISION_HINT": "f32"}
+                compiled = self._core.compile_model(self._predictor_model, "CPU", options)
                 self._predictor = compiled.create_infer_request()
             return self._predictor.infer([style])[0]
 
@@ -119,7 +123,7 @@ class OpenVinoRuntime(Runtime):
 
 
 class TorchRuntime(Runtime):
-    """torch on CUDA in half precision, channels last, one CUDA graph a picture size; on a CPU in float32."""
+    """torch on CUDA, the transformer in half precision, one CUDA graph a picture size; on a CPU in float32."""
 
     library = "torch"
 
@@ -134,17 +138,18 @@ class TorchRuntime(Runtime):
         if device == "cpu" and settings.threads:
             torch.set_num_threads(settings.threads)
 
-        def network(stem: str):
+        def network(stem: str, dtype: torch.dtype):
             arrays, metadata = weights.parse(weights.read(settings.models, f"{stem}.safetensors"), stem)
             module = build({key: torch.from_numpy(value) for key, value in arrays.items()}, metadata, stem)
-            return module.requires_grad_(False).to(device, self._dtype, memory_format=torch.channels_last)
+            return module.requires_grad_(False).to(device, dtype, memory_format=torch.channels_last)
 
-        self._predictor, self._transformer = network(PREDICTOR), network(TRANSFORMER)
+        self._predictor = network(PREDICTOR, torch.float32)
+        self._transformer = network(TRANSFORMER, self._dtype)
         self._lock = threading.Lock()
         self._graphs: OrderedDict[tuple[int, ...], tuple] = OrderedDict()
 
-    def _upload(self, array: np.ndarray):
-        tensor = self._torch.from_numpy(array).to(self.device, self._dtype)
+    def _upload(self, array: np.ndarray, dtype=None):
+        tensor = self._torch.from_numpy(array).to(self.device, dtype or self._dtype)
         return tensor.contiguous(memory_format=self._torch.channels_last) if tensor.ndim == 4 else tensor
 
     def _download(self, tensor) -> np.ndarray:
@@ -152,7 +157,7 @@ class TorchRuntime(Runtime):
 
     def predict(self, style: np.ndarray) -> np.ndarray:
         with self._lock, self._torch.inference_mode():
-            return self._download(self._predictor(self._upload(style)))
+            return self._download(self._predictor(self._upload(style, self._torch.float32)))
 
     def encode(self, content: np.ndarray):
         with self._lock, self._torch.inference_mode():

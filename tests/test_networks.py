@@ -1,0 +1,253 @@
+"""The networks: their shapes, their sizes, and that they compute what the published ones compute."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import SHARED
+from safetensors.torch import load_file, save_file
+
+from stylizer import weights
+from stylizer.errors import WeightsError
+from stylizer.networks import StylePredictor, Transformer, TransformerConfig, build, describe
+from stylizer.networks.layers import parameter_count
+from stylizer.training import convert, export
+
+PAIRS = [(trunk, separable) for trunk in ("mobilenet-v2", "inception-v3") for separable in (True, False)]
+
+
+@pytest.mark.parametrize(("trunk", "separable"), PAIRS)
+@torch.no_grad()
+def test_all_four_pairs_paint_a_picture_of_the_size_that_came_in(trunk, separable):
+    torch.manual_seed(0)
+    predictor, transformer = StylePredictor(trunk).eval(), Transformer(TransformerConfig(separable=separable)).eval()
+    vector = predictor(torch.rand(2, 3, 96, 128))
+    stylised = transformer(torch.rand(2, 3, 64, 96), vector)
+    assert vector.shape == (2, 100)
+    assert stylised.shape == (2, 3, 64, 96)
+    assert 0 <= stylised.min() and stylised.max() <= 1 and stylised.std() > 0.01
+
+
+def test_the_transformers_have_the_published_numbers_of_parameters():
+    assert parameter_count(Transformer()) == 568_958
+    assert parameter_count(Transformer(TransformerConfig(separable=False))) == 1_953_438
+
+
+@torch.no_grad()
+def test_the_width_multiplier_scales_every_inner_layer():
+    narrow = Transformer(TransformerConfig(separable=False, width=0.25)).eval()
+    assert narrow.contract[2].conv.out_channels == 32
+    assert narrow(torch.rand(1, 3, 32, 32), torch.rand(1, 100)).shape == (1, 3, 32, 32)
+
+
+@torch.no_grad()
+def test_encoding_once_and_decoding_twice_is_painting_twice():
+    torch.manual_seed(0)
+    transformer, content, vectors = Transformer().eval(), torch.rand(1, 3, 32, 48), torch.randn(2, 1, 100)
+    features = transformer.encode(content)
+    assert features.shape == (1, 128, 8, 12)
+    for vector in vectors:
+        assert torch.equal(transformer.decode(features, vector), transformer(content, vector))
+
+
+@torch.no_grad()
+def test_reflect_padding_leaves_a_flat_picture_flat_where_zeros_draw_a_border():
+    torch.manual_seed(0)
+    flat, vector = torch.full((1, 3, 64, 64), 0.5), torch.zeros(1, 100)
+    reflecting, zeros = (Transformer(TransformerConfig(padding=padding)).eval() for padding in ("reflect", "zeros"))
+    zeros.load_state_dict(reflecting.state_dict())
+    assert reflecting(flat, vector).std(dim=(2, 3)).max() < 1e-3
+    assert zeros(flat, vector).std(dim=(2, 3)).max() > 1e-2
+
+
+@pytest.mark.parametrize(("shape", "vector"), [((1, 3, 33, 32), (1, 100)), ((1, 3, 4, 32), (1, 100)), ((1, 3, 32, 32), (1, 99))])
+def test_a_wrong_shape_is_refused_in_words(shape, vector):
+    with pytest.raises(ValueError, match=r"must be"):
+        Transformer()(torch.rand(shape), torch.rand(vector))
+
+
+def test_an_unknown_trunk_is_refused_with_the_list_of_known_ones():
+    with pytest.raises(ValueError, match="inception-v3, mobilenet-v2"):
+        StylePredictor("resnet")
+
+
+# Magenta's weights --------------------------------------------------------------------------------------------------
+
+
+def tfjs_folder(folder, arrays, quantise=()):
+    """Write arrays as a TensorFlow.js graph model in two shards."""
+    entries, data = [], b""
+    for name, array in arrays.items():
+        entry = {"name": name, "shape": list(array.shape), "dtype": "float32"}
+        if name in quantise:
+            low, scale = float(array.min()), float(np.ptp(array) / 255) or 1.0
+            entry["quantization"] = {"dtype": "uint8", "min": low, "scale": scale}
+            array = np.rint((array - low) / scale).astype(np.uint8)
+        entries.append(entry)
+        data += np.ascontiguousarray(array).tobytes()
+    half = len(data) // 2
+    (folder / "shard1").write_bytes(data[:half])
+    (folder / "shard2").write_bytes(data[half:])
+    manifest = [{"paths": ["shard1", "shard2"], "weights": entries}]
+    (folder / "model.json").write_text(json.dumps({"weightsManifest": manifest}))
+    return folder
+
+
+# slim's Inception-v3 names two convolutions of one block unlike their twins in the others
+ODD_NAMES_OF_5C = {"Branch_1/Conv2d_0b_1x1", "Branch_1/Conv_1_0c_5x5"}
+EVEN_NAMES = {"Branch_1/Conv2d_0a_1x1", "Branch_1/Conv2d_0b_5x5"}
+
+
+def magenta_names(network):
+    """{Magenta's name: random array in TensorFlow's layout} of a network of ours, by the published naming."""
+    random, arrays = np.random.default_rng(0), {}
+
+    def put(name, *shape):
+        arrays[name] = random.uniform(0.5, 1, shape).astype(np.float32)
+
+    def norm(name, channels, scale):
+        for part in (*((scale,) if scale else ()), "beta", "moving_mean", "moving_variance"):
+            put(f"{name}/BatchNorm/{part}", channels)
+
+    if isinstance(network, Transformer):
+        for index, layer in enumerate(network.contract, 1):
+            out, into, size, _ = layer.conv.weight.shape
+            put(f"transformer/contract/conv{index}/weights", size, size, into, out)
+            norm(f"transformer/contract/conv{index}", out, "Const")
+        residual = [(f"residual/residual{i}", j, network.residual[i - 1][j - 1]) for i in range(1, 6) for j in (1, 2)]
+        expand = [(f"expand/conv{i}", "", network.expand[i - 1]) for i in (1, 2, 3)]
+        for block, number, layer in residual + expand:
+            place = f"{block}/conv{number}"
+            if layer.separable:
+                out, into = layer.pointwise.weight.shape[:2]
+                size = layer.kernel_size
+                put(f"transformer/{block}/dilate_conv{number}/depthwise_weights", size, size, into, 1)
+                put(f"transformer/{block}/dilate_conv{number}/pointwise_weights", 1, 1, into, out)
+            else:
+                out, into, size, _ = layer.conv.weight.shape
+                put(f"transformer/{place}/weights", size, size, into, out)
+            for linear in ("Conv", "Conv_1"):
+                put(f"style_params/transformer/{place}/StyleNorm/{linear}/weights", 1, 1, 100, layer.gamma.out_features)
+                put(f"style_params/transformer/{place}/StyleNorm/{linear}/biases", layer.gamma.out_features)
+    elif network.trunk == "mobilenet-v2":
+        for index, name in ((0, "Conv"), (18, "Conv_1")):
+            out, into, size, _ = network.features[index][0].weight.shape
+            put(f"MobilenetV2/{name}/weights", size, size, into, out)
+            norm(f"MobilenetV2/{name}", out, "gamma")
+        for block in range(17):
+            convolutions = [m for m in network.features[block + 1].modules() if isinstance(m, torch.nn.Conv2d)]
+            steps = ("expand", "depthwise", "project")[-len(convolutions):]
+            for step, convolution in zip(steps, convolutions, strict=True):
+                place = f"MobilenetV2/expanded_conv{f'_{block}' if block else ''}/{step}"
+                out, into, size, _ = convolution.weight.shape
+                put(f"{place}/{'depthwise_weights' if step == 'depthwise' else 'weights'}", size, size, *((out, 1) if step == "depthwise" else (into, out)))
+                norm(place, out, "gamma")
+        put("mobilenet_conv/Conv/weights", 1, 1, 1280, 100)
+        put("mobilenet_conv/Conv/biases", 100)
+    else:
+        for stage, module in network.features.named_children():
+            for theirs, ours in convert.INCEPTION_BLOCKS.get(stage, {"": ""}).items():
+                layer = getattr(module, ours) if ours else module
+                other_spelling = ODD_NAMES_OF_5C if stage != "Mixed_5c" else EVEN_NAMES
+                if not hasattr(layer, "conv") or theirs in other_spelling:
+                    continue
+                place = f"InceptionV3/{stage}{'/' + theirs if theirs else ''}"
+                out, into, *size = layer.conv.weight.shape
+                put(f"{place}/weights", *size, into, out)
+                norm(place, out, None)
+        put("InceptionV3/Conv2d_1a_3x3/BatchNorm/Const", 32)    # equal constants are kept once, anywhere
+        put("Conv/weights", 1, 1, 768, 100)
+        put("Conv/biases", 100)
+    return arrays
+
+
+NETWORKS = {
+    "separable": lambda: Transformer(TransformerConfig(padding="zeros")),
+    "plain": lambda: Transformer(TransformerConfig(separable=False, padding="zeros")),
+    "mobilenet-v2": lambda: StylePredictor("mobilenet-v2", "0..1"),
+    "inception-v3": lambda: StylePredictor("inception-v3", "0..1"),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.no_grad()
+def test_each_published_network_converts_tensor_for_tensor(name, tmp_path, capsys):
+    network = NETWORKS[name]()
+    arrays = magenta_names(network)
+    out = tmp_path / "out.safetensors"
+    assert convert.main(["tfjs", str(tfjs_folder(tmp_path, arrays)), str(out)]) == 0
+    read, metadata = weights.parse(out.read_bytes())
+    assert metadata == describe(network)
+    converted = build({key: torch.from_numpy(value) for key, value in read.items()}, metadata)
+    used = sum(array.size for name, array in arrays.items() if not name.endswith("Conv2d_1a_3x3/BatchNorm/Const"))
+    scales = sum(value.size for key, value in read.items() if key.endswith("bn.weight"))      # made, not read
+    assert sum(value.size for value in read.values()) - scales == used
+    wanted = {key for key in network.state_dict() if "num_batches" not in key}
+    assert set(read) == wanted
+    if "transformer" in metadata["network"]:
+        beta = arrays["style_params/transformer/expand/conv3/conv/StyleNorm/Conv/biases"]
+        assert np.array_equal(converted.expand[2].beta.bias, beta)
+
+
+def test_quantised_shards_are_expanded(tmp_path):
+    array = np.linspace(-1, 2, 50, dtype=np.float32)
+    folder = tfjs_folder(tmp_path, {"a": array, "b": array}, quantise={"a"})
+    read = convert.read_tfjs(folder)
+    assert np.abs(read["a"] - array).max() <= 3 / 255 and np.array_equal(read["b"], array)
+
+
+def test_a_missing_shard_and_a_missing_array_are_named(tmp_path, capsys):
+    arrays = magenta_names(NETWORKS["separable"]())
+    arrays.pop("transformer/expand/conv2/dilate_conv/pointwise_weights")
+    folder = tfjs_folder(tmp_path, arrays)
+    assert convert.main(["tfjs", str(folder), str(tmp_path / "out")]) == 2
+    assert "expand.1.pointwise.weight" in capsys.readouterr().err
+    (folder / "shard2").unlink()
+    assert convert.main(["tfjs", str(folder), str(tmp_path / "out")]) == 2
+    assert "shard2 is missing" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not (SHARED / "weights/magenta-separable-tfjs").is_dir(), reason="Magenta's weights are not here")
+@torch.no_grad()
+def test_the_converted_published_transformer_paints_what_tensorflow_js_recorded(tmp_path):
+    folder = SHARED / "weights/magenta-separable-tfjs"
+    state, metadata = convert.convert(convert.read_tfjs(folder))
+    recorded = load_file(folder / "recorded.safetensors")
+    stylised = build(state, metadata)(recorded["content"].permute(0, 3, 1, 2), recorded["vector"].reshape(1, 100))
+    assert (stylised.permute(0, 2, 3, 1) - recorded["stylised"]).abs().max() < 1e-4
+
+
+@pytest.mark.skipif(not (SHARED / "weights/first-light.safetensors").is_file(), reason="the recorded check is not here")
+@torch.no_grad()
+def test_our_networks_compute_what_was_recorded_when_they_were_trained():
+    recorded = load_file(SHARED / "weights/first-light.safetensors")
+    for kind, inputs, output in (("predictor", ["style"], "vector"), ("transformer", ["content", "vector"], "stylised")):
+        state = {key.removeprefix(f"{kind}."): value for key, value in recorded.items() if key.startswith(f"{kind}.")}
+        network = build(state, describe({"predictor": StylePredictor, "transformer": Transformer}[kind]()))
+        made = network(*(recorded[f"check.{name}"] for name in inputs))
+        assert (made - recorded[f"check.{output}"]).abs().max() < 1e-4
+
+
+# Export -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["separable", "plain", "inception-v3"])
+@torch.no_grad()
+def test_every_network_exports_to_onnx_that_agrees_with_torch(name, tmp_path):
+    torch.manual_seed(0)
+    network = NETWORKS[name]().eval()
+    path = tmp_path / f"{name}.safetensors"
+    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path, describe(network))
+    for file in export.export(path):        # refuses to write what differs
+        assert (tmp_path / file).stat().st_size > 10_000
+    export.write_checksums(tmp_path)
+    assert weights.read(tmp_path, path.name) == path.read_bytes()
+
+
+def test_weights_of_another_network_are_refused_by_name():
+    state = Transformer().state_dict()
+    with pytest.raises(WeightsError, match=r"nets\.safetensors does not fit"):
+        build(state, describe(Transformer(TransformerConfig(separable=False))), "nets.safetensors")
+    with pytest.raises(WeightsError, match="unknown network"):
+        build(state, {"network": "diffusion", "config": "{}"})
