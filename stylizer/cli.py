@@ -1,0 +1,206 @@
+"""The `stylizer` command. Exit status 0: done; 1: some pictures failed; 2: a caller's mistake, said in one line."""
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from stylizer import __version__
+from stylizer.errors import ParameterError, StylizerError
+from stylizer.settings import Settings
+
+SUFFIXES = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}       # what we write
+READABLE = {*SUFFIXES, ".gif", ".bmp", ".tif", ".tiff", ".avif"}                  # what a folder is searched for
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options, Settings.from_env())
+    except StylizerError as error:
+        print(f"stylizer: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stylizer: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:         # `stylizer styles | head`
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="stylizer", description="Paint photos in the style of any painting.")
+    parser.add_argument("--version", action="version", version=f"stylizer {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    stylize = commands.add_parser("stylize", help="paint photos", description="Paint photos in a style or a mix of styles.")
+    stylize.add_argument("photo", nargs="+", type=Path, help="a picture, or a folder of them")
+    stylize.add_argument("--style", action="append", required=True, help="a gallery name (see `stylizer styles`) or a picture; again to mix")
+    stylize.add_argument("--weight", action="append", type=float, help="of the mix, one a style; equal by default")
+    stylize.add_argument("--strength", default=1.0, help="0 (the photo's own style) to 1 (the painting's, the default)")
+    stylize.add_argument("--size", default="original", help='longest side in pixels, or "original" (the default)')
+    stylize.add_argument("--keep-colors", action="store_true", help="keep the photo's colours, take the painting's light")
+    stylize.add_argument("-o", "--output", type=Path, help="a file for one photo, else a folder; PHOTO-stylised.png by default")
+    stylize.set_defaults(run=_stylize)
+
+    styles = commands.add_parser("styles", help="list the gallery")
+    styles.set_defaults(run=_styles)
+
+    vector = commands.add_parser("vector", help="a picture's style vector, 100 numbers as JSON")
+    vector.add_argument("picture", type=Path)
+    vector.set_defaults(run=_vector)
+
+    info = commands.add_parser("info", help="device, runtime and weights")
+    info.set_defaults(run=_info)
+
+    serve = commands.add_parser("serve", help="serve the page and the API on this machine")
+    serve.add_argument("--host", help="default 127.0.0.1: this machine alone")
+    serve.add_argument("--port", type=int, help="default 8050")
+    serve.set_defaults(run=_serve)
+    return parser
+
+
+# stylize ------------------------------------------------------------------------------------------------------------
+
+
+def _stylize(options: argparse.Namespace, settings: Settings) -> int:
+    from stylizer.feedforward import Stylizer, check_size, check_strength, check_weights
+
+    check_strength(options.strength)            # before seconds are spent on loading
+    check_size(options.size, settings)
+    check_weights(options.weight, len(options.style))
+    jobs = plan(options.photo, options.output)
+    stylizer = Stylizer(settings=settings)
+    vector = stylizer.mix(options.style, options.weight)
+    failed = 0
+    for photo, target in _progress(jobs):
+        try:
+            _paint(stylizer, photo, target, vector, options)
+        except StylizerError as error:
+            if len(jobs) == 1:
+                raise
+            failed += 1
+            print(f"stylizer: {error}" if str(photo) in str(error) else f"stylizer: {photo}: {error}", file=sys.stderr)
+    if failed:
+        print(f"stylizer: {failed} of {len(jobs)} pictures failed, the others are done", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _paint(stylizer, photo: Path, target: Path, vector, options: argparse.Namespace) -> None:
+    from stylizer import images
+
+    picture = stylizer.photo(photo, options.size)
+    painted = stylizer.paint(picture, vector, options.strength, options.keep_colors)
+    data = images.encode(painted, SUFFIXES[target.suffix.lower()])
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+    except OSError as cause:
+        raise ParameterError("output", f"{target} cannot be written: {cause.strerror}") from cause
+
+
+def _progress(jobs: list[tuple[Path, Path]]):
+    """The jobs, behind a bar where there are several and someone is looking."""
+    from tqdm import tqdm
+
+    return tqdm(jobs, unit="picture", disable=len(jobs) == 1 or not sys.stderr.isatty())
+
+
+def plan(photos: list[Path], output: Path | None) -> list[tuple[Path, Path]]:
+    """[(photo, where its painting goes)]: a folder in gives a folder out, one photo a file. ParameterError if it cannot be."""
+    folders = [photo for photo in photos if photo.is_dir()]
+    if not folders and len(photos) == 1 and not (output and _means_folder(output)):
+        target = output or photos[0].with_name(f"{photos[0].stem}-stylised.png")
+        return [(photos[0], _writable(target))]
+    if output and not _means_folder(output):
+        raise ParameterError("output", f"{output} is one file for several photos; name a folder")
+    jobs: list[tuple[Path, Path]] = []
+    for photo in photos:
+        if photo.is_dir():
+            target = output or photo.with_name(f"{photo.name}-stylised")
+            found = sorted(file for file in photo.iterdir() if file.is_file() and file.suffix.lower() in READABLE)
+            if not found:
+                raise ParameterError("photo", f"there is no picture in {photo} ({', '.join(sorted(READABLE))})")
+        else:
+            target, found = output or photo.parent, [photo]
+        jobs += [(file, target / f"{file.stem}{'' if photo.is_dir() else '-stylised'}.png") for file in found]
+    return _without_clashes(jobs)
+
+
+def _means_folder(path: Path) -> bool:
+    return path.is_dir() or not path.suffix
+
+
+def _writable(target: Path) -> Path:
+    if target.suffix.lower() not in SUFFIXES:
+        raise ParameterError("output", f"{target} has no ending that we write; choose from {', '.join(SUFFIXES)}")
+    return target
+
+
+def _without_clashes(jobs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    """a.jpg and a.png in one folder become a.png and a-2.png, and no photo is written over."""
+    taken, photos, result = set(), {photo.resolve() for photo, _ in jobs}, []
+    for photo, target in jobs:
+        free, number = target, 2
+        while free in taken or free.resolve() in photos:
+            free, number = target.with_stem(f"{target.stem}-{number}"), number + 1
+        taken.add(free)
+        result.append((photo, free))
+    return result
+
+
+# The other commands -------------------------------------------------------------------------------------------------
+
+
+def _styles(_options: argparse.Namespace, settings: Settings) -> int:
+    from stylizer.styles import read_gallery
+
+    gallery = read_gallery(settings.styles).values()
+    width = max(len(style.name) for style in gallery)
+    for style in gallery:
+        print(f"{style.name:{width}}  {style.kind:8}  {style.title}, {style.artist}, {style.year}")
+    return 0
+
+
+def _vector(options: argparse.Namespace, settings: Settings) -> int:
+    from stylizer.feedforward import Stylizer
+
+    stylizer = Stylizer(settings=settings)
+    print(json.dumps({"model": stylizer.model, "vector": [float(n) for n in stylizer.style_vector(options.picture)]}))
+    return 0
+
+
+def _info(_options: argparse.Namespace, settings: Settings) -> int:
+    import os
+
+    from stylizer import weights
+    from stylizer.feedforward import Stylizer
+
+    stylizer = Stylizer(settings=settings)
+    runtime = stylizer.runtime
+    print(f"stylizer  {__version__}")
+    print(f"device    {runtime.device}, {os.cpu_count()} cores")
+    print(f"runtime   {runtime.library}, {runtime.precision}")
+    print(f"gallery   {len(stylizer.gallery)} styles in {settings.styles}")
+    for stem, source in weights.WEIGHTS.items():
+        digest = weights.fingerprint(settings.models, f"{stem}.safetensors")
+        print(f"weights   {stem}@{digest}: {source.title}; {source.source}; {source.licence}")
+    return 0
+
+
+def _serve(options: argparse.Namespace, settings: Settings) -> int:
+    from stylizer.web import create_app, serve
+
+    settings = replace(settings, host=options.host or settings.host, port=options.port or settings.port)
+    app = create_app(settings)
+    print(f"Stylizer is at http://{settings.host}:{settings.port} (stop it with Ctrl+C)", flush=True)
+    try:
+        serve(app, settings.host, settings.port)
+    except (OSError, SystemExit) as cause:
+        raise ParameterError("port", f"cannot serve on {settings.host}:{settings.port}: {cause}; try --port") from cause
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

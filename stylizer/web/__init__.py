@@ -1,0 +1,116 @@
+"""The web application: one Flask server with the page (Dash) and the HTTP API on it. Nothing is stored between requests."""
+
+import io
+import threading
+
+from dash import Dash
+from flask import Flask, Request, request
+from werkzeug.exceptions import MethodNotAllowed, NotFound
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from stylizer.feedforward import Stylizer
+from stylizer.settings import Settings
+from stylizer.web import callbacks
+from stylizer.web.api import make_api, problem
+from stylizer.web.layout import make_layout
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+{%metas%}
+<title>{%title%}</title>
+<link rel="icon" href="assets/favicon.svg" type="image/svg+xml">
+<meta name="color-scheme" content="light dark">
+<meta name="description" content="Your photo, painted like any painting. Runs on this machine; keeps no picture.">
+{%css%}
+</head>
+<body>
+<noscript>Stylizer needs JavaScript: your pictures are prepared in the browser and never stored on the server.</noscript>
+{%app_entry%}
+<footer>{%config%}{%scripts%}{%renderer%}</footer>
+</body>
+</html>"""
+
+
+class MemoryRequest(Request):
+    """Uploads stay in memory: werkzeug would spool larger ones to a file, and no picture is ever written to disk."""
+
+    max_form_memory_size = None         # the body's own cap holds for fields and files together
+
+    def _get_file_stream(self, *_args, **_kwargs) -> io.BytesIO:
+        return io.BytesIO()
+
+
+class StylizerServer(Flask):
+    request_class = MemoryRequest
+
+
+def create_app(settings: Settings | None = None) -> Dash:
+    """The application, its weights loaded and checked; `.server` is the WSGI callable. Raises WeightsError."""
+    settings = settings or Settings.from_env()
+    stylizer = Stylizer(settings=settings)
+    server = StylizerServer("stylizer", static_folder=None)
+    server.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    server.register_blueprint(make_api(stylizer))
+    app = Dash(
+        "stylizer", server=server, title="Stylizer", update_title=None, assets_folder=str(settings.assets.resolve()),
+        index_string=PAGE, meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
+    )  # fmt: skip
+    app.layout = make_layout(list(stylizer.gallery.values()), settings)
+    callbacks.register(app)
+    _refuse_unknown_paths(server)
+    _harden(app)
+    server.register_error_handler(Exception, problem)
+    return app
+
+
+def serve(app: Dash, host: str, port: int) -> None:
+    """Serve on this machine until interrupted, a thread a request. For the public use gunicorn and `gunicorn.conf.py`."""
+    make_server(host, port, app.server, threaded=True, request_handler=QuietHandler).serve_forever()
+
+
+class QuietHandler(WSGIRequestHandler):
+    """Keeps connections open between slider moves, and writes no access log."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_request(self, *_args, **_kwargs) -> None:
+        pass
+
+
+def _refuse_unknown_paths(server: Flask) -> None:
+    """Dash answers every path with the page, for applications of many pages. This one has one, and /nope is 404."""
+
+    @server.before_request
+    def refuse() -> None:
+        if request.endpoint != "/<path:path>":
+            return
+        others = set(server.url_map.bind("").allowed_methods(request.path)) - {"GET", "HEAD", "OPTIONS"}
+        if others:
+            raise MethodNotAllowed(sorted(others), f"{request.path} takes {', '.join(sorted(others))} alone")
+        raise NotFound(f"there is nothing at {request.path}; the page is at /, the API's description at /api/docs")
+
+
+def _harden(app: Dash) -> None:
+    """Headers of every answer: scripts and pictures from here alone, in no one else's frame."""
+    policy: dict[str, str] = {}
+    lock = threading.Lock()
+
+    def content_security_policy() -> str:
+        with lock:                      # Dash knows its inline script's hash only once the page is laid out
+            if not policy:
+                scripts = " ".join(f"'{each.strip(chr(39))}'" for each in app.csp_hashes())
+                policy["value"] = (
+                    f"default-src 'self'; script-src 'self' {scripts}; style-src 'self' 'unsafe-inline'; "
+                    "img-src 'self' blob: data:; object-src 'none'; base-uri 'self'; form-action 'self'; "
+                    "frame-ancestors 'self'"
+                )
+        return policy["value"]
+
+    @app.server.after_request
+    def add_headers(response):
+        response.headers.setdefault("Content-Security-Policy", content_security_policy())
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        response.headers.setdefault("Referrer-Policy", "no-referrer")
+        response.headers.setdefault("Permissions-Policy", "camera=(self), microphone=(), geolocation=()")
+        return response

@@ -1,0 +1,204 @@
+"""The HTTP API. A route reads the request, makes one call into the engine and writes the answer; it stores nothing."""
+
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from flask import Blueprint, Response, current_app, jsonify, request
+from werkzeug.exceptions import HTTPException
+
+from stylizer import images
+from stylizer.errors import (
+    Busy,
+    EmptyInput,
+    MalformedRequest,
+    ParameterError,
+    StylizerError,
+    TooManyBytes,
+    UnknownStyle,
+)
+from stylizer.feedforward import Stopwatch, Stylizer, check_vector
+from stylizer.images import FORMATS
+from stylizer.styles import find
+from stylizer.web.openapi import docs_page, specification
+
+SAMPLE = "sample.jpg"       # in assets/: stands in until there is a photo
+SAMPLE_SIDE = 240           # pixels; a gallery tile on a dense display
+STYLIZE_FIELDS = frozenset(
+    ("content", "style", "style_name", "style_vector", "weight", "strength", "size", "keep_colors", "format")
+)
+BOOLEANS = {"true": True, "1": True, "on": True, "yes": True, "false": False, "0": False, "off": False, "no": False}
+
+log = logging.getLogger("stylizer")
+
+
+def make_api(stylizer: Stylizer) -> Blueprint:
+    """The routes, around one engine that all requests share."""
+    api, settings = Blueprint("api", __name__), stylizer.settings
+    slots = threading.BoundedSemaphore(settings.slots)
+    samples: dict[str, bytes] = {}
+    ready = threading.Event()
+
+    @contextmanager
+    def slot() -> Iterator[None]:
+        if not slots.acquire(timeout=settings.queue_seconds):
+            raise Busy("more pictures are being painted than this server takes at a time; try again in a few seconds")
+        try:
+            yield
+        finally:
+            slots.release()
+
+    @api.post("/api/v1/stylize")
+    def stylize() -> Response:
+        _expect_fields(STYLIZE_FIELDS)
+        stopwatch, form = Stopwatch(), request.form
+        content = _upload("content")
+        format = form.get("format", "png")
+        if format not in FORMATS:
+            raise ParameterError("format", f"format is {format!r}; choose from {', '.join(FORMATS)}")
+        keep_colors, size = _boolean("keep_colors"), form.get("size")
+        with slot():
+            with stopwatch("style"):
+                vector = stylizer.mix(_styles(stylizer), form.getlist("weight"))
+            largest = settings.api_size if size is None else None
+            photo = stylizer.photo(content, size, largest=largest, stopwatch=stopwatch)
+            painted = stylizer.paint(photo, vector, form.get("strength", 1.0), keep_colors, stopwatch)
+            with stopwatch("encode-picture"):
+                data = images.encode(painted, format)
+        return Response(data, mimetype=FORMATS[format], headers={
+            "Cache-Control": "no-store",
+            "Server-Timing": ", ".join(f"{stage};dur={1000 * seconds:.1f}" for stage, seconds in stopwatch.items()),
+        })  # fmt: skip
+
+    @api.post("/api/v1/vectors")
+    def vectors() -> Response:
+        _expect_fields({"style"})
+        with slot():
+            vector = stylizer.style_vector(_upload("style"))
+        response = jsonify(model=stylizer.model, vector=[float(number) for number in vector])
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    @api.get("/api/v1/styles")
+    def styles() -> Response:
+        gallery = stylizer.gallery.values()
+        return jsonify([{key: getattr(style, key) for key in ("name", "title", "artist", "year", "kind")} for style in gallery])
+
+    @api.get("/api/v1/styles/<name>/sample.webp")
+    def sample(name: str) -> Response:
+        try:
+            style = find(stylizer.gallery, name)
+        except UnknownStyle as unknown:
+            unknown.status = 404
+            raise
+        if name not in samples:
+            with slot():
+                photo = stylizer.photo(settings.assets / SAMPLE, SAMPLE_SIDE)
+                samples[name] = images.encode(stylizer.paint(photo, style.vector), "webp", quality=80)
+        return Response(samples[name], mimetype="image/webp", headers={"Cache-Control": "public, max-age=86400"})
+
+    @api.get("/api/v1/openapi.json")
+    def openapi() -> Response:
+        return jsonify(specification(settings))
+
+    @api.get("/api/docs")
+    def docs() -> Response:
+        return Response(docs_page(specification(settings)), mimetype="text/html")
+
+    @api.get("/healthz")
+    def healthz() -> Response:
+        return Response("ok\n", mimetype="text/plain")
+
+    @api.get("/readyz")
+    def readyz() -> Response:
+        if not ready.is_set():
+            flat = np.full((settings.min_side, settings.min_side, 3), 128, np.uint8)
+            stylizer.paint(stylizer.photo(flat), next(iter(stylizer.gallery.values())).vector)
+            ready.set()
+        return Response("ready\n", mimetype="text/plain")
+
+    return api
+
+
+# Reading a request --------------------------------------------------------------------------------------------------
+
+
+def _expect_fields(known: frozenset[str] | set[str]) -> None:
+    """Refuse what is no multipart form, and fields that nobody reads: a misspelt one must not be passed over."""
+    if not request.content_length and "Transfer-Encoding" not in request.headers:
+        raise EmptyInput(f"the body is empty; send multipart/form-data with {', '.join(sorted(known))}")
+    if request.mimetype != "multipart/form-data":
+        raise MalformedRequest(f"the body is {request.mimetype or 'of no stated type'}; send multipart/form-data")
+    came = set(request.form) | set(request.files)
+    if not came:
+        raise EmptyInput(f"the form is empty or cut short; send {', '.join(sorted(known))}")
+    unknown = sorted(came - set(known))
+    if unknown:
+        raise ParameterError(unknown[0], f"unknown field {unknown[0]!r}; there are {', '.join(sorted(known))}")
+
+
+def _upload(field: str) -> bytes:
+    """The bytes of the one file that must be there."""
+    files = request.files.getlist(field)
+    if not files:
+        raise ParameterError(field, f"{field} is missing; send a picture as a file")
+    if len(files) > 1:
+        raise ParameterError(field, f"{len(files)} files came as {field}; send one")
+    data = files[0].read()
+    if not data:
+        raise EmptyInput(f"{field} is an empty file; send a picture")
+    return data
+
+
+def _styles(stylizer: Stylizer) -> list:
+    """Files first, then names, then vectors: the order of the weights. Names are looked up here, never read as paths."""
+    files = [images.decode(file.read(), stylizer.settings, "style") for file in request.files.getlist("style")]
+    named = [find(stylizer.gallery, name).vector for name in request.form.getlist("style_name")]
+    return files + named + [_vector(text) for text in request.form.getlist("style_vector")]
+
+
+def _vector(text: str) -> np.ndarray:
+    try:
+        return check_vector(json.loads(text))
+    except (ValueError, RecursionError):
+        raise ParameterError("style_vector", "style_vector is no JSON list of 100 numbers") from None
+
+
+def _boolean(field: str) -> bool:
+    text = request.form.get(field, "false")
+    if text.lower() not in BOOLEANS:
+        raise ParameterError(field, f"{field} is {text!r}; it must be true or false")
+    return BOOLEANS[text.lower()]
+
+
+# Errors -------------------------------------------------------------------------------------------------------------
+
+
+def problem(error: Exception) -> Response:
+    """Any error as application/problem+json (RFC 9457): never a stack trace, never what was sent."""
+    if isinstance(error, HTTPException) and error.code == 413:
+        megabytes = current_app.config["MAX_CONTENT_LENGTH"] / 2**20
+        error = TooManyBytes(f"the body is larger than the {megabytes:g} MiB that are taken; send a smaller picture")
+    if isinstance(error, StylizerError):
+        body = {"type": f"/api/docs#{error.code}", "title": error.title, "status": error.status, "detail": str(error), "code": error.code}
+        if isinstance(error, ParameterError):
+            body["field"] = error.field
+    elif isinstance(error, HTTPException):
+        name = (error.name or "error").lower().replace(" ", "-")
+        body = {"type": "about:blank", "title": error.name, "status": error.code, "detail": error.description, "code": name}
+    else:
+        log.error("%s %s failed", request.method, request.path, exc_info=error)
+        body = {
+            "type": "about:blank", "title": "Something went wrong here", "status": 500, "code": "internal",
+            "detail": "the server failed at a request that it should have managed; trying again may help",
+        }  # fmt: skip
+    response = Response(json.dumps(body), status=body["status"], mimetype="application/problem+json")
+    response.headers["Cache-Control"] = "no-store"
+    if body["status"] == 405 and getattr(error, "valid_methods", None):
+        response.headers["Allow"] = ", ".join(error.valid_methods)
+    if body["status"] in (429, 503):
+        response.headers["Retry-After"] = "2"
+    return response

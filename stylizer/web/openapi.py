@@ -1,0 +1,101 @@
+"""The API's description: an OpenAPI 3.1 document made from the settings in force, and a page that reads it to people."""
+
+import html
+
+from stylizer import __version__
+from stylizer.errors import ParameterError, StylizerError
+from stylizer.images import FORMATS
+from stylizer.settings import Settings
+
+
+def specification(settings: Settings) -> dict:
+    """OpenAPI 3.1, with the bounds that this server holds to."""
+    picture = {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"}
+    problems = {
+        str(status): {"description": description, "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+        for status, description in (
+            (400, "Nothing was sent, or no form"), (413, f"More than {settings.max_body_bytes / 2**20:g} MiB"),
+            (415, "Not a picture we take"), (422, "A picture or parameter out of bounds, or a damaged picture"),
+            (429, "Busy; Retry-After says when to come again"), (503, "Starting or draining"),
+        )
+    }  # fmt: skip
+    stylize = {
+        "content": {**picture, "description": f"The photo: {picture['description']}; sides {settings.min_side} to {settings.max_side}, at most {settings.max_megapixels:g} megapixels"},
+        "style": {"type": "array", "items": picture, "description": "Paintings; repeat the field to mix"},
+        "style_name": {"type": "array", "items": {"type": "string"}, "description": "Names from /api/v1/styles"},
+        "style_vector": {"type": "array", "items": {"type": "string"}, "description": "Style vectors, each a JSON list of 100 numbers"},
+        "weight": {"type": "array", "items": {"type": "number", "minimum": 0}, "description": f"One a style: files first, then names, then vectors. Up to {settings.max_styles} styles; equal by default"},
+        "strength": {"type": "number", "minimum": 0, "maximum": 1, "default": 1, "description": "0 paints the photo in its own style, 1 in the painting's"},
+        "size": {"oneOf": [{"type": "integer", "minimum": settings.min_side, "maximum": settings.max_side}, {"const": "original"}], "description": f"Longest side in pixels, or \"original\"; by default the photo's own, shrunk to {settings.api_size} where it is larger"},
+        "keep_colors": {"type": "boolean", "default": False, "description": "Keep the photo's colours, take the painting's light"},
+        "format": {"type": "string", "enum": list(FORMATS), "default": "png", "description": "Of the answer"},
+    }  # fmt: skip
+    styles = {"type": "array", "items": {"type": "object", "properties": {key: {"type": "string"} for key in ("name", "title", "artist", "year", "kind")}}}
+    vector = {"type": "object", "properties": {"model": {"type": "string"}, "vector": {"type": "array", "items": {"type": "number"}, "minItems": 100, "maxItems": 100}}}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Stylizer", "version": __version__, "description": "Arbitrary style transfer. No cookies, nothing stored."},
+        "paths": {
+            "/api/v1/stylize": {"post": _post("Paint a photo", stylize, ["content"], {media: {"schema": {"type": "string", "format": "binary"}} for media in FORMATS.values()}, problems)},
+            "/api/v1/vectors": {"post": _post("A painting's style vector", {"style": picture}, ["style"], {"application/json": {"schema": vector}}, problems)},
+            "/api/v1/styles": {"get": _get("The gallery", "application/json", styles)},
+            "/api/v1/styles/{name}/sample.webp": {"get": {**_get("A sample photo painted in a gallery style", "image/webp", {"type": "string", "format": "binary"}), "parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]}},
+            "/healthz": {"get": _get("The process lives", "text/plain", {"type": "string"})},
+            "/readyz": {"get": _get("Weights are loaded and one tiny run is done", "text/plain", {"type": "string"})},
+        },
+        "components": {"schemas": {"Problem": {
+            "type": "object", "description": "RFC 9457",
+            "properties": {"type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"}, "detail": {"type": "string"}, "code": {"type": "string", "enum": sorted(_codes())}, "field": {"type": "string"}},
+        }}},
+    }  # fmt: skip
+
+
+def _post(summary: str, fields: dict, required: list[str], answer: dict, problems: dict) -> dict:
+    form = {"schema": {"type": "object", "properties": fields, "required": required}}
+    return {
+        "summary": summary,
+        "requestBody": {"required": True, "content": {"multipart/form-data": form}},
+        "responses": {"200": {"description": summary, "content": answer}, **problems},
+    }
+
+
+def _get(summary: str, media: str, schema: dict) -> dict:
+    return {"summary": summary, "responses": {"200": {"description": summary, "content": {media: {"schema": schema}}}}}
+
+
+def _codes() -> dict[str, type[StylizerError]]:
+    """{code: error class} of every error there is."""
+    classes = [*StylizerError.__subclasses__(), *ParameterError.__subclasses__()]
+    return {each.code: each for each in classes}
+
+
+def docs_page(spec: dict) -> str:
+    """The description as one plain HTML page, which needs no script."""
+    parts = [f"<h1>{spec['info']['title']} API</h1><p>{spec['info']['description']} Machine-readable: <a href='v1/openapi.json'>openapi.json</a>.</p>"]
+    for path, methods in spec["paths"].items():
+        for method, operation in methods.items():
+            parts.append(f"<h2><code>{method.upper()} {html.escape(path)}</code></h2><p>{html.escape(operation['summary'])}.</p>")
+            if "requestBody" in operation:
+                form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
+                rows = "".join(
+                    f"<tr><th scope='row'><code>{name}</code></th><td>{html.escape(field.get('description', ''))}"
+                    f"{' (needed)' if name in form['required'] else ''}</td></tr>"
+                    for name, field in form["properties"].items()
+                )
+                parts.append(f"<div class='scroll'><table>{rows}</table></div>")
+    rows = "".join(
+        f"<tr id='{code}'><th scope='row'><code>{code}</code></th><td>{error.status}</td><td>{html.escape(error.title)}</td></tr>"
+        for code, error in sorted(_codes().items())
+    )
+    parts.append(f"<h2>Errors</h2><p>Each is <code>application/problem+json</code> with one of these codes.</p><div class='scroll'><table>{rows}</table></div>")
+    parts.append(
+        "<h2>Example</h2><pre>curl -F content=@photo.jpg -F style_name=starry-night -F strength=0.8 \\\n"
+        "     http://127.0.0.1:8050/api/v1/stylize -o painted.png</pre>"
+    )
+    return (
+        "<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'><title>Stylizer API</title>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'><meta name='color-scheme' content='light dark'>"
+        "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem}"
+        "code,pre{font-size:.9em}pre,.scroll{overflow-x:auto}th,td{text-align:left;padding:.25rem 1rem .25rem 0;vertical-align:top}</style>"
+        f"</head><body>{''.join(parts)}</body></html>"
+    )

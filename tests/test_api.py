@@ -1,0 +1,266 @@
+"""The HTTP API, as its callers meet it: answers, bounds, and every bad input with its own status and words."""
+
+import io
+import json
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pictures
+import pytest
+from PIL import Image
+
+STYLE = "whirling-night"
+
+
+def post(client, path="/api/v1/stylize", **fields):
+    """A multipart POST; bytes become files, lists are repeated."""
+    data = {}
+    for name, value in fields.items():
+        values = value if isinstance(value, list) else [value]
+        data[name] = [(io.BytesIO(each), "p", "image/png") if isinstance(each, bytes) else str(each) for each in values]
+    return client.post(path, data=data, content_type="multipart/form-data")
+
+
+def opened(response) -> Image.Image:
+    assert response.status_code == 200, response.get_data(as_text=True)[:300]
+    image = Image.open(io.BytesIO(response.data))
+    image.load()
+    return image
+
+
+@pytest.fixture(scope="module")
+def photo() -> bytes:
+    return pictures.jpeg(pictures.photo(96, 64))
+
+
+def problem(response, status: int, code: str | None = None, field: str | None = None) -> str:
+    """The problem document's detail, once its form is right."""
+    assert response.status_code == status, response.get_data(as_text=True)[:300]
+    assert response.mimetype == "application/problem+json"
+    body = json.loads(response.data)
+    assert {"type", "title", "status", "detail", "code"} <= set(body) and body["status"] == status
+    assert code is None or body["code"] == code
+    assert field is None or body["field"] == field
+    assert "Traceback" not in response.get_data(as_text=True)
+    return body["detail"]
+
+
+# What it does -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("format", "mime"), [("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")])
+def test_a_photo_comes_back_painted_in_the_format_asked_for(client, photo, format, mime):
+    response = post(client, content=photo, style_name=STYLE, format=format)
+    image = opened(response)
+    assert image.size == (96, 64) and image.format == mime
+    assert response.headers["Cache-Control"] == "no-store"
+    assert "paint;dur=" in response.headers["Server-Timing"]
+    assert not image.getexif() and "icc_profile" not in image.info
+
+
+def test_the_answer_is_what_the_engine_paints(client, stylizer, photo):
+    answered = np.asarray(opened(post(client, content=photo, style_name=STYLE, strength=0.5)))
+    assert np.array_equal(answered, np.asarray(stylizer.stylize(photo, STYLE, strength=0.5)))
+
+
+def test_files_names_and_vectors_are_mixed_with_their_weights_in_that_order(client, stylizer, photo):
+    painting = pictures.png(pictures.painting())
+    vector = [0.1] * 100
+    response = post(
+        client, content=photo, style=painting, style_name=["kintsugi", STYLE], style_vector=json.dumps(vector), weight=[4, 3, 2, 1]
+    )
+    mixed = stylizer.mix([painting, "kintsugi", STYLE, vector], [4, 3, 2, 1])
+    assert np.array_equal(np.asarray(opened(response)), np.asarray(stylizer.stylize(photo, mixed)))
+
+
+def test_size_defaults_to_the_photos_own_and_to_1024_for_larger_ones(client, photo):
+    large = pictures.jpeg(pictures.photo(1280, 320))
+    assert opened(post(client, content=photo, style_name=STYLE)).size == (96, 64)
+    assert opened(post(client, content=large, style_name=STYLE)).size == (1024, 256)
+    assert opened(post(client, content=large, style_name=STYLE, size="original")).size == (1280, 320)
+    assert opened(post(client, content=photo, style_name=STYLE, size=192)).size == (192, 128)
+
+
+def test_alpha_survives_png_and_is_laid_on_white_in_jpeg(client):
+    assert opened(post(client, content=pictures.rgba_png(), style_name=STYLE)).mode == "RGBA"
+    assert opened(post(client, content=pictures.rgba_png(), style_name=STYLE, format="jpeg")).mode == "RGB"
+
+
+def test_keep_colors_changes_the_answer(client, photo):
+    free, kept = (opened(post(client, content=photo, style_name="stained-glass", keep_colors=keep)) for keep in ("false", "true"))
+    assert not np.array_equal(np.asarray(free), np.asarray(kept))
+
+
+def test_a_painting_becomes_a_vector_that_paints_the_same(client, photo):
+    painting = pictures.png(pictures.painting())
+    body = post(client, "/api/v1/vectors", style=painting).get_json()
+    assert len(body["vector"]) == 100 and body["model"].startswith("predictor-mobilenet-v2@")
+    by_file = post(client, content=photo, style=painting)
+    by_vector = post(client, content=photo, style_vector=json.dumps(body["vector"]))
+    assert by_file.data == by_vector.data
+
+
+def test_the_gallery_is_listed_and_every_style_has_a_sample(client):
+    styles = client.get("/api/v1/styles").get_json()
+    assert len(styles) >= 16 + 60 and set(styles[0]) == {"name", "title", "artist", "year", "kind"}
+    assert {style["kind"] for style in styles} == {"original", "master"}
+    for style in styles[::20]:
+        assert opened(client.get(f"/api/v1/styles/{style['name']}/sample.webp")).format == "WEBP"
+    problem(client.get("/api/v1/styles/nope/sample.webp"), 404, "unknown-style")
+
+
+def test_the_server_says_that_it_lives_and_that_it_is_ready(client):
+    assert client.get("/healthz").data == b"ok\n"
+    assert client.get("/readyz").data == b"ready\n"
+
+
+def test_openapi_describes_every_route_and_the_docs_need_no_script(client, app):
+    spec = client.get("/api/v1/openapi.json").get_json()
+    rules = {rule.rule.replace("<", "{").replace(">", "}") for rule in app.server.url_map.iter_rules() if rule.endpoint.startswith("api.")}
+    assert set(spec["paths"]) == rules - {"/api/v1/openapi.json", "/api/docs"}
+    page = client.get("/api/docs").get_data(as_text=True)
+    assert "/api/v1/stylize" in page and "<script" not in page
+    assert all(f"id='{code}'" in page for code in spec["components"]["schemas"]["Problem"]["properties"]["code"]["enum"])
+
+
+def test_every_answer_carries_the_security_headers(client):
+    for path in ("/", "/api/v1/styles", "/nope", "/assets/sample.jpg"):
+        headers = client.get(path).headers
+        policy = headers["Content-Security-Policy"]
+        assert "default-src 'self'" in policy and "unsafe-eval" not in policy and "http" not in policy
+        assert "'unsafe-inline'" not in policy.split("script-src")[1].split(";")[0]
+        assert headers["X-Content-Type-Options"] == "nosniff" and "Set-Cookie" not in headers
+
+
+# Bad input ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "status", "code"),
+    [
+        (lambda: b"", 400, "empty"),
+        (pictures.text, 415, "unsupported-picture"),
+        (pictures.svg, 415, "unsupported-picture"),
+        (pictures.pdf, 415, "unsupported-picture"),
+        (lambda: pictures.png_header(20000, 20000), 422, "picture-out-of-bounds"),
+        (pictures.big_flat_png, 422, "picture-out-of-bounds"),
+        (lambda: pictures.png(pictures.photo(31, 64)), 422, "picture-out-of-bounds"),
+        (lambda: pictures.png(pictures.photo(40, 900)), 422, "picture-out-of-bounds"),
+        (pictures.half_jpeg, 422, "broken-picture"),
+    ],
+    ids=["empty file", "text", "svg", "pdf", "20000 px header", "9400 px", "31 px", "ratio 22", "half a jpeg"],
+)
+def test_a_bad_picture_is_refused_with_its_status_and_the_server_lives_on(client, photo, make, status, code):
+    assert problem(post(client, content=make(), style_name=STYLE), status, code)
+    assert problem(post(client, content=photo, style=make()), status, code)
+    assert opened(post(client, content=photo, style_name=STYLE)).size == (96, 64)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"strength": "NaN"}, "strength"), ({"strength": 2}, "strength"), ({"strength": "abc"}, "strength"),
+        ({"strength": ""}, "strength"), ({"size": "big"}, "size"), ({"size": 31}, "size"), ({"size": 99999}, "size"),
+        ({"keep_colors": "perhaps"}, "keep_colors"), ({"format": "bmp"}, "format"), ({"weight": [1, 2]}, "weight"),
+        ({"weight": "x"}, "weight"), ({"style_name": "nope"}, "style_name"), ({"style_name": "../app.py"}, "style_name"),
+        ({"style_vector": json.dumps([0] * 99)}, "style_vector"), ({"style_vector": "[" + "NaN," * 99 + "NaN]"}, "style_vector"),
+        ({"style_vector": "{}"}, "style_vector"), ({"style_vector": "[" * 5000}, "style_vector"), ({"colour": "red"}, "colour"),
+        ({"style_name": [STYLE] * 6}, "style"),
+    ],
+)  # fmt: skip
+def test_a_parameter_out_of_bounds_is_named(client, photo, fields, field):
+    assert problem(post(client, content=photo, **{"style_name": STYLE, **fields}), 422, field=field)
+
+
+def test_an_unknown_style_lists_what_there_is(client, photo):
+    assert "stained-glass" in problem(post(client, content=photo, style_name="cubism"), 422, "unknown-style")
+
+
+def test_no_style_and_no_photo_are_said(client, photo):
+    assert "no style" in problem(post(client, content=photo), 422, field="style")
+    assert "content is missing" in problem(post(client, style_name=STYLE), 422, field="content")
+    assert "2 files" in problem(post(client, content=[photo, photo], style_name=STYLE), 422, field="content")
+
+
+@pytest.mark.parametrize("path", ["/api/v1/stylize", "/api/v1/vectors"])
+def test_an_empty_or_malformed_body_is_a_400(client, path):
+    problem(client.post(path), 400, "empty")
+    problem(client.post(path, data=b"", content_type="multipart/form-data; boundary=x"), 400, "empty")
+    problem(client.post(path, data=b"{}", content_type="application/json"), 400, "malformed")
+    problem(client.post(path, data=b"--x\r\ncut short", content_type="multipart/form-data; boundary=x"), 400)
+
+
+def test_a_body_over_the_cap_is_a_413(settings, photo):
+    from stylizer.web import create_app
+
+    client = create_app(replace(settings, max_body_bytes=20_000)).server.test_client()
+    detail = problem(post(client, content=b"\xff\xd8\xff" + bytes(30_000), style_name=STYLE), 413, "too-many-bytes")
+    assert "MiB" in detail
+    assert opened(post(client, content=photo, style_name=STYLE))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_is_painted_upright(client, orientation):
+    assert opened(post(client, content=pictures.oriented_jpeg(orientation), style_name=STYLE)).size == (96, 64)
+
+
+@pytest.mark.parametrize("make", [pictures.garbage_icc_jpeg, pictures.cmyk_jpeg, pictures.grey16_png, pictures.palette_png, pictures.animated_gif])
+def test_odd_but_good_pictures_are_painted(client, make):
+    opened(post(client, content=make(), style_name=STYLE))
+
+
+def test_unknown_paths_and_methods_are_problems_too(client):
+    problem(client.get("/nope"), 404)
+    problem(client.get("/api/v1/nope"), 404)
+    response = client.get("/api/v1/stylize")
+    problem(response, 405)
+    assert "POST" in response.headers["Allow"]
+
+
+def test_a_busy_server_says_when_to_come_again(settings, photo, monkeypatch):
+    from stylizer.feedforward import Stylizer
+    from stylizer.web import create_app
+
+    server = create_app(replace(settings, slots=1, queue_seconds=0.05)).server
+    entered, leave, paint = threading.Event(), threading.Event(), Stylizer.paint
+
+    def slow(self, *arguments, **options):
+        entered.set()
+        assert leave.wait(10)
+        return paint(self, *arguments, **options)
+
+    monkeypatch.setattr(Stylizer, "paint", slow)
+    first = threading.Thread(target=lambda: post(server.test_client(), content=photo, style_name=STYLE))
+    first.start()
+    assert entered.wait(10)
+    response = post(server.test_client(), content=photo, style_name=STYLE)
+    leave.set()
+    first.join()
+    problem(response, 429, "busy")
+    assert int(response.headers["Retry-After"]) >= 1
+    assert opened(post(server.test_client(), content=photo, style_name=STYLE))
+
+
+def test_a_fault_of_ours_is_a_500_without_a_trace_or_the_input(app, photo, monkeypatch, caplog):
+    from stylizer.feedforward import Stylizer
+
+    def fail(*_arguments, **_options):
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(Stylizer, "paint", fail)
+    detail = problem(post(app.server.test_client(), content=photo, style_name=STYLE), 500, "internal")
+    assert "secret" not in detail
+
+
+def test_uploads_stay_in_memory(client, monkeypatch):
+    import tempfile
+
+    def refuse(*_arguments, **_options):
+        raise AssertionError("a picture was about to be written to disk")
+
+    for name in ("TemporaryFile", "NamedTemporaryFile", "SpooledTemporaryFile", "mkstemp"):
+        monkeypatch.setattr(tempfile, name, refuse)
+    noise = np.random.default_rng(0).integers(0, 255, (640, 640, 3), dtype=np.uint8)
+    assert len(pictures.png(noise)) > 2**20
+    opened(post(client, content=pictures.png(noise), style_name=STYLE, size=64))

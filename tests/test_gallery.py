@@ -1,0 +1,69 @@
+"""The gallery's list and vectors: complete, credited and not stale."""
+
+import numpy as np
+import pytest
+from conftest import SHARED
+
+from stylizer import weights
+from stylizer.runtimes import PREDICTOR
+from stylizer.settings import Settings
+from stylizer.styles import KINDS, read_gallery, read_list, read_vectors
+from stylizer.training import vectors
+
+FOLDER = Settings().styles
+
+
+def test_the_stored_vectors_were_made_by_the_shipped_predictor():
+    _, predictor = read_vectors(FOLDER)
+    assert predictor == weights.fingerprint(Settings().models, f"{PREDICTOR}.safetensors"), (
+        "the predictor changed: run `python -m stylizer.training.vectors --masters FOLDER`"
+    )
+
+
+def test_every_style_is_credited_and_of_a_known_kind():
+    gallery = read_gallery(FOLDER)
+    kinds = [style.kind for style in gallery.values()]
+    assert kinds.count("original") >= 16 and kinds.count("master") >= 50 and set(kinds) == set(KINDS)
+    for style in gallery.values():
+        assert style.title and style.artist and style.year and style.vector.shape == (100,)
+        assert np.isfinite(style.vector).all() and style.name == style.name.lower()
+
+
+def test_no_two_styles_share_a_vector():
+    stored = np.stack(list(read_vectors(FOLDER)[0].values()))
+    distances = np.linalg.norm(stored[:, None] - stored[None], axis=2) + np.eye(len(stored)) * 99
+    assert distances.min() > 0.1
+
+
+def test_only_the_originals_pictures_are_in_the_tree():
+    pictures = {file.name for file in FOLDER.iterdir() if file.suffix in (".webp", ".jpg", ".jpeg", ".png")}
+    assert pictures == {entry["picture"] for entry in read_list(FOLDER) if entry["kind"] == "original"}
+
+
+def recomputed(entries, masters=None) -> dict:
+    from stylizer.feedforward import Stylizer
+
+    stylizer = Stylizer(settings=Settings(device="cpu", precision="f32"))
+    return {entry["name"]: stylizer.style_vector(vectors.picture_of(entry, FOLDER, masters)) for entry in entries}
+
+
+def stored_agree(entries, masters=None) -> None:
+    stored, _ = read_vectors(FOLDER)
+    for name, vector in recomputed(entries, masters).items():
+        assert np.abs(stored[name] - vector).max() < 5e-3, f"{name} is stale: rebuild the vectors"
+
+
+def test_the_originals_vectors_are_those_of_their_pictures():
+    stored_agree([entry for entry in read_list(FOLDER) if entry["kind"] == "original"])
+
+
+@pytest.mark.skipif(not (SHARED / "data/masters").is_dir(), reason="the masters' pictures are not here")
+def test_the_masters_vectors_are_those_of_their_paintings():
+    stored_agree([entry for entry in read_list(FOLDER) if entry["kind"] == "master"], SHARED / "data/masters")
+
+
+def test_rebuilding_without_the_masters_says_what_is_needed(capsys):
+    before = (FOLDER / "vectors.safetensors").read_bytes()
+    assert vectors.main([]) == 2
+    assert "--masters" in capsys.readouterr().err
+    assert (FOLDER / "vectors.safetensors").read_bytes() == before
