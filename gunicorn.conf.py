@@ -18,3 +18,4 @@ keepalive = 75
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 accesslog = None            # who came and what they sent is nobody's business
 errorlog = "-"
+control_socket_disable = True     # gunicorn 27 would open one in the home folder

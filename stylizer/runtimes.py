@@ -6,6 +6,7 @@ that made it. A runtime paints one picture at a time with all its cores: two at 
 
 import importlib.util
 import os
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
@@ -47,6 +48,15 @@ class Runtime(ABC):
         """What keeping these features costs."""
 
 
+def import_openvino():
+    """The openvino module, without its telemetry: left alone, every import reports itself to a host on the internet."""
+    if "openvino" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None        # openvino then falls back to its own silent stand-in
+    import openvino
+
+    return openvino
+
+
 class OpenVinoRuntime(Runtime):
     """OpenVINO on a CPU, the transformer in bf16 where the CPU computes in it.
 
@@ -60,8 +70,7 @@ class OpenVinoRuntime(Runtime):
     library = "OpenVINO"
 
     def __init__(self, settings: Settings):
-        import openvino
-
+        openvino = import_openvino()
         self.device = "cpu"
         self._core = openvino.Core()
         capable = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")

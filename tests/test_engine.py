@@ -1,5 +1,6 @@
 """The engine: sizes, strength, mixing, colours, memory of photos, and that all runtimes and precisions agree."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -247,6 +248,21 @@ def test_painting_on_a_cpu_never_imports_torch(tmp_path):
         "assert 'torch' not in sys.modules and 'onnx' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, timeout=120)
+
+
+def test_painting_reports_to_no_one(tmp_path):
+    """OpenVINO's telemetry is not loaded, no connection is opened, and nothing is written to the home folder."""
+    code = (
+        "import socket, sys\n"
+        "def refuse(*_): raise AssertionError('a connection was about to be opened')\n"
+        "socket.socket.connect = socket.getaddrinfo = refuse\n"
+        "from stylizer import Stylizer; import numpy as np\n"
+        "Stylizer('cpu').stylize(np.full((40, 40, 3), 99, np.uint8), 'kintsugi')\n"
+        "assert not [name for name in sys.modules if name.startswith('openvino_telemetry.')]"
+    )
+    environment = {**os.environ, "HOME": str(tmp_path), "CI": ""}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment, timeout=120)
+    assert not list(tmp_path.iterdir())
 
 
 # Weights and settings -----------------------------------------------------------------------------------------------

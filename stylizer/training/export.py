@@ -18,6 +18,7 @@ from stylizer import weights
 from stylizer.errors import StylizerError, WeightsError
 from stylizer.networks import StylePredictor, Transformer, build
 from stylizer.networks.layers import VECTOR_SIZE
+from stylizer.runtimes import import_openvino
 from stylizer.settings import Settings
 
 TOLERANCE = 1e-3            # float32 against float32; seen: 2e-5 on vectors, 3e-6 on pictures
@@ -67,9 +68,7 @@ def to_onnx(module: nn.Module, inputs: dict[str, Tensor], output: str) -> bytes:
 
 def difference(data: bytes, module: nn.Module, inputs: dict[str, Tensor]) -> float:
     """Largest absolute difference between the ONNX file, run in float32, and torch on the same inputs."""
-    import openvino
-
-    core = openvino.Core()
+    core = import_openvino().Core()
     compiled = core.compile_model(core.read_model(data), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     exported = compiled([value.numpy() for value in inputs.values()])[0]
     return float(np.abs(exported - module(*inputs.values()).numpy()).max())
