@@ -16,6 +16,6 @@ graceful_timeout = 30
 keepalive = 75
 # The heartbeat file, on memory: the root may be read-only, and a slow disk must not look like a dead worker.
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
-accesslog = None            # who came and what they sent is nobody's business
+accesslog = None  # who came and what they sent is nobody's business
 errorlog = "-"
-control_socket_disable = True     # gunicorn 27 would open one in the home folder
+control_socket_disable = True  # gunicorn 27 would open one in the home folder

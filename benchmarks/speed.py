@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stylizer import Settings, Stylizer, images
+from stylizer import Settings, images
 from stylizer.images import Picture
 from stylizer.runtimes import TorchRuntime, make_runtime
 
@@ -115,7 +115,13 @@ def http(rounds: int) -> None:
     known = images.encode(Picture(square), "jpeg")
 
     def post(data: bytes, strength: float) -> int:
-        form = {"content": (io.BytesIO(data), "p.jpg"), "style_name": STYLE, "size": "512", "strength": str(strength), "format": "jpeg"}
+        form = {
+            "content": (io.BytesIO(data), "p.jpg"),
+            "style_name": STYLE,
+            "size": "512",
+            "strength": str(strength),
+            "format": "jpeg",
+        }
         response = client.post("/api/v1/stylize", data=form)
         assert response.status_code == 200, response.data
         return len(response.data)
@@ -139,7 +145,9 @@ def processes(rounds: int) -> None:
         command = [sys.executable, "-m", "stylizer.cli", "stylize", str(ROOT / "assets/sample.jpg"),
                    "--style", STYLE, "--size", "512", "-o", f"{folder}/out.png"]  # fmt: skip
         environment = {**os.environ, "STYLIZER_DEVICE": "cpu"}
-        seconds = take_turns({"command": lambda: subprocess.run(command, check=True, env=environment)}, max(3, rounds // 3))
+        seconds = take_turns(
+            {"command": lambda: subprocess.run(command, check=True, env=environment)}, max(3, rounds // 3)
+        )
     weigh = (
         "import io, resource\nfrom stylizer import Settings\nfrom stylizer.web import create_app\n"
         "client = create_app(Settings(device='cpu')).server.test_client()\n"
@@ -170,14 +178,14 @@ def cuda(rounds: int) -> None:
         content = images.to_tensor(photo(width, height))
         vector = half.predict(images.to_tensor(photo(256, 256)))
         features = half.encode(content)
-        device_content, device_vector = full._upload(content), full._upload(vector)
+        device_content, device_vector, half_vector = full._upload(content), full._upload(vector), half._upload(vector)
 
         def eager(content=device_content, vector=device_vector):
             with torch.inference_mode():
                 full._transformer(content, vector)
             torch.cuda.synchronize()
 
-        def replay(features=features, vector=half._upload(vector)):
+        def replay(features=features, vector=half_vector):
             with torch.inference_mode():
                 half._replay(features, vector)
             torch.cuda.synchronize()
@@ -201,7 +209,7 @@ def _bandwidth(torch) -> float:
 
 
 def _activation_bytes(width: int, height: int) -> int:
-    """What decode must at least read and write in half precision: each layer's input, and its output twice for the norm."""
+    """What decode must at least move in half precision: each layer's input, and its output twice for the norm."""
     quarter, half, full = width * height // 16, width * height // 4, width * height
     residual = 10 * quarter * 128 * 4
     expand = half * (128 + 3 * 64) + full * (64 + 3 * 32) + full * (32 + 3 * 3)

@@ -1,8 +1,8 @@
 """Arbitrary style transfer that runs on your own machine.
 
-    from stylizer import Stylizer
-    stylizer = Stylizer()
-    picture = stylizer.stylize("photo.jpg", {"stained-glass": 0.7, "painting.jpg": 0.3}, strength=0.8)
+from stylizer import Stylizer
+stylizer = Stylizer()
+picture = stylizer.stylize("photo.jpg", {"stained-glass": 0.7, "painting.jpg": 0.3}, strength=0.8)
 """
 
 from stylizer.errors import StylizerError

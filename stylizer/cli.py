@@ -10,8 +10,8 @@ from stylizer import __version__
 from stylizer.errors import ParameterError, StylizerError
 from stylizer.settings import Settings
 
-SUFFIXES = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}       # what we write
-READABLE = {*SUFFIXES, ".gif", ".bmp", ".tif", ".tiff", ".avif"}                  # what a folder is searched for
+SUFFIXES = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}  # what we write
+READABLE = {*SUFFIXES, ".gif", ".bmp", ".tif", ".tiff", ".avif"}  # what a folder is searched for
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stylizer: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:         # `stylizer styles | head`
+    except BrokenPipeError:  # `stylizer styles | head`
         sys.stderr.close()
         return 0
 
@@ -34,14 +34,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"stylizer {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    stylize = commands.add_parser("stylize", help="paint photos", description="Paint photos in a style or a mix of styles.")
+    stylize = commands.add_parser(
+        "stylize", help="paint photos", description="Paint photos in a style or a mix of styles."
+    )
     stylize.add_argument("photo", nargs="+", type=Path, help="a picture, or a folder of them")
-    stylize.add_argument("--style", action="append", required=True, help="a gallery name (see `stylizer styles`) or a picture; again to mix")
+    stylize.add_argument(
+        "--style",
+        action="append",
+        required=True,
+        help="a gallery name (see `stylizer styles`) or a picture; again to mix",
+    )
     stylize.add_argument("--weight", action="append", type=float, help="of the mix, one a style; equal by default")
     stylize.add_argument("--strength", default=1.0, help="0 (the photo's own style) to 1 (the painting's, the default)")
     stylize.add_argument("--size", default="original", help='longest side in pixels, or "original" (the default)')
-    stylize.add_argument("--keep-colors", action="store_true", help="keep the photo's colours, take the painting's light")
-    stylize.add_argument("-o", "--output", type=Path, help="a file for one photo, else a folder; PHOTO-stylised.png by default")
+    stylize.add_argument(
+        "--keep-colors", action="store_true", help="keep the photo's colours, take the painting's light"
+    )
+    stylize.add_argument(
+        "-o", "--output", type=Path, help="a file for one photo, else a folder; PHOTO-stylised.png by default"
+    )
     stylize.set_defaults(run=_stylize)
 
     styles = commands.add_parser("styles", help="list the gallery")
@@ -67,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 def _stylize(options: argparse.Namespace, settings: Settings) -> int:
     from stylizer.feedforward import Stylizer, check_size, check_strength, check_weights
 
-    check_strength(options.strength)            # before seconds are spent on loading
+    check_strength(options.strength)  # before seconds are spent on loading
     check_size(options.size, settings)
     check_weights(options.weight, len(options.style))
     jobs = plan(options.photo, options.output)
@@ -108,7 +119,7 @@ def _progress(jobs: list[tuple[Path, Path]]):
 
 
 def plan(photos: list[Path], output: Path | None) -> list[tuple[Path, Path]]:
-    """[(photo, where its painting goes)]: a folder in gives a folder out, one photo a file. ParameterError if it cannot be."""
+    """[(photo, where its painting goes)]: a folder in gives a folder out. ParameterError if it cannot be."""
     folders = [photo for photo in photos if photo.is_dir()]
     if not folders and len(photos) == 1 and not (output and _means_folder(output)):
         target = output or photos[0].with_name(f"{photos[0].stem}-stylised.png")

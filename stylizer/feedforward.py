@@ -20,8 +20,8 @@ from stylizer.settings import Settings
 from stylizer.styles import Style, find, read_gallery
 
 VECTOR_SIZE = 100
-STYLE_SIDE = 256        # the shorter side at which the predictor was trained to look at a painting
-STRIDE = 4              # of the encoder: pictures are padded to multiples of it
+STYLE_SIDE = 256  # the shorter side at which the predictor was trained to look at a painting
+STRIDE = 4  # of the encoder: pictures are padded to multiples of it
 
 PictureSource = str | os.PathLike | bytes | Image.Image | np.ndarray | Picture
 StyleSource = PictureSource | Sequence[float]
@@ -32,8 +32,8 @@ class Photo:
     """A photo at the size it will be painted, and what has been learnt of it so far."""
 
     picture: Picture
-    features: object = None                 # of the encoder
-    own_vector: np.ndarray | None = None    # (1, 100), what the predictor makes of the photo itself
+    features: object = None  # of the encoder
+    own_vector: np.ndarray | None = None  # (1, 100), what the predictor makes of the photo itself
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -50,7 +50,7 @@ class Stopwatch(dict):
 class Stylizer:
     """Paints photos. Make one and keep it: loading takes half a second, and photos are remembered between calls.
 
-    `device` is auto, cpu, cuda or torch-cpu. Raises WeightsError where a weight file or the gallery is missing or altered.
+    `device` is auto, cpu, cuda or torch-cpu. WeightsError where a weight file or the gallery is missing or altered.
     """
 
     def __init__(self, device: str | None = None, settings: Settings | None = None):
@@ -69,19 +69,23 @@ class Stylizer:
         if isinstance(style, str) and style in self.gallery:
             return self.gallery[style].vector
         if isinstance(style, str) and not os.path.exists(style) and not os.path.splitext(style)[1]:
-            return find(self.gallery, style).vector             # says what there is
+            return find(self.gallery, style).vector  # says what there is
         if _looks_like_vector(style):
             return check_vector(style)
         return self._predict(images.as_picture(style, self.settings))[0]
 
-    def mix(self, styles: Sequence[StyleSource] | Mapping[StyleSource, float], weights: Sequence[float] | None = None) -> np.ndarray:
-        """The weighted mean of up to five styles' vectors, float32 (100,). Weights are scaled to sum to 1; equal by default."""
+    def mix(
+        self, styles: Sequence[StyleSource] | Mapping[StyleSource, float], weights: Sequence[float] | None = None
+    ) -> np.ndarray:
+        """The weighted mean of up to five styles' vectors, float32 (100,); weights are scaled to sum to 1."""
         if isinstance(styles, Mapping):
             styles, weights = list(styles), list(styles.values())
         if not styles:
             raise ParameterError("style", "no style was given; give a picture, a gallery name or a vector")
         if len(styles) > self.settings.max_styles:
-            raise ParameterError("style", f"{len(styles)} styles were given; at most {self.settings.max_styles} can be mixed")
+            raise ParameterError(
+                "style", f"{len(styles)} styles were given; at most {self.settings.max_styles} can be mixed"
+            )
         shares = check_weights(weights, len(styles))
         return (shares @ np.stack([self.style_vector(style) for style in styles])).astype(np.float32)
 
@@ -237,9 +241,11 @@ def check_size(size: object, settings: Settings) -> int | None:
     try:
         pixels = int(str(size))
     except ValueError:
-        raise ParameterError("size", f"size is {size!r}; give the longest side in pixels, or \"original\"") from None
+        raise ParameterError("size", f'size is {size!r}; give the longest side in pixels, or "original"') from None
     if not settings.min_side <= pixels <= settings.max_side:
-        raise ParameterError("size", f"size is {pixels}; it goes from {settings.min_side} to {settings.max_side} pixels")
+        raise ParameterError(
+            "size", f"size is {pixels}; it goes from {settings.min_side} to {settings.max_side} pixels"
+        )
     return pixels
 
 
@@ -273,5 +279,5 @@ def _content_key(source: str | os.PathLike | bytes | Picture, *sizes: int | None
         digest.update(np.ascontiguousarray(source.rgb))
         digest.update(b"" if source.alpha is None else np.ascontiguousarray(source.alpha))
     else:
-        digest.update(repr(source).encode())        # as_picture says what is wrong with it
+        digest.update(repr(source).encode())  # as_picture says what is wrong with it
     return digest.digest()

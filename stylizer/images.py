@@ -64,8 +64,8 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in JPEG
 class Picture:
     """A decoded picture, upright and in sRGB. Its arrays may be read-only."""
 
-    rgb: np.ndarray                   # (H, W, 3) uint8, C-contiguous
-    alpha: np.ndarray | None = None   # (H, W) uint8, None where every pixel is opaque
+    rgb: np.ndarray  # (H, W, 3) uint8, C-contiguous
+    alpha: np.ndarray | None = None  # (H, W) uint8, None where every pixel is opaque
 
     @property
     def size(self) -> tuple[int, int]:

@@ -15,13 +15,21 @@ from pathlib import Path
 import numpy as np
 
 from stylizer import weights
-from stylizer.errors import ParameterError, StylizerError, WeightsError
+from stylizer.errors import ParameterError, PictureOutOfBounds, StylizerError, WeightsError
 from stylizer.settings import Settings
 
 PRECISIONS = ("auto", "f32")
 PREDICTOR, TRANSFORMER = "predictor-mobilenet-v2", "transformer-separable"
-# What a kept shape costs is mostly its activations, so shapes are kept by their pixels: six of 512 x 512, one of 1280 x 1280.
-KEPT_PIXELS = 6 * 512 * 512
+# What a compiled size keeps is mostly its activations, so sizes are kept by their pixels, encoder and decoder each:
+# a preview of 384 x 384 and a picture of 1024 x 1024 together.
+KEPT_PIXELS = 2 * (384 * 384 + 1024 * 1024)
+BYTES_PER_PIXEL = {"bf16": 450, "f32": 900}  # of a picture being painted; seen 345 in bf16 at 12 megapixels
+
+
+CGROUP_FILES = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
 
 
 class Runtime(ABC):
@@ -51,7 +59,7 @@ class Runtime(ABC):
 def import_openvino():
     """The openvino module, without its telemetry: left alone, every import reports itself to a host on the internet."""
     if "openvino" not in sys.modules:
-        sys.modules["openvino_telemetry"] = None        # openvino then falls back to its own silent stand-in
+        sys.modules["openvino_telemetry"] = None  # openvino then falls back to its own silent stand-in
     import openvino
 
     return openvino
@@ -79,11 +87,10 @@ class OpenVinoRuntime(Runtime):
         if settings.threads:
             self._options["INFERENCE_NUM_THREADS"] = settings.threads
         self._lock = threading.Lock()
-        self._encoder = self._read(settings.models, f"{TRANSFORMER}-encoder.onnx")
-        self._decoder = self._read(settings.models, f"{TRANSFORMER}-decoder.onnx")
-        self._predictor_model = self._read(settings.models, f"{PREDICTOR}.onnx")
+        files = {"predictor": PREDICTOR, "encoder": f"{TRANSFORMER}-encoder", "decoder": f"{TRANSFORMER}-decoder"}
+        self._models = {name: self._read(settings.models, f"{stem}.onnx") for name, stem in files.items()}
         self._predictor = None
-        self._painters: OrderedDict[tuple[int, int], tuple] = OrderedDict()
+        self._requests: OrderedDict[tuple[str, int, int], object] = OrderedDict()
 
     def _read(self, folder: Path, file: str):
         data = weights.read(folder, file)
@@ -92,40 +99,41 @@ class OpenVinoRuntime(Runtime):
         except RuntimeError as cause:
             raise WeightsError(f"{folder / file} is no ONNX model: {str(cause).splitlines()[0]}") from cause
 
-    def _painter(self, height: int, width: int) -> tuple:
-        """(encoder, decoder) requests for a picture of this size, compiled on first use."""
-        size = (height, width)
-        if size not in self._painters:
-            kept = sum(rows * columns for rows, columns in self._painters)
-            while self._painters and kept + height * width > KEPT_PIXELS:
-                (rows, columns), _ = self._painters.popitem(last=False)
+    def _request(self, half: str, height: int, width: int):
+        """The encoder or the decoder for a picture of this size, compiled on first use."""
+        key = (half, height, width)
+        if key not in self._requests:
+            kept = sum(rows * columns for _, rows, columns in self._requests)
+            while self._requests and kept + height * width > KEPT_PIXELS:
+                (_, rows, columns), _ = self._requests.popitem(last=False)
                 kept -= rows * columns
-            encoder, decoder = self._encoder.clone(), self._decoder.clone()
-            encoder.reshape({"content": [1, 3, height, width]})
-            decoder.reshape({"features": [1, 128, height // 4, width // 4], "vector": [1, 100]})
-            self._painters[size] = tuple(
-                self._core.compile_model(model, "CPU", self._options).create_infer_request()
-                for model in (encoder, decoder)
+            check_memory(height, width, BYTES_PER_PIXEL[self.precision])
+            model = self._models[half].clone()
+            quarter = [1, 128, height // 4, width // 4]
+            model.reshape(
+                {"content": [1, 3, height, width]} if half == "encoder" else {"features": quarter, "vector": [1, 100]}
             )
-        self._painters.move_to_end(size)
-        return self._painters[size]
+            self._requests[key] = self._core.compile_model(model, "CPU", self._options).create_infer_request()
+        self._requests.move_to_end(key)
+        # A large picture's activations are worth more than the quarter of a second that compiling again takes.
+        return self._requests[key] if height * width <= KEPT_PIXELS else self._requests.pop(key)
 
     def predict(self, style: np.ndarray) -> np.ndarray:
         with self._lock:
             if self._predictor is None:
                 options = {**self._options, "INFERENCE_PRECISION_HINT": "f32"}
-                compiled = self._core.compile_model(self._predictor_model, "CPU", options)
+                compiled = self._core.compile_model(self._models["predictor"], "CPU", options)
                 self._predictor = compiled.create_infer_request()
             return self._predictor.infer([style])[0]
 
     def encode(self, content: np.ndarray) -> np.ndarray:
         with self._lock:
-            return self._painter(*content.shape[2:])[0].infer([content])[0]
+            return self._request("encoder", *content.shape[2:]).infer([content])[0]
 
     def decode(self, features: np.ndarray, vector: np.ndarray) -> np.ndarray:
         with self._lock:
             height, width = features.shape[2:]
-            return self._painter(4 * height, 4 * width)[1].infer([features, vector])[0]
+            return self._request("decoder", 4 * height, 4 * width).infer([features, vector])[0]
 
     def feature_bytes(self, features: np.ndarray) -> int:
         return features.nbytes
@@ -188,7 +196,7 @@ class TorchRuntime(Runtime):
             inputs = features.clone(), vector.clone()
             warm_up = torch.cuda.Stream()
             warm_up.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(warm_up):            # cuDNN chooses its kernels before the capture
+            with torch.cuda.stream(warm_up):  # cuDNN chooses its kernels before the capture
                 for _ in range(3):
                     self._transformer.decode(*inputs)
             torch.cuda.current_stream().wait_stream(warm_up)
@@ -205,6 +213,33 @@ class TorchRuntime(Runtime):
 
     def feature_bytes(self, features) -> int:
         return features.numel() * features.element_size()
+
+
+def check_memory(height: int, width: int, bytes_per_pixel: int) -> None:
+    """PictureOutOfBounds where painting this size would not fit into free memory: the system would end the process."""
+    needed, free = height * width * bytes_per_pixel, free_memory()
+    if free is not None and needed > free:
+        longest = int(max(height, width) * (0.8 * free / needed) ** 0.5)
+        raise PictureOutOfBounds(
+            f"painting {width}x{height} pixels needs {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB is free; "
+            f"ask for a size of {longest} pixels or less"
+        )
+
+
+def free_memory() -> int | None:
+    """Bytes that this process may still take, by machine and container; None where the system does not say."""
+    try:
+        with open("/proc/meminfo") as lines:
+            free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return None
+    for limit, used in CGROUP_FILES:
+        try:
+            with open(limit) as limit_file, open(used) as used_file:
+                free = min(free, int(limit_file.read()) - int(used_file.read()))
+        except (OSError, ValueError):  # no such cgroup version here, or "max": no limit
+            continue
+    return free
 
 
 def _cuda_is_likely() -> bool:
@@ -259,5 +294,7 @@ def make_runtime(settings: Settings) -> Runtime:
     if settings.device not in DEVICES:
         raise ParameterError("device", f"unknown device {settings.device!r}; choose from {', '.join(DEVICES)}")
     if settings.precision not in PRECISIONS:
-        raise ParameterError("precision", f"unknown precision {settings.precision!r}; choose from {', '.join(PRECISIONS)}")
+        raise ParameterError(
+            "precision", f"unknown precision {settings.precision!r}; choose from {', '.join(PRECISIONS)}"
+        )
     return DEVICES[settings.device](settings)

@@ -19,20 +19,20 @@ def _folder(name: str) -> Path:
 class Settings:
     """Every field can be set by STYLIZER_<FIELD>, e.g. STYLIZER_MAX_MEGAPIXELS=80."""
 
-    device: str = "auto"                    # auto, cpu (OpenVINO), cuda or torch-cpu (torch)
-    precision: str = "auto"                 # auto (bf16 or half where the machine has it) or f32
-    threads: int = 0                        # CPU threads for one picture; 0: as many as there are cores
+    device: str = "auto"  # auto, cpu (OpenVINO), cuda or torch-cpu (torch)
+    precision: str = "auto"  # auto (bf16 or half where the machine has it) or f32
+    threads: int = 0  # CPU threads for one picture; 0: as many as there are cores
     max_body_bytes: int = 24 * 2**20
-    max_megapixels: float = 50.0            # decoded; 50 Mpx are 150 MB of RGB
-    min_side: int = 32                      # below it nothing is left after two strides of two
+    max_megapixels: float = 50.0  # decoded; 50 Mpx are 150 MB of RGB
+    min_side: int = 32  # below it nothing is left after two strides of two
     max_side: int = 16384
-    max_ratio: float = 20.0                 # longer side to shorter
-    max_styles: int = 5                     # in one mix
-    api_size: int = 1024                    # longest side over HTTP where the request names none
-    cached_photos: int = 8                  # encoded photos kept between slider moves, in memory only
-    cached_megabytes: int = 128             # and the bound on what they may take together
-    slots: int = 2                          # pictures painted at a time; more wait, then 429
-    queue_seconds: float = 20.0             # how long a request waits for a slot
+    max_ratio: float = 20.0  # longer side to shorter
+    max_styles: int = 5  # in one mix
+    api_size: int = 1024  # longest side over HTTP where the request names none
+    cached_photos: int = 8  # encoded photos kept between slider moves, in memory only
+    cached_megabytes: int = 128  # and the bound on what they may take together
+    slots: int = 2  # pictures painted at a time; more wait, then 429
+    queue_seconds: float = 20.0  # how long a request waits for a slot
     host: str = "127.0.0.1"
     port: int = 8050
     models: Path = field(default_factory=lambda: _folder("models"))

@@ -20,13 +20,13 @@ KINDS = ("original", "master")
 
 @dataclass(frozen=True)
 class Style:
-    name: str               # what commands, URLs and the API call it
+    name: str  # what commands, URLs and the API call it
     title: str
     artist: str
-    year: str               # as it is known: "1889", "1907-1908", "c. 1665"
-    kind: str               # original or master
-    picture: str | None     # the file's name in styles/, for originals
-    vector: np.ndarray      # (100,) float32
+    year: str  # as it is known: "1889", "1907-1908", "c. 1665"
+    kind: str  # original or master
+    picture: str | None  # the file's name in styles/, for originals
+    vector: np.ndarray  # (100,) float32
 
 
 def read_list(folder: Path) -> list[dict]:

@@ -1,8 +1,8 @@
 """Every weight file: what it is, where it comes from, and checked loading. Safetensors and ONNX, never pickle.
 
 `models/SHA256SUMS` lists each file's checksum in the format of `sha256sum`, so `cd models && sha256sum -c SHA256SUMS`
-checks a download. Replacing a file and its line there is all that new weights need; `python -m stylizer.training.export`
-does both for the ONNX files.
+checks a download. Replacing a file and its line there is all that new weights need; for the ONNX files
+`python -m stylizer.training.export` does both.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ def checksums(folder: Path) -> dict[str, str]:
 
 
 def read(folder: Path, file: str) -> bytes:
-    """A weight file's bytes, once their sha256 is the listed one. The bytes returned are the bytes that were checked."""
+    """A weight file's bytes, if their sha256 is the listed one. What is returned is what was checked."""
     expected = checksums(folder).get(file)
     if expected is None:
         raise WeightsError(f"{file} is not listed in {folder / CHECKSUMS}")
@@ -71,7 +71,7 @@ def parse(data: bytes, name: str = "weights") -> tuple[dict[str, np.ndarray], di
         length = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
         return load(data), metadata
-    except Exception as cause:      # safetensors raises its own untyped errors for a damaged file
+    except Exception as cause:  # safetensors raises its own untyped errors for a damaged file
         raise WeightsError(f"{name} is no safetensors file: {cause}") from cause
 
 

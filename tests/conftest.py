@@ -1,4 +1,4 @@
-"""What several test files need. Everything runs on the shipped weights and on pictures that the tests draw themselves."""
+"""What several test files need. All run on the shipped weights, and on pictures that the tests draw themselves."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from stylizer.feedforward import Stylizer
 from stylizer.settings import Settings
 
-SHARED = Path(__file__).parents[2] / "shared"       # more to test with, where it is there
+SHARED = Path(__file__).parents[2] / "shared"  # more to test with, where it is there
 
 
 @pytest.fixture(scope="session")

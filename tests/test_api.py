@@ -68,7 +68,12 @@ def test_files_names_and_vectors_are_mixed_with_their_weights_in_that_order(clie
     painting = pictures.png(pictures.painting())
     vector = [0.1] * 100
     response = post(
-        client, content=photo, style=painting, style_name=["kintsugi", STYLE], style_vector=json.dumps(vector), weight=[4, 3, 2, 1]
+        client,
+        content=photo,
+        style=painting,
+        style_name=["kintsugi", STYLE],
+        style_vector=json.dumps(vector),
+        weight=[4, 3, 2, 1],
     )
     mixed = stylizer.mix([painting, "kintsugi", STYLE, vector], [4, 3, 2, 1])
     assert np.array_equal(np.asarray(opened(response)), np.asarray(stylizer.stylize(photo, mixed)))
@@ -88,7 +93,9 @@ def test_alpha_survives_png_and_is_laid_on_white_in_jpeg(client):
 
 
 def test_keep_colors_changes_the_answer(client, photo):
-    free, kept = (opened(post(client, content=photo, style_name="stained-glass", keep_colors=keep)) for keep in ("false", "true"))
+    free, kept = (
+        opened(post(client, content=photo, style_name="stained-glass", keep_colors=keep)) for keep in ("false", "true")
+    )
     assert not np.array_equal(np.asarray(free), np.asarray(kept))
 
 
@@ -117,11 +124,17 @@ def test_the_server_says_that_it_lives_and_that_it_is_ready(client):
 
 def test_openapi_describes_every_route_and_the_docs_need_no_script(client, app):
     spec = client.get("/api/v1/openapi.json").get_json()
-    rules = {rule.rule.replace("<", "{").replace(">", "}") for rule in app.server.url_map.iter_rules() if rule.endpoint.startswith("api.")}
+    rules = {
+        rule.rule.replace("<", "{").replace(">", "}")
+        for rule in app.server.url_map.iter_rules()
+        if rule.endpoint.startswith("api.")
+    }
     assert set(spec["paths"]) == rules - {"/api/v1/openapi.json", "/api/docs"}
     page = client.get("/api/docs").get_data(as_text=True)
     assert "/api/v1/stylize" in page and "<script" not in page
-    assert all(f"id='{code}'" in page for code in spec["components"]["schemas"]["Problem"]["properties"]["code"]["enum"])
+    assert all(
+        f"id='{code}'" in page for code in spec["components"]["schemas"]["Problem"]["properties"]["code"]["enum"]
+    )
 
 
 def test_every_answer_carries_the_security_headers(client):
@@ -163,10 +176,10 @@ def test_a_bad_picture_is_refused_with_its_status_and_the_server_lives_on(client
         ({"strength": "NaN"}, "strength"), ({"strength": 2}, "strength"), ({"strength": "abc"}, "strength"),
         ({"strength": ""}, "strength"), ({"size": "big"}, "size"), ({"size": 31}, "size"), ({"size": 99999}, "size"),
         ({"keep_colors": "perhaps"}, "keep_colors"), ({"format": "bmp"}, "format"), ({"weight": [1, 2]}, "weight"),
-        ({"weight": "x"}, "weight"), ({"style_name": "nope"}, "style_name"), ({"style_name": "../app.py"}, "style_name"),
-        ({"style_vector": json.dumps([0] * 99)}, "style_vector"), ({"style_vector": "[" + "NaN," * 99 + "NaN]"}, "style_vector"),
-        ({"style_vector": "{}"}, "style_vector"), ({"style_vector": "[" * 5000}, "style_vector"), ({"colour": "red"}, "colour"),
-        ({"style_name": [STYLE] * 6}, "style"),
+        ({"weight": "x"}, "weight"), ({"style_name": "nope"}, "style_name"), ({"style_name": "../app"}, "style_name"),
+        ({"style_vector": json.dumps([0] * 99)}, "style_vector"), ({"style_vector": "{}"}, "style_vector"),
+        ({"style_vector": "[" + "NaN," * 99 + "NaN]"}, "style_vector"), ({"style_vector": "[" * 5000}, "style_vector"),
+        ({"colour": "red"}, "colour"), ({"style_name": [STYLE] * 6}, "style"),
     ],
 )  # fmt: skip
 def test_a_parameter_out_of_bounds_is_named(client, photo, fields, field):
@@ -205,7 +218,10 @@ def test_every_exif_orientation_is_painted_upright(client, orientation):
     assert opened(post(client, content=pictures.oriented_jpeg(orientation), style_name=STYLE)).size == (96, 64)
 
 
-@pytest.mark.parametrize("make", [pictures.garbage_icc_jpeg, pictures.cmyk_jpeg, pictures.grey16_png, pictures.palette_png, pictures.animated_gif])
+@pytest.mark.parametrize(
+    "make",
+    [pictures.garbage_icc_jpeg, pictures.cmyk_jpeg, pictures.grey16_png, pictures.palette_png, pictures.animated_gif],
+)
 def test_odd_but_good_pictures_are_painted(client, make):
     opened(post(client, content=make(), style_name=STYLE))
 

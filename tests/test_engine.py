@@ -10,10 +10,10 @@ import pictures
 import pytest
 from PIL import Image
 
-from stylizer import Settings, Stylizer, images
+from stylizer import Settings, Stylizer, images, runtimes
 from stylizer.errors import ParameterError, PictureOutOfBounds, UnknownStyle, WeightsError
 from stylizer.feedforward import Photo, Stopwatch, pad
-from stylizer.runtimes import make_runtime
+from stylizer.runtimes import KEPT_PIXELS, make_runtime
 
 STYLE = "whirling-night"
 
@@ -38,7 +38,7 @@ def test_an_odd_size_is_painted_like_the_even_one_beside_it(stylizer):
     wide = pictures.photo(160, 120)
     even = np.asarray(stylizer.stylize(wide, STYLE), np.int16)
     odd = np.asarray(stylizer.stylize(wide[:117, :157], STYLE), np.int16)
-    assert np.abs(odd[:100, :140] - even[:100, :140]).mean() < 4        # statistics differ a little, nothing is shifted
+    assert np.abs(odd[:100, :140] - even[:100, :140]).mean() < 4  # statistics differ a little, nothing is shifted
 
 
 def test_padding_mirrors_up_to_a_multiple_of_four():
@@ -210,7 +210,7 @@ def test_openvino_in_float32_computes_what_torch_computes(photo, reference):
 
 
 def test_the_fast_precision_stays_within_the_stated_tolerance(photo, reference):
-    """docs/design.md states it: mean difference at most 0.003, and at least 48 dB. Seen: 0.0007 to 0.0016, 53 to 60 dB."""
+    """docs/design.md states it: mean difference at most 0.003, at least 48 dB. Seen: 0.0007 to 0.0016, 53 to 60."""
     _, stylised = paint_on(make_runtime(Settings(device="cpu")), photo)
     assert np.abs(stylised - reference[1]).mean() < 0.003
     assert psnr(stylised, reference[1]) > 48
@@ -223,7 +223,7 @@ def test_cuda_in_half_precision_stays_within_the_stated_tolerance(photo, referen
     runtime = make_runtime(Settings(device="cuda"))
     vector, stylised = paint_on(runtime, photo)
     assert np.abs(stylised - reference[1]).mean() < 0.003
-    again = runtime.decode(runtime.encode(images.to_tensor(photo)), vector)      # a graph replayed, not captured
+    again = runtime.decode(runtime.encode(images.to_tensor(photo)), vector)  # a graph replayed, not captured
     assert np.array_equal(stylised, again)
 
 
@@ -234,11 +234,28 @@ def test_a_device_or_precision_that_there_is_not_is_refused_with_the_list():
         make_runtime(Settings(precision="int4"))
 
 
-def test_a_runtime_keeps_few_shapes(photo):
+def test_a_runtime_keeps_few_sizes_and_no_large_one():
     runtime = make_runtime(Settings(device="cpu"))
-    for side in (512, 640, 768, 896):
-        runtime._painter(side, side)
-    assert sum(height * width for height, width in runtime._painters) <= 6 * 512 * 512
+    for side in (256, 512, 640, 768, 896, 1024):
+        runtime._request("decoder", side, side)
+        assert sum(height * width for _, height, width in runtime._requests) <= KEPT_PIXELS
+    assert ("decoder", 1024, 1024) in runtime._requests and ("decoder", 256, 256) not in runtime._requests
+    runtime._request("encoder", 2048, 2048)
+    assert ("encoder", 2048, 2048) not in runtime._requests
+
+
+def test_a_size_that_memory_does_not_hold_is_refused_with_one_that_it_does(stylizer, monkeypatch):
+    monkeypatch.setattr(runtimes, "free_memory", lambda: 100_000_000)
+    with pytest.raises(PictureOutOfBounds, match=r"memory.*a size of (\d+) pixels") as caught:
+        stylizer.stylize(pictures.photo(900, 600), STYLE)
+    longest = int(str(caught.value).split("a size of ")[1].split()[0])
+    assert 300 < longest < 900
+    assert stylizer.stylize(pictures.photo(900, 600), STYLE, size=longest).size[0] == longest
+
+
+def test_free_memory_is_read_where_the_system_tells():
+    free = runtimes.free_memory()
+    assert free is None or 10**7 < free < 10**14
 
 
 def test_painting_on_a_cpu_never_imports_torch(tmp_path):

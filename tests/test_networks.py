@@ -26,7 +26,7 @@ def test_all_four_pairs_paint_a_picture_of_the_size_that_came_in(trunk, separabl
     stylised = transformer(torch.rand(2, 3, 64, 96), vector)
     assert vector.shape == (2, 100)
     assert stylised.shape == (2, 3, 64, 96)
-    assert 0 <= stylised.min() and stylised.max() <= 1 and stylised.std() > 0.01
+    assert stylised.min() >= 0 and stylised.max() <= 1 and stylised.std() > 0.01
 
 
 def test_the_transformers_have_the_published_numbers_of_parameters():
@@ -61,7 +61,9 @@ def test_reflect_padding_leaves_a_flat_picture_flat_where_zeros_draw_a_border():
     assert zeros(flat, vector).std(dim=(2, 3)).max() > 1e-2
 
 
-@pytest.mark.parametrize(("shape", "vector"), [((1, 3, 33, 32), (1, 100)), ((1, 3, 4, 32), (1, 100)), ((1, 3, 32, 32), (1, 99))])
+@pytest.mark.parametrize(
+    ("shape", "vector"), [((1, 3, 33, 32), (1, 100)), ((1, 3, 4, 32), (1, 100)), ((1, 3, 32, 32), (1, 99))]
+)
 def test_a_wrong_shape_is_refused_in_words(shape, vector):
     with pytest.raises(ValueError, match=r"must be"):
         Transformer()(torch.rand(shape), torch.rand(vector))
@@ -137,11 +139,16 @@ def magenta_names(network):
             norm(f"MobilenetV2/{name}", out, "gamma")
         for block in range(17):
             convolutions = [m for m in network.features[block + 1].modules() if isinstance(m, torch.nn.Conv2d)]
-            steps = ("expand", "depthwise", "project")[-len(convolutions):]
+            steps = ("expand", "depthwise", "project")[-len(convolutions) :]
             for step, convolution in zip(steps, convolutions, strict=True):
                 place = f"MobilenetV2/expanded_conv{f'_{block}' if block else ''}/{step}"
                 out, into, size, _ = convolution.weight.shape
-                put(f"{place}/{'depthwise_weights' if step == 'depthwise' else 'weights'}", size, size, *((out, 1) if step == "depthwise" else (into, out)))
+                put(
+                    f"{place}/{'depthwise_weights' if step == 'depthwise' else 'weights'}",
+                    size,
+                    size,
+                    *((out, 1) if step == "depthwise" else (into, out)),
+                )
                 norm(place, out, "gamma")
         put("mobilenet_conv/Conv/weights", 1, 1, 1280, 100)
         put("mobilenet_conv/Conv/biases", 100)
@@ -156,7 +163,7 @@ def magenta_names(network):
                 out, into, *size = layer.conv.weight.shape
                 put(f"{place}/weights", *size, into, out)
                 norm(place, out, None)
-        put("InceptionV3/Conv2d_1a_3x3/BatchNorm/Const", 32)    # equal constants are kept once, anywhere
+        put("InceptionV3/Conv2d_1a_3x3/BatchNorm/Const", 32)  # equal constants are kept once, anywhere
         put("Conv/weights", 1, 1, 768, 100)
         put("Conv/biases", 100)
     return arrays
@@ -181,7 +188,7 @@ def test_each_published_network_converts_tensor_for_tensor(name, tmp_path, capsy
     assert metadata == describe(network)
     converted = build({key: torch.from_numpy(value) for key, value in read.items()}, metadata)
     used = sum(array.size for name, array in arrays.items() if not name.endswith("Conv2d_1a_3x3/BatchNorm/Const"))
-    scales = sum(value.size for key, value in read.items() if key.endswith("bn.weight"))      # made, not read
+    scales = sum(value.size for key, value in read.items() if key.endswith("bn.weight"))  # made, not read
     assert sum(value.size for value in read.values()) - scales == used
     wanted = {key for key in network.state_dict() if "num_batches" not in key}
     assert set(read) == wanted
@@ -222,7 +229,10 @@ def test_the_converted_published_transformer_paints_what_tensorflow_js_recorded(
 @torch.no_grad()
 def test_our_networks_compute_what_was_recorded_when_they_were_trained():
     recorded = load_file(SHARED / "weights/first-light.safetensors")
-    for kind, inputs, output in (("predictor", ["style"], "vector"), ("transformer", ["content", "vector"], "stylised")):
+    for kind, inputs, output in (
+        ("predictor", ["style"], "vector"),
+        ("transformer", ["content", "vector"], "stylised"),
+    ):
         state = {key.removeprefix(f"{kind}."): value for key, value in recorded.items() if key.startswith(f"{kind}.")}
         network = build(state, describe({"predictor": StylePredictor, "transformer": Transformer}[kind]()))
         made = network(*(recorded[f"check.{name}"] for name in inputs))
@@ -239,7 +249,7 @@ def test_every_network_exports_to_onnx_that_agrees_with_torch(name, tmp_path):
     network = NETWORKS[name]().eval()
     path = tmp_path / f"{name}.safetensors"
     save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path, describe(network))
-    for file in export.export(path):        # refuses to write what differs
+    for file in export.export(path):  # refuses to write what differs
         assert (tmp_path / file).stat().st_size > 10_000
     export.write_checksums(tmp_path)
     assert weights.read(tmp_path, path.name) == path.read_bytes()

@@ -69,7 +69,9 @@ def test_web_and_training_never_import_each_other():
 def test_nothing_outside_web_imports_dash_or_flask():
     for room, files in rooms().items():
         for path in files:
-            web = {name for name in imports(path) if name.split(".")[0] in ("dash", "flask", "dash_bootstrap_components")}
+            web = {
+                name for name in imports(path) if name.split(".")[0] in ("dash", "flask", "dash_bootstrap_components")
+            }
             assert room == "web" or not web, path.name
 
 

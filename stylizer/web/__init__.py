@@ -1,4 +1,4 @@
-"""The web application: one Flask server with the page (Dash) and the HTTP API on it. Nothing is stored between requests."""
+"""The web application: one Flask server with the page (Dash) and the HTTP API. Nothing is stored between requests."""
 
 import io
 import threading
@@ -25,7 +25,7 @@ PAGE = """<!DOCTYPE html>
 {%css%}
 </head>
 <body>
-<noscript>Stylizer needs JavaScript: your pictures are prepared in the browser and never stored on the server.</noscript>
+<noscript>Stylizer needs JavaScript: it prepares your pictures here, and the server keeps none.</noscript>
 {%app_entry%}
 <footer>{%config%}{%scripts%}{%renderer%}</footer>
 </body>
@@ -35,7 +35,7 @@ PAGE = """<!DOCTYPE html>
 class MemoryRequest(Request):
     """Uploads stay in memory: werkzeug would spool larger ones to a file, and no picture is ever written to disk."""
 
-    max_form_memory_size = None         # the body's own cap holds for fields and files together
+    max_form_memory_size = None  # the body's own cap holds for fields and files together
 
     def _get_file_stream(self, *_args, **_kwargs) -> io.BytesIO:
         return io.BytesIO()
@@ -65,7 +65,7 @@ def create_app(settings: Settings | None = None) -> Dash:
 
 
 def serve(app: Dash, host: str, port: int) -> None:
-    """Serve on this machine until interrupted, a thread a request. For the public use gunicorn and `gunicorn.conf.py`."""
+    """Serve on this machine until interrupted, a thread a request. For the public: gunicorn, with gunicorn.conf.py."""
     make_server(host, port, app.server, threaded=True, request_handler=QuietHandler).serve_forever()
 
 
@@ -97,7 +97,7 @@ def _harden(app: Dash) -> None:
     lock = threading.Lock()
 
     def content_security_policy() -> str:
-        with lock:                      # Dash knows its inline script's hash only once the page is laid out
+        with lock:  # Dash knows its inline script's hash only once the page is laid out
             if not policy:
                 scripts = " ".join(f"'{each.strip(chr(39))}'" for each in app.csp_hashes())
                 policy["value"] = (

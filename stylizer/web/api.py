@@ -25,8 +25,8 @@ from stylizer.images import FORMATS
 from stylizer.styles import find
 from stylizer.web.openapi import docs_page, specification
 
-SAMPLE = "sample.jpg"       # in assets/: stands in until there is a photo
-SAMPLE_SIDE = 240           # pixels; a gallery tile on a dense display
+SAMPLE = "sample.jpg"  # in assets/: stands in until there is a photo
+SAMPLE_SIDE = 240  # pixels; a gallery tile on a dense display
 STYLIZE_FIELDS = frozenset(
     ("content", "style", "style_name", "style_vector", "weight", "strength", "size", "keep_colors", "format")
 )
@@ -85,7 +85,9 @@ def make_api(stylizer: Stylizer) -> Blueprint:
     @api.get("/api/v1/styles")
     def styles() -> Response:
         gallery = stylizer.gallery.values()
-        return jsonify([{key: getattr(style, key) for key in ("name", "title", "artist", "year", "kind")} for style in gallery])
+        return jsonify(
+            [{key: getattr(style, key) for key in ("name", "title", "artist", "year", "kind")} for style in gallery]
+        )
 
     @api.get("/api/v1/styles/<name>/sample.webp")
     def sample(name: str) -> Response:
@@ -154,7 +156,7 @@ def _upload(field: str) -> bytes:
 
 
 def _styles(stylizer: Stylizer) -> list:
-    """Files first, then names, then vectors: the order of the weights. Names are looked up here, never read as paths."""
+    """Files first, then names, then vectors: the order of the weights. Names are looked up, never read as paths."""
     files = [images.decode(file.read(), stylizer.settings, "style") for file in request.files.getlist("style")]
     named = [find(stylizer.gallery, name).vector for name in request.form.getlist("style_name")]
     return files + named + [_vector(text) for text in request.form.getlist("style_vector")]
@@ -183,12 +185,24 @@ def problem(error: Exception) -> Response:
         megabytes = current_app.config["MAX_CONTENT_LENGTH"] / 2**20
         error = TooManyBytes(f"the body is larger than the {megabytes:g} MiB that are taken; send a smaller picture")
     if isinstance(error, StylizerError):
-        body = {"type": f"/api/docs#{error.code}", "title": error.title, "status": error.status, "detail": str(error), "code": error.code}
+        body = {
+            "type": f"/api/docs#{error.code}",
+            "title": error.title,
+            "status": error.status,
+            "detail": str(error),
+            "code": error.code,
+        }
         if isinstance(error, ParameterError):
             body["field"] = error.field
     elif isinstance(error, HTTPException):
         name = (error.name or "error").lower().replace(" ", "-")
-        body = {"type": "about:blank", "title": error.name, "status": error.code, "detail": error.description, "code": name}
+        body = {
+            "type": "about:blank",
+            "title": error.name,
+            "status": error.code,
+            "detail": error.description,
+            "code": name,
+        }
     else:
         log.error("%s %s failed", request.method, request.path, exc_info=error)
         body = {
