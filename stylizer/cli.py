@@ -11,6 +11,7 @@ from stylizer.errors import ParameterError, StylizerError
 from stylizer.settings import Settings
 
 SUFFIXES = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}  # what we write
+SAID_PIXELS = 2_000_000  # larger pictures take over a second, so the command says that it is at work
 READABLE = {*SUFFIXES, ".gif", ".bmp", ".tif", ".tiff", ".avif"}  # what a folder is searched for
 
 
@@ -102,6 +103,9 @@ def _paint(stylizer, photo: Path, target: Path, vector, options: argparse.Namesp
     from stylizer import images
 
     picture = stylizer.photo(photo, options.size)
+    width, height = picture.picture.size
+    if width * height > SAID_PIXELS and sys.stderr.isatty():
+        print(f"painting {width}x{height} pixels ...", file=sys.stderr)
     painted = stylizer.paint(picture, vector, options.strength, options.keep_colors)
     data = images.encode(painted, SUFFIXES[target.suffix.lower()])
     try:

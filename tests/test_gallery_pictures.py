@@ -71,5 +71,5 @@ def test_the_sample_photo_is_a_small_jpeg_of_its_size():
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones(drawing):
-    with pytest.raises(SystemExit, match="no picture called 'nonsense'.*tapestry"):
+    with pytest.raises(SystemExit, match=r"no picture called 'nonsense'.*tapestry"):
         drawing.main(["nonsense"])
