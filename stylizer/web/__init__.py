@@ -27,7 +27,7 @@ PAGE = """<!DOCTYPE html>
 <body>
 <noscript>Stylizer needs JavaScript: it prepares your pictures here, and the server keeps none.</noscript>
 {%app_entry%}
-<footer>{%config%}{%scripts%}{%renderer%}</footer>
+<div>{%config%}{%scripts%}{%renderer%}</div>
 </body>
 </html>"""
 

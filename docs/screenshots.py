@@ -1,0 +1,45 @@
+"""The page's pictures for the README, from the running page: `python docs/screenshots.py`, after weights or looks change.
+
+Needs Chromium (`chromium` on the path) and Playwright. Each is 256 colours, dithered, to stay small in the repository.
+"""
+
+import io
+import shutil
+import threading
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+from werkzeug.serving import make_server
+
+from stylizer.settings import Settings
+from stylizer.web import create_app
+
+FOLDER = Path(__file__).parent
+SCREENS = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+
+
+def main() -> None:
+    server = make_server("127.0.0.1", 0, create_app(Settings()).server, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        for screen, size in SCREENS.items():
+            for theme in ("light", "dark"):
+                page = browser.new_page(viewport=size, color_scheme=theme)
+                page.goto(f"http://127.0.0.1:{server.port}")
+                page.get_by_role("button", name="Transfer").click()
+                page.get_by_text("Painted in").wait_for()
+                page.wait_for_load_state("networkidle")
+                page.evaluate("window.scrollTo(0, 0)")
+                shot = Image.open(io.BytesIO(page.screenshot(full_page=screen == "phone"))).convert("RGB")
+                target = FOLDER / f"page-{screen}-{theme}.png"
+                shot.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(target, optimize=True)
+                print(f"{target.name}: {target.stat().st_size // 1000} kB")
+        browser.close()
+    server.shutdown()
+
+
+if __name__ == "__main__":
+    main()
