@@ -1,4 +1,4 @@
-"""The page's pictures for the README, from the running page: `python docs/screenshots.py`, after weights or looks change.
+"""The README's pictures, from the running page: `python docs/screenshots.py`, after weights or looks change.
 
 Needs Chromium (`chromium` on the path) and Playwright. Each is 256 colours, dithered, to stay small in the repository.
 """
@@ -13,7 +13,7 @@ from playwright.sync_api import sync_playwright
 from werkzeug.serving import make_server
 
 from stylizer.settings import Settings
-from stylizer.web import create_app
+from stylizer.web import QuietHandler, create_app
 
 FOLDER = Path(__file__).parent
 SCREENS = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
@@ -21,7 +21,8 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-backgroun
 
 
 def main() -> None:
-    server = make_server("127.0.0.1", 0, create_app(Settings()).server, threaded=True)
+    app = create_app(Settings())
+    server = make_server("127.0.0.1", 0, app.server, threaded=True, request_handler=QuietHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)

@@ -101,7 +101,8 @@ def make_api(stylizer: Stylizer) -> Blueprint:
             with slot():
                 photo = stylizer.photo(settings.assets / SAMPLE, SAMPLE_SIDE)
                 samples[name] = images.encode(stylizer.paint(photo, style.vector), "webp", quality=80)
-        return Response(samples[name], mimetype="image/webp", headers={"Cache-Control": "public, max-age=31536000, immutable"})
+        kept = {"Cache-Control": "public, max-age=31536000, immutable"}
+        return Response(samples[name], mimetype="image/webp", headers=kept)
 
     @api.get("/api/v1/openapi.json")
     def openapi() -> Response:
