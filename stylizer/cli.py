@@ -209,11 +209,16 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
 
     settings = replace(settings, host=options.host or settings.host, port=options.port or settings.port)
     app = create_app(settings)
-    print(f"Stylizer is at http://{settings.host}:{settings.port} (stop it with Ctrl+C)", flush=True)
+    address = f"http://{settings.host}:{settings.port}"
     try:
-        serve(app, settings.host, settings.port)
-    except (OSError, SystemExit) as cause:
-        raise ParameterError("port", f"cannot serve on {settings.host}:{settings.port}: {cause}; try --port") from cause
+        serve(
+            app,
+            settings.host,
+            settings.port,
+            lambda: print(f"Stylizer is at {address} (stop it with Ctrl+C)", flush=True),
+        )
+    except OSError as cause:
+        raise ParameterError("port", f"cannot serve at {address}: {cause.strerror}; try another --port") from cause
     return 0
 
 

@@ -1,6 +1,7 @@
 """The command line, run as users run it: what it writes, what it says, and how it exits."""
 
 import json
+import socket
 import subprocess
 import sys
 
@@ -147,3 +148,9 @@ def test_stylize_never_imports_torch(photo, tmp_path):
 def test_a_missing_command_is_answered_with_the_usage(capsys):
     assert run() == 2
     assert "usage: stylizer" in capsys.readouterr().err
+
+
+def test_a_port_in_use_is_one_line(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert run("serve", "--port", taken.getsockname()[1]) == 2
+    assert "Address already in use" in one_line(capsys)

@@ -1,7 +1,9 @@
 """The web application: one Flask server with the page (Dash) and the HTTP API. Nothing is stored between requests."""
 
 import io
+import socket
 import threading
+from collections.abc import Callable
 
 from dash import Dash
 from flask import Flask, Request, request
@@ -64,9 +66,17 @@ def create_app(settings: Settings | None = None) -> Dash:
     return app
 
 
-def serve(app: Dash, host: str, port: int) -> None:
-    """Serve on this machine until interrupted, a thread a request. For the public: gunicorn, with gunicorn.conf.py."""
-    make_server(host, port, app.server, threaded=True, request_handler=QuietHandler).serve_forever()
+def serve(app: Dash, host: str, port: int, on_ready: Callable[[], None] = lambda: None) -> None:
+    """Serve on this machine until interrupted, a thread a request; OSError where the address is taken or is none.
+
+    For the public: gunicorn, with gunicorn.conf.py.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family) as listener:     # werkzeug would exit by itself at an error
+        options = {"threaded": True, "request_handler": QuietHandler, "fd": listener.fileno()}
+        server = make_server(host, port, app.server, **options)
+        on_ready()
+        server.serve_forever()
 
 
 class QuietHandler(WSGIRequestHandler):
