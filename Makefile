@@ -1,10 +1,12 @@
 # `make run` and `make test` are all a newcomer needs; both stand on `make install`.
 PYTHON ?= python3
-MASTERS ?= ../shared/data/masters
+DATA ?= data
+VGG ?= vgg16.safetensors
+RUN ?= runs/default
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test install vectors export bench lint clean
+.PHONY: run test install train-gpu train-cpu export vectors bench lint clean
 
 run: install
 	$(BIN)/stylizer serve
@@ -21,12 +23,24 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@
 
+# docs/training.md says what is needed; both go on where they were cut
+TRAIN = $(BIN)/python -m stylizer.training train --run $(RUN) --vgg $(VGG) --content $(DATA)/content.tar \
+	--style $(DATA)/style.tar $(DATA)/texture.tar \
+	--init models/predictor-mobilenet-v2.safetensors models/transformer-separable.safetensors
+
+train-gpu: install
+	$(TRAIN) --minutes 24 --call-minutes 8.5
+
+train-cpu: install
+	nice $(TRAIN) --minutes 60 --stages 0:128:8,0.5:192:5 --bank 1024 --bank-steps 5000 --identity 0.125 \
+		--transformer-rate 4e-4 --predictor-rate 0 --average 0.998
+
 # after replacing weights: ONNX files, checksums and every stored style vector
 export: install
 	$(BIN)/python -m stylizer.training.export
 
 vectors: install
-	$(BIN)/python -m stylizer.training.vectors --masters $(MASTERS)
+	$(BIN)/python -m stylizer.training.vectors --masters $(DATA)/masters
 
 bench: install
 	$(BIN)/python benchmarks/speed.py

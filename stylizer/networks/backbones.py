@@ -1,0 +1,221 @@
+"""Loss networks, their features by name: VGG-16, VGG-19 (Simonyan and Zisserman 2015), ResNet-18 (He et al. 2016).
+
+Keys are torchvision's. The weights are nobody's to ship here: `stylizer.weights` says where they are downloaded from,
+and `stylizer.training` reads VGG-16's from a safetensors file, see docs/training.md.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stylizer.errors import WeightsError
+
+
+class InputScale(NamedTuple):
+    """What weights were trained to see: pictures in [0, 1] * factor - offset, each for R, G and B."""
+
+    factor: tuple[float, float, float]
+    offset: tuple[float, float, float]
+
+
+DEVIATIONS, MEANS = (0.229, 0.224, 0.225), (0.485, 0.456, 0.406)  # of ImageNet's RGB in [0, 1]
+# The original VGG weights take 0 to 255 less the means; those that torchvision trained take zero mean, unit deviation.
+CAFFE = InputScale((255.0, 255.0, 255.0), (123.68, 116.779, 103.939))
+TORCHVISION = InputScale(
+    tuple(1 / deviation for deviation in DEVIATIONS),
+    tuple(mean / deviation for mean, deviation in zip(MEANS, DEVIATIONS, strict=True)),
+)
+
+
+class Backbone(nn.Module):
+    """RGB pictures (N, 3, H, W) in [0, 1] -> {layer: features} for the layers asked for.
+
+    Frozen and in evaluation mode: gradients reach the picture alone. What is computed is in the weights' own precision.
+    """
+
+    LAYERS: tuple[str, ...]  # from the picture to the deepest
+    CONTENT_LAYERS: tuple[str, ...]  # good ones to begin with
+    STYLE_LAYERS: tuple[str, ...]
+    STRIDE: int  # of the deepest layer: fewer pixels than that a side leave it nothing
+
+    def __init__(self, scale: InputScale):
+        super().__init__()
+        self.scale = scale
+        self.steps: list[tuple[str, str]] = []  # (the layer that comes of it or "", what `step` calls it)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        raise NotImplementedError
+
+    def step(self, name: str, features: Tensor) -> Tensor:
+        """One of `steps` taken."""
+        raise NotImplementedError
+
+    def forward(self, pictures: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+        wanted = set(layers)
+        unknown = sorted(wanted - set(self.LAYERS))
+        if unknown or not wanted:
+            raise ValueError(f"unknown layers {unknown}; choose from {', '.join(self.LAYERS)}")
+        factor, offset = (pictures.new_tensor(numbers)[:, None, None] for numbers in self.scale)
+        found = {}
+        features = (pictures * factor - offset).to(self.dtype)
+        for layer, name in self.steps:
+            features = self.step(name, features)
+            if layer in wanted:
+                found[layer] = features
+                if len(found) == len(wanted):
+                    break  # nothing deeper is paid for
+        return found
+
+
+# VGG ----------------------------------------------------------------------------------------------------------------
+
+
+def _relu_names(counts: Iterable[int]) -> tuple[str, ...]:
+    return tuple(f"relu{block}_{i}" for block, count in enumerate(counts, 1) for i in range(1, count + 1))
+
+
+class VGG(Backbone):
+    """Five blocks of 3x3 convolutions; block b works at H / 2^(b-1). `width` below 1 makes small ones for tests."""
+
+    DEPTHS: tuple[int, ...]  # convolutions in each block
+    CHANNELS = (64, 128, 256, 512, 512)
+    CONTENT_LAYERS = ("relu4_2",)  # Gatys et al. 2016, there before the relu
+    STRIDE = 16
+
+    def __init__(self, width: float = 1.0, scale: InputScale = CAFFE):
+        super().__init__(scale)
+        self.features = nn.ModuleDict()  # keyed by torchvision's index, which counts relus and pools
+        index, channels = 0, 3
+        for block, (depth, block_channels) in enumerate(zip(self.DEPTHS, self.CHANNELS, strict=True), 1):
+            out_channels = max(1, round(block_channels * width))
+            for number in range(1, depth + 1):
+                self.features[str(index)] = nn.Conv2d(channels, out_channels, 3, padding=1)
+                self.steps.append((f"relu{block}_{number}", str(index)))
+                index, channels = index + 2, out_channels
+            self.steps.append(("", "pool"))
+            index += 1
+        self.eval().requires_grad_(False)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.features["0"].weight.dtype
+
+    def step(self, name: str, features: Tensor) -> Tensor:
+        if name == "pool":
+            return F.max_pool2d(features, 2)
+        return F.relu(self.features[name](features), inplace=True)
+
+
+class VGG16(VGG):
+    DEPTHS = (2, 2, 3, 3, 3)
+    LAYERS = _relu_names(DEPTHS)
+    STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")  # the last of a block each, as Johnson et al. 2016
+
+
+class VGG19(VGG):
+    DEPTHS = (2, 2, 4, 4, 4)
+    LAYERS = _relu_names(DEPTHS)
+    STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_4", "relu4_4")
+
+
+# ResNet -------------------------------------------------------------------------------------------------------------
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution where the shape changes."""
+
+    def __init__(self, channels: int, out_channels: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, out_channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.downsample = None
+        if stride > 1 or channels != out_channels:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
+            )
+
+    def forward(self, features: Tensor) -> Tensor:
+        shortcut = features if self.downsample is None else self.downsample(features)
+        features = F.relu(self.bn1(self.conv1(features)))
+        return F.relu(self.bn2(self.conv2(features)) + shortcut)
+
+
+class ResNet18(Backbone):
+    """A stem at H/4, then four layers of two blocks each at H/4, H/8, H/16 and H/32; `width` as in `VGG`."""
+
+    LAYERS = ("layer1", "layer2", "layer3", "layer4")
+    CONTENT_LAYERS = ("layer2",)  # deeper ones hold too little of where things are
+    STYLE_LAYERS = ("layer1", "layer2", "layer3")
+    STRIDE = 32
+
+    def __init__(self, width: float = 1.0, scale: InputScale = TORCHVISION):
+        super().__init__(scale)
+        counts = [max(1, round(count * width)) for count in (64, 64, 128, 256, 512)]
+        self.conv1 = nn.Conv2d(3, counts[0], 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(counts[0])
+        for number, layer in enumerate(self.LAYERS, 1):
+            first = BasicBlock(counts[number - 1], counts[number], stride=1 if number == 1 else 2)
+            self.add_module(layer, nn.Sequential(first, BasicBlock(counts[number], counts[number], stride=1)))
+        self.steps = [("", "stem"), *((layer, layer) for layer in self.LAYERS)]
+        self.eval().requires_grad_(False)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.conv1.weight.dtype
+
+    def step(self, name: str, features: Tensor) -> Tensor:
+        if name == "stem":
+            features = F.relu(self.bn1(self.conv1(features)))  # (N, 64, H/2, W/2)
+            return F.max_pool2d(features, 3, stride=2, padding=1)  # (N, 64, H/4, W/4)
+        return self.get_submodule(name)(features)
+
+
+# By name ------------------------------------------------------------------------------------------------------------
+
+
+class Entry(NamedTuple):
+    network: Callable[..., Backbone]
+    scale: InputScale
+
+
+# Names are those of `weights.DOWNLOADS`. VGG-16 is published in both forms and nothing in a file tells them apart, so
+# they have a name each.
+BACKBONES = {
+    "vgg16": Entry(VGG16, CAFFE),
+    "vgg16-torchvision": Entry(VGG16, TORCHVISION),
+    "vgg19": Entry(VGG19, TORCHVISION),
+    "resnet18": Entry(ResNet18, TORCHVISION),
+}
+
+
+def build_backbone(name: str, state: Mapping[str, Tensor]) -> Backbone:
+    """The network of that name in float32; keys that it does not need (a classifier's) are passed over.
+
+    WeightsError where an array is missing or has another shape, ValueError for a name that is not in BACKBONES.
+    """
+    if name not in BACKBONES:
+        raise ValueError(f"unknown backbone {name!r}; choose from {', '.join(BACKBONES)}")
+    network = BACKBONES[name].network(scale=BACKBONES[name].scale)
+    wanted = network.state_dict()
+    # A counter of training steps is in batch norm's state, older files lack it and evaluation does not use it.
+    optional = {key for key in wanted if key.endswith("num_batches_tracked")}
+    wrong = [key for key in wanted.keys() - optional if key not in state or state[key].shape != wanted[key].shape]
+    if wrong:
+        first = next(key for key in wanted if key in wrong)
+        raise WeightsError(
+            f"these are not {name}'s features: {len(wrong)} of {len(wanted) - len(optional)} arrays are missing or of "
+            f"another shape, the first is {first}"
+        )
+    network.load_state_dict({key: state[key].float() for key in wanted.keys() - optional}, strict=False)
+    return network
+
+
+def load_vgg16(state: Mapping[str, Tensor]) -> VGG16:
+    """VGG-16 with the original weights, as training and evaluation want it."""
+    return build_backbone("vgg16", state)

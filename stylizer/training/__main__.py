@@ -1,0 +1,200 @@
+"""`python -m stylizer.training train | evaluate | cost`; docs/training.md shows whole runs."""
+
+import argparse
+import csv
+import json
+import math
+import sys
+import time
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import get_args
+
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from stylizer.errors import ParameterError, StylizerError
+from stylizer.networks.backbones import VGG16, load_vgg16
+from stylizer.training import data, evaluate
+from stylizer.training.train import NotFinite, Run, TrainConfig, in_words, read_safetensors, save_pair, train
+
+BEGAN = time.monotonic()        # loading torch and the data counts into a call's time
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 done, 2 a caller's mistake in one line, 3 stopped because a loss was no number."""
+    options = parser().parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        return options.command(options)
+    except StylizerError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except NotFinite as error:
+        print(error, file=sys.stderr)
+        return 3
+
+
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser(prog="python -m stylizer.training", description=__doc__)
+    commands = root.add_subparsers(required=True, metavar="train | evaluate | cost")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    shared.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's choice")
+    shared.add_argument("--vgg", type=Path, help="VGG-16's features, safetensors with torchvision's keys")
+
+    common = {"parents": [shared], "formatter_class": argparse.ArgumentDefaultsHelpFormatter}
+    training = commands.add_parser("train", help="train a pair; goes on where the run's folder ends", **common)
+    training.set_defaults(command=run_train)
+    training.add_argument("--content", type=Path, nargs="+", required=True, help="tars or folders of photos")
+    training.add_argument("--style", type=Path, nargs="+", required=True, help="tars or folders of paintings, textures")
+    training.add_argument("--run", type=Path, required=True, help="its folder: checkpoint, curve, samples, weights")
+    training.add_argument("--call-minutes", type=float, default=math.inf, help="stop this call, not the run, after it")
+    training.add_argument("--save-minutes", type=float, default=2.0, help="between checkpoints")
+    training.add_argument("--sample-minutes", type=float, default=5.0, help="between sample grids")
+    training.add_argument("--report-every", type=int, default=10, help="steps between lines of the curve")
+    add_settings(training)
+
+    judging = commands.add_parser("evaluate", help="one table for weights, checkpoints, folders, rivals", **common)
+    judging.set_defaults(command=run_evaluate)
+    evaluate.add_arguments(judging)
+
+    cost = commands.add_parser("cost", help="what each part of a step costs on this machine", **common)
+    cost.set_defaults(command=run_cost)
+    add_settings(cost)
+    return root
+
+
+def add_settings(command: argparse.ArgumentParser) -> None:
+    """One option for each field of TrainConfig."""
+    group = command.add_argument_group("settings")
+    for each in fields(TrainConfig):
+        given = {"action": argparse.BooleanOptionalAction} if each.type is bool else {"type": each.type}
+        if isinstance(each.default, tuple):
+            given = {"nargs": "*", "type": get_args(each.type)[0]}
+        flag = "--" + each.name.replace("_", "-")
+        group.add_argument(flag, default=each.default, help=each.metadata["help"].replace("%", "%%"), **given)
+
+
+def settings_of(options: argparse.Namespace) -> TrainConfig:
+    given = {each.name: getattr(options, each.name) for each in fields(TrainConfig)}
+    return TrainConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+
+
+def device_of(options: argparse.Namespace) -> torch.device:
+    name = options.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ParameterError("device", f"device is {name!r}, but torch finds no CUDA card; leave it out or say cpu")
+    torch.backends.cudnn.benchmark = True           # shapes stay for hundreds of steps: worth looking for the fastest
+    return torch.device(name)
+
+
+def loss_network_of(options: argparse.Namespace) -> VGG16 | None:
+    return load_vgg16(read_safetensors(options.vgg)[0]) if options.vgg else None
+
+
+def run_train(options: argparse.Namespace) -> int:
+    config, device, folder = settings_of(options), device_of(options), options.run
+    contents = data.load_pictures(options.content, config.stored, device, "photos")
+    styles = data.load_pictures(options.style, config.stored, device, "styles")
+    print(f"photos: {contents}; styles: {styles}", flush=True)
+    run = Run(config, contents.pixels, styles.pixels, loss_network_of(options))
+    checkpoint, curve = folder / "checkpoint", Curve(folder / "curve.csv")
+    if checkpoint.exists() or checkpoint.with_name("checkpoint.old").exists():
+        run.load(checkpoint)
+    curve.keep_until(run.step)
+    print(f"{in_words(run.pair.architecture())}, {sum(p.numel() for p in run.parameters.values()):,} numbers to train, "
+          f"on {device}, from step {run.step}, {run.done():.1%} done", flush=True)
+    until = BEGAN + 60 * options.call_minutes
+    saved = sampled = time.monotonic()
+    with tqdm(total=100, initial=round(100 * run.done(), 2), bar_format="{l_bar}{bar}| {postfix}") as bar:
+        for now in train(run, options.report_every, until, BEGAN):
+            curve.add(now)
+            bar.set_postfix_str(line(now), refresh=False)
+            bar.update(100 * now.done - bar.n)
+            if time.monotonic() > saved + 60 * options.save_minutes:
+                run.save(checkpoint)
+                saved = time.monotonic()
+            if time.monotonic() > sampled + 60 * options.sample_minutes:
+                save_samples(run, folder)
+                sampled = time.monotonic()
+    run.save(checkpoint)
+    written = save_pair(run.averaged(), folder / "weights")
+    save_samples(run, folder)
+    (folder / "settings.json").write_text(json.dumps(asdict(config), indent=1))
+    end = "finished" if run.done() >= 1 else "stopped for now; the same command goes on"
+    print(f"{end} at step {run.step} after {run.seconds / 60:.1f} minutes: {', '.join(map(str, written))}")
+    return 0
+
+
+def line(now) -> str:
+    known = " ".join(f"{name} {now.losses[name]:.3f}" for name in ("content", "style", "vector", "picture", "loss")
+                     if name in now.losses)
+    left = f"{now.seconds_left / 60:.1f} min left" if now.done else ""
+    return f"step {now.step} {now.samples_per_second:.1f} samples/s {known} {left}"
+
+
+class Curve:
+    """The run's numbers as CSV, one row a report."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def keep_until(self, step: int) -> None:
+        """Drop what was written after the checkpoint that the run goes on from."""
+        if self.path.exists():
+            with self.path.open(newline="") as file:
+                head, *rows = list(csv.reader(file)) or [[]]
+            kept = [head, *(row for row in rows if int(row[0]) <= step)] if step else []
+            with self.path.open("w", newline="") as file:
+                csv.writer(file).writerows(kept)
+
+    def add(self, now) -> None:
+        row = {"step": now.step, "seconds": round(now.seconds, 1), "rate": round(now.rate, 5),
+               "samples_per_second": round(now.samples_per_second, 2),
+               **{name: f"{value:.5g}" for name, value in sorted(now.losses.items())}}
+        fresh = not self.path.exists() or not self.path.stat().st_size
+        with self.path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, row)
+            if fresh:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+@torch.no_grad()
+def save_samples(run: Run, folder: Path, side: int = 256) -> None:
+    """A sheet: styles across the top, photos down the left, what the averaged weights paint between them."""
+    pair = run.averaged()
+    photos, styles = (data.resize(some / 255, side) for some in (run.contents[:4], run.styles[:6]))
+    vectors = pair.predictor(styles)
+    rows = [torch.cat([torch.ones_like(photos[:1]), styles])]
+    for photo in photos:
+        painted = [pair.transformer(photo[None], vector[None]) for vector in vectors]
+        rows.append(torch.cat([photo[None], *painted]))
+    sheet = torch.stack(rows).mul(255).round().byte().cpu()             # (rows, columns, 3, side, side)
+    height, width = sheet.shape[0] * side, sheet.shape[1] * side
+    Image.fromarray(sheet.permute(0, 3, 1, 4, 2).reshape(height, width, 3).numpy()).save(
+        folder / f"samples-{run.step:06d}.jpg", quality=88)
+
+
+def run_evaluate(options: argparse.Namespace) -> int:
+    """Print the table."""
+    evaluate.print_table(options, loss_network_of(options), device_of(options))
+    return 0
+
+
+def run_cost(options: argparse.Namespace) -> int:
+    """Time a step and its parts on random pictures, and say which of two ways is faster."""
+    from stylizer.training import cost
+
+    cost.print_costs(settings_of(options), loss_network_of(options), device_of(options))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,568 @@
+"""One training loop for every pair of predictor and transformer: perceptual, distilled, or both at once.
+
+A step's batch is drawn from (seed, step) and a bank of styles from (seed, its number), so a run that is cut and resumed
+draws what it would have drawn: the only state is weights, averages, Adam's moments and two counters.
+"""
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save, save_file
+from torch import Tensor, nn
+from torch.func import functional_call
+from tqdm import tqdm
+
+from stylizer import losses, weights
+from stylizer.errors import ParameterError, WeightsError
+from stylizer.networks import PREDICTORS, StylePredictor, Transformer, TransformerConfig, build, describe
+from stylizer.networks.backbones import VGG16
+from stylizer.networks.predictor import INPUT_RANGES
+from stylizer.training import data
+
+SHARD_BYTES = 15 * 10**6        # a checkpoint's files stay below it, so that they pass where single files are capped
+BANK_CHUNK = 16                 # styles a pass while a bank is built
+
+
+def setting(default, why: str):
+    """A field whose reason is also its help on the command line."""
+    return field(default=default, metadata={"help": why})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    # what is trained
+    trunk: str = setting("mobilenet-v2", "predictor trunk, mobilenet-v2 or inception-v3: small enough for the web")
+    input_range: str = setting("-1..1", "what the trunk sees; Magenta's own weights want 0..1")
+    separable: bool = setting(True, "separable transformer: a quarter of the work of the plain one")
+    width: float = setting(1.0, "channels of the transformer, times this; 1 is the paper's")
+    init: tuple[str, ...] = setting((), "weight files to start from: a predictor, a transformer or both")
+    predictor_init: str = setting("", "safetensors of a trunk to start from, with torchvision's keys")
+    # how it is judged
+    content_weight: float = setting(1.0, "of the relative content distance: the unit of the others")
+    style_weight: float = setting(5.0, "of the style distance; at 1 the answers stay photographs")
+    log_style: bool = setting(True, "log(1 + style): a few styles far from any photo would drown the rest")
+    statistics_weight: float = setting(0.5, "of channel means and deviations: steadier colours than Grams alone")
+    tv_weight: float = setting(1.0, "of total variation, about 0.01 in a picture: only noise feels it")
+    identity: float = setting(0.1, "share of a batch whose style is the photo itself: strength 0 gives the photo")
+    identity_weight: float = setting(5.0, "of the mean absolute difference to the photo there, beside its content")
+    teacher: tuple[str, ...] = setting((), "weight files of the pair to distil from")
+    vector_weight: float = setting(0.0, "of the squared distance to the teacher's vectors: one space for all pairs")
+    picture_weight: float = setting(0.0, "of the mean absolute difference to the teacher's pictures: a fast start")
+    # what it sees
+    stages: str = setting("0:256:64", "FROM:PIXELS:BATCH,...: from this share of the run on, crops and batches; larger "
+                          "crops late teach larger structure when it pays")
+    stored: int = setting(288, "side that pictures are kept at: what the data offers")
+    zoom: float = setting(0.7, "smallest scale of photos; the largest is 1, since enlarged pictures teach blur")
+    view: int = setting(256, "side of the style picture that the predictor sees, as at inference")
+    style_sides: tuple[int, ...] = setting((256, 288), "sides of the style crops that are matched, unscaled: the "
+                                           "view's and more, as beside a larger photo")
+    jitter: float = setting(0.1, "hue, contrast and brightness of styles, up to: likewise")
+    bank: int = setting(4096, "styles measured in advance, 0.9 MB each: their share of VGG is paid once in bank_steps")
+    bank_steps: int = setting(250, "steps that a bank serves, four samples a style at batches of 64")
+    # how it is learnt
+    transformer_rate: float = setting(1e-3, "Adam's rate for the transformer; 0 freezes it")
+    predictor_rate: float = setting(2e-4, "Adam's rate for the predictor, which starts trained; 0 freezes it")
+    clip: float = setting(5.0, "bound on the gradient's norm: early steps can be wild")
+    warmup: int = setting(100, "steps of rising rate, while Adam's moments settle")
+    average: float = setting(0.999, "decay of the averaged weights, the ones that ship")
+    steps: int = setting(0, "length of the schedule in steps; 0: by the clock")
+    minutes: float = setting(25.0, "length of the schedule in minutes of training, all calls together")
+    seed: int = setting(0, "of every draw")
+    # how it is computed
+    bf16: bool = setting(True, "half the memory traffic; every optimiser state stays float32")
+    merge: bool = setting(True, "train a separable convolution as the plain one it equals: depthwise kernels are slow")
+    compile: bool = setting(True, "torch.compile, on CUDA only: on a CPU it costs more than it saves")
+
+    def __post_init__(self):
+        stages(self.stages)
+        for name, allowed in (("trunk", PREDICTORS), ("input_range", INPUT_RANGES)):
+            if getattr(self, name) not in allowed:
+                raise ParameterError(name, f"{name} is {getattr(self, name)!r}; choose from {', '.join(allowed)}")
+        if not 0 < self.width <= 4:
+            raise ParameterError("width", f"width is {self.width}; it must be above 0 and at most 4")
+        largest = max(*self.style_sides, *(pixels for _, pixels, _ in stages(self.stages)))
+        if largest > self.stored or not 0 < self.zoom <= 1:
+            raise ParameterError("stored", f"crops of {largest} pixels, zoom {self.zoom} and pictures kept at "
+                                           f"{self.stored}: crops must fit, and zoom is above 0 and at most 1")
+        if not (self.steps or self.minutes > 0):
+            raise ParameterError("minutes", "a schedule needs a length: give --steps or --minutes")
+        if not self.teacher and (self.vector_weight or self.picture_weight):
+            raise ParameterError("teacher", "vector_weight and picture_weight need a --teacher to distil from")
+
+
+def stages(text: str) -> list[tuple[float, int, int]]:
+    """"0:128:8,0.5:256:4" -> [(0.0, 128, 8), (0.5, 256, 4)]: from which share of the run, pixels, batch."""
+    try:
+        parsed = [(float(start), int(pixels), int(batch))
+                  for start, pixels, batch in (part.split(":") for part in text.split(","))]
+    except ValueError:
+        raise ParameterError("stages", f"stages is {text!r}; write FROM:PIXELS:BATCH,... (0:128:8,0.5:256:4)") from None
+    if parsed[0][0] != 0 or parsed != sorted(parsed) or any(pixels % 4 or pixels < 32 for _, pixels, _ in parsed):
+        raise ParameterError("stages", f"stages is {text!r}; it starts at 0 and rises; pixels: multiples of 4 from 32")
+    return parsed
+
+
+# A pair of networks, and its files -----------------------------------------------------------------------------------
+
+
+class Pair(nn.Module):
+    """A predictor and a transformer that share a space of vectors."""
+
+    def __init__(self, predictor: StylePredictor, transformer: Transformer):
+        super().__init__()
+        self.predictor, self.transformer = predictor, transformer
+
+    def architecture(self) -> dict[str, dict[str, str]]:
+        """What their weight files say of the two."""
+        return {"predictor": describe(self.predictor), "transformer": describe(self.transformer)}
+
+
+def in_words(architecture: Mapping[str, Mapping[str, str]]) -> str:
+    """mobilenet-v2 predictor (-1..1) + separable transformer (width 1, reflect padding, 5 residual blocks)"""
+    predictor, transformer = (json.loads(architecture[part]["config"]) for part in ("predictor", "transformer"))
+    kind = "separable" if transformer["separable"] else "plain"
+    return (f"{predictor['trunk']} predictor ({predictor['input_range']}) + {kind} transformer (width "
+            f"{transformer['width']:g}, {transformer['padding']} padding, "
+            f"{transformer['residual_blocks']} residual blocks)")
+
+
+def save_pair(pair: Pair, folder: Path) -> list[Path]:
+    """predictor-TRUNK.safetensors and transformer-KIND.safetensors, as `models/` has them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = pair.transformer.config
+    kind = ("separable" if config.separable else "plain") + ("" if config.width == 1 else f"-{config.width:g}")
+    paths = []
+    stems = {f"predictor-{pair.predictor.trunk}": pair.predictor, f"transformer-{kind}": pair.transformer}
+    for stem, network in stems.items():
+        state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()
+                 if not key.endswith("num_batches_tracked")}
+        paths.append(folder / f"{stem}.safetensors")
+        paths[-1].write_bytes(save(state, describe(network)))      # save_file would make it readable by its owner alone
+    return paths
+
+
+def load_networks(paths: Iterable[Path]) -> dict[str, nn.Module]:
+    """{"predictor": ..., "transformer": ...}, whichever of the two these safetensors files hold.
+
+    A file is one network with its description, or both without, under keys predictor.* and transformer.*; then their
+    shapes tell which they are. WeightsError where a file is neither.
+    """
+    found = {}
+    for path in paths:
+        state, metadata = read_safetensors(path)
+        if "network" in metadata:
+            found[metadata["network"]] = build(state, metadata, str(path))
+            continue
+        for part in ("predictor", "transformer"):
+            arrays = {key.removeprefix(f"{part}."): value for key, value in state.items() if key.startswith(f"{part}.")}
+            if arrays:
+                found[part] = build(arrays, guess(part, arrays), f"{path} ({part})")
+        if not found:
+            raise WeightsError(f"{path} holds no predictor and no transformer: its keys have neither prefix, its "
+                               "metadata no network")
+    return found
+
+
+def load_pair(paths: Iterable[Path]) -> Pair:
+    """Both networks from one or two files; WeightsError where one is missing."""
+    paths = list(paths)
+    found = load_networks(paths)
+    missing = [part for part in ("predictor", "transformer") if part not in found]
+    if missing:
+        raise WeightsError(f"{', '.join(map(str, paths)) or 'no file'}: holds no {missing[0]}; a pair needs both")
+    return Pair(**found).eval()
+
+
+def guess(part: str, arrays: Mapping[str, Tensor]) -> dict[str, str]:
+    """The description of a network whose file has none."""
+    if part == "predictor":
+        inception = any(key.startswith("features.Mixed") for key in arrays)
+        config = {"trunk": "inception-v3" if inception else "mobilenet-v2"}
+    else:
+        first = arrays.get("contract.0.conv.weight", torch.empty(32))
+        config = {"separable": "expand.0.depthwise.weight" in arrays, "width": len(first) / 32}
+    return {"network": part, "config": json.dumps(config)}
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """({key: float32 tensor}, metadata)."""
+    try:
+        arrays, metadata = weights.parse(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        raise WeightsError(f"{path} does not exist; name a safetensors file") from None
+    return {key: torch.from_numpy(value).float() for key, value in arrays.items()}, metadata
+
+
+def starting_pair(config: TrainConfig) -> Pair:
+    """The pair a run begins with: random, then a trunk, then whichever halves the files of `init` hold."""
+    torch.manual_seed(config.seed)
+    pair = Pair(StylePredictor(config.trunk, config.input_range),
+                Transformer(TransformerConfig(config.separable, config.width)))
+    if config.predictor_init:
+        path = Path(config.predictor_init)
+        trunk = {key if key.startswith("features.") else f"features.{key}": value      # Inception's have no prefix
+                 for key, value in read_safetensors(path)[0].items()}
+        wanted = {key: value for key, value in pair.predictor.state_dict().items()
+                  if key.startswith("features.") and not key.endswith("num_batches_tracked")}
+        if any(key not in trunk or trunk[key].shape != value.shape for key, value in wanted.items()):
+            raise WeightsError(f"{path} holds another trunk than {config.trunk}")
+        pair.predictor.load_state_dict({key: trunk[key] for key in wanted}, strict=False)
+    for part, network in load_networks(map(Path, config.init)).items():
+        theirs, ours = describe(network), pair.architecture()[part]
+        if theirs != ours:
+            raise WeightsError(f"init holds the {part} {theirs['config']}; this run trains {ours['config']}")
+        getattr(pair, part).load_state_dict(network.state_dict())
+    return pair
+
+
+# Computing: the weights as the machine likes them --------------------------------------------------------------------
+
+
+def working_weights(module: nn.Module, dtype: torch.dtype, merge: bool) -> dict[str, Tensor]:
+    """The module's weights for one step: in `dtype`, separable convolutions merged, gradients reaching the originals.
+
+    Batch norms keep float32: their kernels take it beside half-precision features and lose nothing.
+    """
+    working = dict(module.named_buffers())
+    norms = {f"{name}.{key}" for name, child in module.named_modules() if isinstance(child, nn.BatchNorm2d)
+             for key in ("weight", "bias")}
+    for name, weight in module.named_parameters():
+        if merge and name.endswith("depthwise.weight"):
+            continue
+        if merge and name.endswith("pointwise.weight"):
+            place = name.removesuffix("pointwise.weight")
+            depthwise = module.get_parameter(f"{place}depthwise.weight")        # (C, 1, k, k)
+            name, weight = f"{place}conv.weight", weight * depthwise.transpose(0, 1)        # (O, C, k, k)
+        weight = weight if name in norms else weight.to(dtype)
+        working[name] = weight.contiguous(memory_format=torch.channels_last) if weight.ndim == 4 else weight
+    return working
+
+
+def plain_shell(transformer: Transformer) -> Transformer:
+    """The same network with plain convolutions and no weights of its own: `working_weights` fill it."""
+    with torch.device("meta"):
+        return Transformer(replace(transformer.config, separable=False))
+
+
+# Styles, measured in advance -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StyleBank:
+    """Crops of style pictures: what the predictor sees of each, and what its answer has to match."""
+
+    views: Tensor                       # (M, 3, view, view) uint8
+    grams: dict[str, Tensor]            # {layer: (M, C, C)}
+    statistics: dict[str, Tensor]       # {layer: (M, 2, C)}
+
+    def take(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        return (self.views[rows].float() / 255, {layer: values[rows] for layer, values in self.grams.items()},
+                {layer: values[rows] for layer, values in self.statistics.items()})
+
+
+@torch.no_grad()
+def build_bank(styles: Tensor, loss_network: VGG16 | None, config: TrainConfig, number: int) -> StyleBank:
+    """Bank `number` of a run, from (N, 3, S, S) uint8 styles. Without a loss network it holds views alone."""
+    generator = data.generator_for(styles.device, config.seed, 1, number)
+    views, grams, statistics = [], [], []
+    dtype = torch.bfloat16 if config.bf16 else torch.float32
+    for index in tqdm(range(0, config.bank, BANK_CHUNK), desc="measuring styles", leave=False):
+        count = min(BANK_CHUNK, config.bank - index)
+        chosen = styles[data.random_rows(len(styles), count, generator)]
+        side = config.style_sides[index // BANK_CHUNK % len(config.style_sides)]
+        crops = data.jitter_colors(data.random_crops(chosen, side, generator), config.jitter, generator)
+        views.append((data.resize(crops, config.view) * 255).round().byte())
+        if loss_network is not None:
+            found = loss_network(channels_last(crops), losses.STYLE_LAYERS)
+            grams.append({layer: value.to(dtype) for layer, value in losses.gram_matrices(found).items()})
+            statistics.append(losses.channel_statistics(found))
+    return StyleBank(torch.cat(views), _stacked(grams), _stacked(statistics))
+
+
+def _stacked(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {layer: torch.cat([part[layer] for part in parts]) for layer in (parts[0] if parts else ())}
+
+
+def channels_last(pictures: Tensor) -> Tensor:
+    return pictures.contiguous(memory_format=torch.channels_last)
+
+
+# The run -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands after a step; the numbers are means since the last report."""
+
+    step: int
+    seconds: float                  # of training, all calls together
+    done: float                     # share of the schedule, 0 to 1
+    seconds_left: float
+    samples_per_second: float
+    rate: float                     # of the schedule: 1 at its top
+    losses: dict[str, float]        # content, style, loss, norm (of the gradient) and whatever else has a weight
+
+
+class NotFinite(RuntimeError):
+    """The loss is NaN or infinite; the last good checkpoint stands."""
+
+
+class Run:
+    """Weights, averages and moments of one run, and its step. `contents` and `styles` are (N, 3, S, S) uint8."""
+
+    def __init__(self, config: TrainConfig, contents: Tensor, styles: Tensor, loss_network: VGG16 | None,
+                 pair: Pair | None = None):
+        self.config, self.contents, self.styles = config, contents, styles
+        self.device = contents.device
+        self.dtype = torch.bfloat16 if config.bf16 else torch.float32
+        perceptual = config.content_weight or config.style_weight or config.statistics_weight
+        if perceptual and loss_network is None:
+            raise ParameterError("vgg", "content, style and statistics losses need the loss network: give --vgg")
+        self.loss_network = None
+        if perceptual:
+            self.loss_network = loss_network.to(self.device, self.dtype, memory_format=torch.channels_last)
+        self.paints = bool(perceptual or config.picture_weight)
+        self.pair = (pair or starting_pair(config)).to(self.device)
+        self.pair.predictor.eval()          # its batch norms stay as ImageNet left them
+        self.pair.transformer.train(bool(config.transformer_rate))
+        self.shell = None
+        if config.merge and config.separable:
+            self.shell = plain_shell(self.pair.transformer).train(self.pair.transformer.training)
+        self.teacher = load_pair(map(Path, config.teacher)).to(self.device) if config.teacher else None
+        self.tracked = {key: value for key, value in self.pair.state_dict().items() if value.is_floating_point()}
+        self.average = {key: value.clone() for key, value in self.tracked.items()}
+        self.parameters = {
+            name: value for name, value in self.pair.named_parameters()
+            if (config.transformer_rate if name.startswith("transformer.") else config.predictor_rate)
+            and (self.paints or name.startswith("predictor."))
+        }
+        for name, value in self.pair.named_parameters():
+            value.requires_grad_(name in self.parameters)
+        cuda = self.device.type == "cuda"
+        groups = [{"params": [value for name, value in self.parameters.items() if name.startswith(part)], "peak": peak}
+                  for part, peak in (("transformer.", config.transformer_rate), ("predictor.", config.predictor_rate))]
+        self.optimizer = torch.optim.Adam([group for group in groups if group["params"]], lr=0.0, fused=cuda or None)
+        self.compute = torch.compile(self._losses, dynamic=False) if config.compile and cuda else self._losses
+        self.stages = stages(config.stages)
+        self.step, self.seconds = 0, 0.0
+        self.bank, self.bank_number = None, -1
+
+    # One step
+
+    def done(self) -> float:
+        """Share of the schedule, 0 to 1."""
+        config = self.config
+        return min(1.0, self.step / config.steps if config.steps else self.seconds / (60 * config.minutes))
+
+    def rate(self) -> float:
+        """The schedule: a linear rise, then a cosine to zero."""
+        return min(1.0, (self.step + 1) / max(1, self.config.warmup)) * 0.5 * (1 + math.cos(math.pi * self.done()))
+
+    def size(self) -> tuple[int, int]:
+        """(pixels, batch) at this point of the schedule."""
+        return next(stage[1:] for stage in reversed(self.stages) if stage[0] <= self.done())
+
+    def batch(self) -> tuple[Tensor, Tensor, dict[str, Tensor], dict[str, Tensor], int]:
+        """(contents, style views, Gram targets, statistics targets, how many are their own style) of this step."""
+        config = self.config
+        if self.step // config.bank_steps != self.bank_number:
+            self.bank = None                # freed before the next is built
+            self.bank_number = self.step // config.bank_steps
+            self.bank = build_bank(self.styles, self.loss_network, config, self.bank_number)
+        pixels, count = self.size()
+        generator = data.generator_for(self.device, config.seed, 0, self.step)
+        largest = min(config.stored, round(pixels / config.zoom))
+        side = int(np.random.default_rng((config.seed, 2, self.step)).integers(pixels, largest + 1))
+        chosen = self.contents[data.random_rows(len(self.contents), count, generator)]
+        contents = data.resize(data.random_crops(chosen, side, generator), pixels)
+        views, grams, statistics = self.bank.take(data.random_rows(len(self.bank.views), count, generator))
+        own = round(config.identity * count) if self.paints else 0
+        if own:
+            views[:own] = data.resize(contents[:own], config.view)
+        return channels_last(contents), channels_last(views), grams, statistics, own
+
+    def _losses(self, contents: Tensor, views: Tensor, grams: dict, statistics: dict, own: int) -> dict[str, Tensor]:
+        """Every loss that has a weight, "loss" being their sum; the first `own` pictures are their own style."""
+        config = self.config
+        contents, views = contents.to(self.dtype), views.to(self.dtype)
+        vectors = self._call(self.pair.predictor, views)
+        found: dict[str, Tensor] = {}
+        total = vectors.new_zeros((), dtype=torch.float32)
+        if self.teacher:
+            with torch.no_grad():
+                wanted = self._call(self.teacher.predictor, views)
+        if config.vector_weight:
+            found["vector"] = F.mse_loss(vectors.float(), wanted.float())
+            total = total + config.vector_weight * found["vector"]
+        if not self.paints:
+            return {**found, "loss": total}
+        painted = self._call(self.pair.transformer, contents, vectors, shell=self.shell)
+        if config.picture_weight:
+            with torch.no_grad():
+                wanted = self._call(self.teacher.transformer, contents, wanted)
+            found["picture"] = F.l1_loss(painted.float(), wanted.float())
+            total = total + config.picture_weight * found["picture"]
+        if own:
+            found["identity"] = F.l1_loss(painted[:own].float(), contents[:own].float())
+            total = total + config.identity_weight * found["identity"] * own / len(contents)
+        if self.loss_network is not None:
+            found |= self._perceptual(painted, contents, grams, statistics, own)
+            total = total + found.pop("perceptual")
+        return {**found, "loss": total}
+
+    def _call(self, module: nn.Module, *inputs: Tensor, shell: nn.Module | None = None) -> Tensor:
+        """The module's answer in working precision, computed by `shell` where one stands in for it."""
+        working = working_weights(module, self.dtype, merge=shell is not None)
+        return functional_call(shell or module, working, inputs)
+
+    def _perceptual(self, painted: Tensor, contents: Tensor, grams: dict, statistics: dict, own: int) -> dict:
+        """Content of every picture; style of those that have another one than their own."""
+        config = self.config
+        with torch.no_grad():
+            target = self.loss_network(contents, losses.CONTENT_LAYERS)
+        features = self.loss_network(painted, {*losses.CONTENT_LAYERS, *losses.STYLE_LAYERS})
+        content = losses.content_distance(features, target)
+        features, grams, statistics = (
+            {layer: values[own:] for layer, values in some.items()} for some in (features, grams, statistics))
+        style = losses.style_distance(features, grams)
+        means = losses.statistics_distance(features, statistics)
+        squash = torch.log1p if config.log_style else (lambda distance: distance)
+        every = config.content_weight * content + config.tv_weight * losses.total_variation(painted)
+        painterly = config.style_weight * squash(style) + config.statistics_weight * squash(means)
+        return {"content": content[own:].mean(), "style": style.mean(),
+                "perceptual": every.mean() + painterly.sum() / len(content)}
+
+    def advance(self) -> dict[str, Tensor]:
+        """One step; its losses stay on the device, so that the next step can be queued."""
+        rate = self.rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * rate
+        found = self.compute(*self.batch())
+        self.optimizer.zero_grad(set_to_none=True)
+        found["loss"].backward()
+        norm = nn.utils.clip_grad_norm_(list(self.parameters.values()), self.config.clip)
+        self.optimizer.step()
+        self._follow()
+        self.step += 1
+        return {**{name: value.detach() for name, value in found.items()}, "norm": norm}
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Averaged weights; young averages forget faster, or the start would linger."""
+        decay = min(self.config.average, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(self.average.values()), list(self.tracked.values()), 1 - decay)
+
+    def averaged(self) -> Pair:
+        """The averaged weights as a pair of their own, ready to paint."""
+        return averaged_pair(self.pair.architecture(), self.average).to(self.device)
+
+    # Checkpoints: a folder of safetensors, replaced whole
+
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint beside the last one, then put it in its place: a cut leaves one of them whole."""
+        moments = [("first", "exp_avg"), ("second", "exp_avg_sq")]
+        state = {"weights": dict(self.pair.state_dict()), "average": self.average, **{
+            name: {key: self.optimizer.state[value][entry] for key, value in self.parameters.items()
+                   if self.optimizer.state[value]} for name, entry in moments}}
+        fresh, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        for name, tensors in state.items():
+            for index, shard in enumerate(shards(tensors)):
+                save_file(shard, fresh / f"{name}-{index}.safetensors")
+        (fresh / "state.json").write_text(json.dumps({
+            "step": self.step, "seconds": self.seconds, "architecture": self.pair.architecture(),
+            "config": asdict(self.config)}, indent=1))
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def load(self, folder: Path) -> None:
+        """Go on where a checkpoint ends; WeightsError, naming both, where it is of another architecture."""
+        state, parts = read_checkpoint(folder)
+        theirs, ours = state["architecture"], self.pair.architecture()
+        if theirs != ours:
+            raise WeightsError(f"{folder} is a checkpoint of {in_words(theirs)}; this run trains {in_words(ours)}")
+        self.pair.load_state_dict(parts["weights"])
+        for key, value in self.average.items():
+            value.copy_(parts["average"][key])
+        for key, value in self.parameters.items():
+            if key in parts["first"]:
+                self.optimizer.state[value] = {
+                    "step": torch.tensor(float(state["step"]), device=self.device),
+                    "exp_avg": torch.empty_like(value).copy_(parts["first"][key]),
+                    "exp_avg_sq": torch.empty_like(value).copy_(parts["second"][key])}
+        self.step, self.seconds = state["step"], state["seconds"]
+
+
+def averaged_pair(architecture: Mapping[str, Mapping[str, str]], average: Mapping[str, Tensor]) -> Pair:
+    """The pair that averaged weights make."""
+    networks = {}
+    for part, description in architecture.items():
+        arrays = {key.removeprefix(f"{part}."): value.cpu() for key, value in average.items() if key.startswith(part)}
+        networks[part] = build(arrays, description, f"the averaged {part}")
+    return Pair(**networks).eval()
+
+
+def read_checkpoint(folder: Path) -> tuple[dict, dict[str, dict[str, Tensor]]]:
+    """(state, {weights, average, first, second: tensors}) of a checkpoint; WeightsError where it does not read."""
+    old = folder.with_name(folder.name + ".old")
+    if not folder.exists() and old.exists():
+        old.rename(folder)              # the run was cut between two renames
+    try:
+        state = json.loads((folder / "state.json").read_text())
+        return state, {part: {key: value for path in sorted(folder.glob(f"{part}-*.safetensors"))
+                              for key, value in load_file(path).items()}
+                       for part in ("weights", "average", "first", "second")}
+    except Exception as error:
+        raise WeightsError(f"{folder} is no checkpoint that can be read: {error}") from error
+
+
+def shards(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The tensors in parts of at most SHARD_BYTES, as they come."""
+    part, size = {}, 0
+    for key, value in tensors.items():
+        value = value.detach().cpu().contiguous()
+        if part and size + value.nbytes > SHARD_BYTES:
+            yield part
+            part, size = {}, 0
+        part[key], size = value, size + value.nbytes
+    if part:
+        yield part
+
+
+def train(run: Run, report_every: int = 10, until: float = math.inf, began: float | None = None) -> Iterator[Progress]:
+    """Train to the end of the schedule, or until `time.monotonic()` passes `until`, yielding every few steps.
+
+    `began` is when the clock started; give a process's own start, and the time that it took to load counts too.
+    NotFinite when a loss or the gradient is not: nothing is yielded after the last good report, so a caller that saves
+    at what it is given never saves a broken run.
+    """
+    last = time.monotonic() if began is None else began
+    started, samples, count, sums = time.monotonic(), 0, 0, {}
+    while run.done() < 1 and time.monotonic() < until:
+        samples, count = samples + run.size()[1], count + 1
+        for name, value in run.advance().items():
+            sums[name] = sums.get(name, 0) + value
+        if run.step % report_every and run.done() < 1 and time.monotonic() < until:
+            continue                        # the losses stay on the device, and the device stays busy
+        means = {name: float(value) / count for name, value in sums.items()}
+        now = time.monotonic()
+        run.seconds, last = run.seconds + now - last, now
+        broken = [name for name, value in means.items() if not math.isfinite(value)]
+        if broken:
+            raise NotFinite(f"{', '.join(broken)} not finite between steps {run.step - count} and {run.step}: stopped, "
+                            "the last good checkpoint stands; go on from it with lower rates or another seed")
+        left = run.seconds / max(run.done(), 1e-9) * (1 - run.done())
+        yield Progress(run.step, run.seconds, run.done(), left, samples / (now - started), run.rate(), means)
+        started, samples, count, sums = time.monotonic(), 0, 0, {}

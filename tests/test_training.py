@@ -1,0 +1,361 @@
+"""Training on random pictures with a small random loss network: no download, no data, seconds."""
+
+import csv
+import io
+import itertools
+import json
+import tarfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from PIL import Image  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
+
+from stylizer.errors import EmptyInput, ParameterError, WeightsError  # noqa: E402
+from stylizer.networks.backbones import VGG16  # noqa: E402
+from stylizer.training import __main__ as command  # noqa: E402
+from stylizer.training import data, evaluate, train  # noqa: E402
+from stylizer.training.train import NotFinite, Run, TrainConfig  # noqa: E402
+
+CPU = torch.device("cpu")
+SMALL = TrainConfig(
+    stages="0:32:2", stored=72, view=64, style_sides=(48, 64), bank=4, bank_steps=2, steps=4, warmup=2, width=0.25,
+    bf16=False,
+)
+
+
+def pictures(count, side=72, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, 3, side, side), generator=generator, dtype=torch.uint8)
+
+
+def loss_network():
+    torch.manual_seed(0)
+    return VGG16(width=0.0625)
+
+
+def make_run(config=SMALL, network=True):
+    return Run(config, pictures(5), pictures(6, seed=1), loss_network() if network else None)
+
+
+def weights_of(run):
+    return {key: value.clone() for key, value in run.pair.state_dict().items()}
+
+
+def same(left, right):
+    return left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left)
+
+
+def picture_bytes(kind, size=(90, 80), mode="RGB", **options):
+    file = io.BytesIO()
+    array = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 4), np.uint8)
+    Image.fromarray(array).convert(mode).save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five pictures that can be trained on, and three files that cannot."""
+    file = io.BytesIO()
+    frames = [Image.new("P", (80, 80), color) for color in (1, 2, 3)]
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+    good = {
+        "color.jpg": picture_bytes("JPEG"), "grey.png": picture_bytes("PNG", mode="L"),
+        "press.jpg": picture_bytes("JPEG", mode="CMYK"), "moving.gif": file.getvalue(),
+        "clear.png": picture_bytes("PNG", mode="RGBA"),
+    }  # fmt: skip
+    bad = {"cut.jpg": good["color.jpg"][:400], "tiny.png": picture_bytes("PNG", (9, 9)), "notes.txt": b"no picture"}
+    (tmp_path / "data" / "deeper").mkdir(parents=True)
+    for name, content in {**good, **bad}.items():
+        (tmp_path / "data" / ("deeper" if name == "grey.png" else "") / name).write_bytes(content)
+    return tmp_path / "data"
+
+
+# Data ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_mixed_folder_gives_its_good_pictures_and_counts_the_rest(folder):
+    found = data.load_pictures([folder], 72, CPU)
+    assert found.pixels.shape == (5, 3, 72, 72) and found.pixels.dtype == torch.uint8
+    assert sum(found.skipped.values()) == 3 and len(found.skipped) == 3
+    assert "5 pictures" in str(found) and "1 skipped: not a picture we take" in str(found)
+
+
+def test_a_tar_gives_what_its_folder_gives(folder, tmp_path):
+    with tarfile.open(tmp_path / "data.tar", "w") as tar:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                tar.add(path, path.name)
+    from_tar, from_folder = (data.load_pictures([source], 72, CPU).pixels for source in (tmp_path / "data.tar", folder))
+    assert torch.equal(from_tar, from_folder)
+
+
+def test_an_empty_folder_stops_with_one_line(tmp_path):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(EmptyInput, match=r"no picture to train on in .*photos: no files at all"):
+        data.load_pictures([tmp_path / "photos"], 72, CPU)
+
+
+def test_a_missing_folder_and_a_broken_tar_are_named(tmp_path):
+    with pytest.raises(ParameterError, match="nowhere does not exist"):
+        data.load_pictures([tmp_path / "nowhere"], 72, CPU)
+    (tmp_path / "broken.tar").write_bytes(b"x" * 2000)
+    with pytest.raises(ParameterError, match=r"broken\.tar is no tar"):
+        data.load_pictures([tmp_path / "broken.tar"], 72, CPU)
+
+
+def test_crops_hold_the_pictures_own_pixels_at_places_that_depend_on_the_numbers_alone():
+    ramp = torch.arange(72, dtype=torch.uint8)
+    planes = [ramp.expand(72, 72), ramp[:, None].expand(72, 72), torch.full((72, 72), 7)]
+    some = torch.stack(planes).expand(200, 3, 72, 72)
+    crops = data.random_crops(some, 40, data.generator_for(CPU, 1, 2))
+    found = (crops * 255).round()
+    assert torch.allclose(crops * 255, found, atol=1e-4) and (found[:, 2] == 7).all()
+    across, down = found[:, 0, 0], found[:, 1, :, 0]                        # one row, one column of each
+    assert (across.diff().abs() == 1).all() and (down.diff() == 1).all()
+    assert 0.3 < (across[:, 0] > across[:, 1]).float().mean() < 0.7         # mirrored half the time
+    assert down[:, 0].min() == 0 and down[:, -1].max() == 71                # every place down to the last
+    assert torch.equal(crops, data.random_crops(some, 40, data.generator_for(CPU, 1, 2)))
+    assert not torch.equal(crops, data.random_crops(some, 40, data.generator_for(CPU, 1, 3)))
+
+
+def test_a_picture_shrinks_by_averaging():
+    board = (torch.arange(8)[:, None] + torch.arange(8)).remainder(2).float().expand(1, 3, 8, 8)
+    assert torch.allclose(data.resize(board, 4)[..., 1:-1, 1:-1], torch.tensor(0.5), atol=1e-3)
+    assert torch.equal(data.resize(board, 8), board)
+
+
+def test_jittered_colors_keep_greys_grey():
+    grey = torch.rand(4, 1, 5, 5, generator=torch.Generator().manual_seed(0)).expand(4, 3, 5, 5)
+    changed = data.jitter_colors(grey, 0.3, data.generator_for(CPU, 0))
+    assert (changed.amax(1) - changed.amin(1)).max() < 1e-5 < (changed - grey).abs().max()
+
+
+# Steps ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trunk", ["mobilenet-v2", "inception-v3"])
+@pytest.mark.parametrize("separable", [True, False])
+def test_two_steps_of_every_pair_train_both_networks(trunk, separable):
+    run = make_run(replace(SMALL, trunk=trunk, separable=separable, stages="0:64:2", bf16=True, identity=0.5))
+    before = weights_of(run)
+    reports = list(itertools.islice(train.train(run, report_every=1), 2))
+    assert all(np.isfinite(list(report.losses.values())).all() for report in reports)
+    assert {"content", "style", "identity", "loss", "norm"} <= reports[0].losses.keys()
+    still = [key for key in run.parameters if torch.equal(before[key], run.pair.state_dict()[key])]
+    assert not [key for key in still if not key.startswith("predictor.features.")]      # a random trunk is half dead
+    assert len(still) < len(run.parameters) / 2
+    norms = [key for key in before if key.startswith("predictor.") and "running" in key]
+    assert norms and all(torch.equal(before[key], run.pair.state_dict()[key]) for key in norms)
+
+
+def test_the_loss_falls():
+    run = make_run(replace(SMALL, steps=30, bank_steps=100))
+    reports = list(train.train(run, report_every=5))
+    assert reports[-1].losses["loss"] < reports[0].losses["loss"]
+
+
+def test_a_merged_separable_network_is_the_separable_network():
+    run = make_run()
+    contents, vectors = torch.rand(2, 3, 32, 32), torch.randn(2, 100)
+    run.pair.transformer.eval(), run.shell.eval()
+    as_it_is = run._call(run.pair.transformer, contents, vectors)
+    merged = run._call(run.pair.transformer, contents, vectors, shell=run.shell)
+    assert torch.allclose(as_it_is, merged, atol=1e-5)
+    merged.sum().backward()
+    assert all(value.grad is not None for key, value in run.parameters.items() if "wise" in key)
+
+
+def test_a_rate_of_zero_freezes():
+    run = make_run(replace(SMALL, predictor_rate=0.0))
+    before = weights_of(run)
+    run.advance()
+    now = run.pair.state_dict()
+    assert all(torch.equal(before[key], now[key]) for key in before if key.startswith("predictor."))
+    assert not torch.equal(before["transformer.expand.2.beta.bias"], now["transformer.expand.2.beta.bias"])
+
+
+def test_a_pair_distilled_from_itself_has_nothing_to_learn(tmp_path):
+    paths = tuple(map(str, train.save_pair(make_run().pair, tmp_path)))
+    config = replace(SMALL, init=paths, teacher=paths, vector_weight=1.0, picture_weight=1.0, content_weight=0.0,
+                     style_weight=0.0, statistics_weight=0.0, identity=0.0, transformer_rate=0.0)
+    found = make_run(config, network=False).advance()
+    assert found["vector"] < 1e-9 and found["picture"] < 1e-5
+
+
+def test_distillation_without_a_teacher_is_refused():
+    with pytest.raises(ParameterError, match="teacher"):
+        TrainConfig(vector_weight=1.0)
+
+
+def test_the_schedule_rises_and_ends_at_zero():
+    run = make_run(replace(SMALL, steps=100, warmup=10))
+    rates = []
+    for run.step in range(101):
+        rates.append(run.rate())
+    assert rates[0] == pytest.approx(0.1) and max(rates) > 0.95 and rates[-1] == 0
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_settings_that_cannot_be_are_refused_with_what_can():
+    for given, message in (({"trunk": "resnet"}, "inception-v3"), ({"input_range": "0..255"}, "0..1"),
+                           ({"width": 9.0}, "at most 4"), ({"zoom": 1.5}, "at most 1"),
+                           ({"stages": "0:512:4"}, "crops of 512 pixels"), ({"minutes": 0.0}, "--steps")):
+        with pytest.raises(ParameterError, match=message):
+            TrainConfig(**given)
+
+
+def test_stages_are_read_and_bad_ones_refused():
+    assert train.stages("0:128:8,0.5:256:4") == [(0.0, 128, 8), (0.5, 256, 4)]
+    for text in ("128", "0.5:128:8", "0:130:8", "0:128:8,0.9:64:2,0.5:64:2"):
+        with pytest.raises(ParameterError, match="stages"):
+            train.stages(text)
+
+
+# Cut, resumed, stopped -----------------------------------------------------------------------------------------------
+
+
+def test_a_resumed_run_is_the_uninterrupted_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "SHARD_BYTES", 10**6)
+    whole = make_run()
+    curve = [report.losses for report in train.train(whole, report_every=1)]
+    first = make_run()
+    parts = [report.losses for report in itertools.islice(train.train(first, report_every=1), 3)]
+    first.save(tmp_path / "checkpoint")
+    assert len(list((tmp_path / "checkpoint").glob("weights-*.safetensors"))) > 1
+    second = make_run(replace(SMALL, seed=0))
+    second.load(tmp_path / "checkpoint")
+    parts += [report.losses for report in train.train(second, report_every=1)]
+    assert len(parts) == len(curve) == 4 and parts == curve
+    assert same(weights_of(whole), weights_of(second)) and same(whole.average, second.average)
+
+
+def test_a_cut_while_saving_leaves_the_checkpoint_before(tmp_path):
+    run = make_run()
+    run.save(tmp_path / "checkpoint")
+    (tmp_path / "checkpoint").rename(tmp_path / "checkpoint.old")           # cut between the two renames
+    run.load(tmp_path / "checkpoint")
+    assert (tmp_path / "checkpoint" / "state.json").exists()
+
+
+def test_a_checkpoint_of_another_architecture_is_refused_by_name(tmp_path):
+    make_run().save(tmp_path / "checkpoint")
+    other = make_run(replace(SMALL, trunk="inception-v3", separable=False))
+    with pytest.raises(WeightsError, match=r"checkpoint of mobilenet-v2 .*separable.* trains inception-v3 .*plain"):
+        other.load(tmp_path / "checkpoint")
+
+
+def test_nan_stops_the_run_and_the_checkpoint_before_is_good(tmp_path):
+    run = make_run()
+    steps = train.train(run, report_every=1)
+    next(steps)
+    run.save(tmp_path / "checkpoint")
+    with torch.no_grad():
+        run.pair.transformer.contract[0].conv.weight[0] = torch.nan
+    with pytest.raises(NotFinite, match="last good checkpoint stands"):
+        next(steps)
+    again = make_run()
+    again.load(tmp_path / "checkpoint")
+    assert again.step == 1 and next(train.train(again, report_every=1)).step == 2
+
+
+# Weight files --------------------------------------------------------------------------------------------------------
+
+
+def test_a_saved_pair_loads_as_it_was_from_two_files_or_from_one(tmp_path):
+    pair = make_run().averaged()
+    paths = train.save_pair(pair, tmp_path)
+    assert [path.stem for path in paths] == ["predictor-mobilenet-v2", "transformer-separable-0.25"]
+    save_file({f"{part}.{key}": value for part, path in zip(("predictor", "transformer"), paths, strict=True)
+               for key, value in load_file(path).items()}, tmp_path / "both.safetensors")
+    for place in ([*paths], [tmp_path / "both.safetensors"]):
+        again = train.load_pair(place)
+        assert again.architecture() == pair.architecture() and same(again.state_dict(), pair.state_dict())
+
+
+def test_other_files_than_weights_are_refused(tmp_path):
+    (tmp_path / "text.safetensors").write_bytes(b"hello")
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    for name, message in (("text", "no safetensors"), ("other", "holds no predictor"), ("none", "does not exist")):
+        with pytest.raises(WeightsError, match=message):
+            train.load_pair([tmp_path / f"{name}.safetensors"])
+
+
+def test_starting_from_another_architecture_is_refused(tmp_path):
+    paths = tuple(map(str, train.save_pair(make_run().pair, tmp_path)))
+    with pytest.raises(WeightsError, match=r"init holds the transformer .*0\.25.*this run trains"):
+        train.starting_pair(replace(SMALL, init=paths, width=0.5))
+    with pytest.raises(WeightsError, match="another trunk than inception-v3"):
+        train.starting_pair(replace(SMALL, predictor_init=paths[0], trunk="inception-v3"))
+
+
+# The commands --------------------------------------------------------------------------------------------------------
+
+
+def test_the_train_command_trains_resumes_and_writes_what_it_says(folder, tmp_path, capsys):
+    paths = list(map(str, train.save_pair(train.starting_pair(replace(SMALL, width=0.25)), tmp_path / "teacher")))
+    call = ["train", "--device", "cpu", "--content", str(folder), "--style", str(folder),
+            "--run", str(tmp_path / "run"), "--teacher", *paths, "--vector-weight", "1", "--content-weight", "0",
+            "--style-weight", "0", "--statistics-weight", "0", "--stages", "0:32:2", "--stored", "72", "--view", "64",
+            "--style-sides", "64", "72", "--bank", "4",
+            "--width", "0.25", "--no-bf16", "--report-every", "1"]  # fmt: skip
+    assert command.main([*call, "--steps", "2"]) == 0
+    assert command.main([*call, "--steps", "3"]) == 0
+    assert "finished at step 3" in capsys.readouterr().out
+    with (tmp_path / "run" / "curve.csv").open() as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["1", "2", "3"]
+    with Image.open(tmp_path / "run" / "samples-000003.jpg") as sheet:
+        assert sheet.size == (6 * 256, 5 * 256)
+    assert json.loads((tmp_path / "run" / "settings.json").read_text())["steps"] == 3
+    assert evaluate.pair_at(str(tmp_path / "run")).predictor.trunk == "mobilenet-v2"
+
+
+def test_a_callers_mistake_is_one_line_and_exit_code_two(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    call = ["train", "--device", "cpu", "--content", str(tmp_path / "empty"), "--style", str(tmp_path / "empty"),
+            "--run", str(tmp_path / "run")]  # fmt: skip
+    assert command.main(call) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("no picture to train on") and "Traceback" not in "".join(lines)
+
+
+def test_evaluate_prints_a_row_for_each_candidate(tmp_path, capsys):
+    for kind, count in (("photos", 2), ("styles", 3)):
+        (tmp_path / kind).mkdir()
+        for index in range(count):
+            (tmp_path / kind / f"{kind[0]}{index}.png").write_bytes(picture_bytes("PNG", (64, 48)))
+    (tmp_path / "answers").mkdir()
+    for photo in ("p0", "p1"):
+        (tmp_path / "answers" / f"{photo}__s1.png").write_bytes((tmp_path / "photos" / f"{photo}.png").read_bytes())
+    train.save_pair(train.starting_pair(SMALL), tmp_path / "pair")
+    options = command.parser().parse_args(
+        ["evaluate", "--photos", str(tmp_path / "photos"), "--styles", str(tmp_path / "styles"), "--sizes", "64",
+         "--weights", str(tmp_path / "pair"), "--results", str(tmp_path / "answers"), "--strengths", "--border"]
+    )  # fmt: skip
+    evaluate.print_table(options, loss_network(), CPU)
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split() for line in lines if line.startswith((str(tmp_path / "pair")[-28:], "the photo"))]
+    assert [row[:4] for row in rows[:1]] == [["the", "photo", "itself", "64"]] and rows[1][1:3] == ["64", "6"]
+    answers = [line.split() for line in lines if line.startswith(str(tmp_path / "answers")[-28:])]
+    assert answers[0][1:4] == ["64", "2", "0.000"]                          # the photos are their own answers
+    assert any("monotone" in line for line in lines) and any("border error" in line for line in lines)
+
+
+def test_border_error_counts_the_frame_alone():
+    whole = np.zeros((100, 80, 3), np.uint8)
+    inside, frame = whole.copy(), whole.copy()
+    inside[16:-16, 16:-16] = 255
+    frame[:16] = 51
+    assert evaluate.border_error(whole, inside) == 0
+    assert evaluate.border_error(whole, frame) == pytest.approx(0.2 * 16 * 80 / (100 * 80 - 68 * 48))
+
+
+def test_pairs_are_spread_over_photos_and_styles():
+    pairs = [(photo, style) for photo in range(20) for style in range(30)]
+    some = evaluate.spread(pairs, 40)
+    assert len(set(some)) == 40
+    assert len({photo for photo, _ in some}) >= 18 and len({style for _, style in some}) >= 20
