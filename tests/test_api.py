@@ -1,5 +1,6 @@
 """The HTTP API, as its callers meet it: answers, bounds, and every bad input with its own status and words."""
 
+import base64
 import io
 import json
 import threading
@@ -146,6 +147,99 @@ def test_every_answer_carries_the_security_headers(client):
         assert headers["X-Content-Type-Options"] == "nosniff" and "Set-Cookie" not in headers
 
 
+# The wall -----------------------------------------------------------------------------------------------------------
+
+
+def tiles(response) -> list[dict]:
+    assert response.status_code == 200, response.get_data(as_text=True)[:300]
+    return [json.loads(line) for line in response.data.splitlines()]
+
+
+def test_a_wall_paints_a_photo_in_every_style_of_the_gallery_in_order(client, stylizer):
+    photo = pictures.jpeg(pictures.photo(300, 200))
+    response = post(client, "/api/v1/wall", content=photo, size=64)
+    wall = tiles(response)
+    assert response.mimetype == "application/x-ndjson" and response.headers["Cache-Control"] == "no-store"
+    assert [tile["style"] for tile in wall] == list(stylizer.gallery)
+    assert [tile["index"] for tile in wall] == list(range(len(wall)))
+    pixels = [Image.open(io.BytesIO(base64.b64decode(tile["picture"]))) for tile in wall]
+    assert {(tile.format, tile.size) for tile in pixels} == {("WEBP", (64, 43))}
+    assert len({tile.tobytes() for tile in pixels}) == len(wall)
+
+
+def test_a_tile_shows_what_a_painting_of_its_size_shows_be_it_by_name_or_by_vector(client, stylizer, photo):
+    vector = json.dumps(stylizer.style_vector("kintsugi").tolist())
+    wall = tiles(post(client, "/api/v1/wall", content=photo, style_name=[STYLE, "kintsugi"], style_vector=[vector]))
+    assert [tile["style"] for tile in wall] == [STYLE, "kintsugi", None]
+    assert wall[1]["picture"] == wall[2]["picture"] != wall[0]["picture"]
+    tile = np.asarray(Image.open(io.BytesIO(base64.b64decode(wall[0]["picture"]))).convert("RGB"))
+    assert np.abs(tile - np.asarray(stylizer.stylize(photo, STYLE), float)).mean() < 8     # WebP's loss, no more
+
+
+def test_a_wall_encodes_its_photo_once(settings, photo, monkeypatch):
+    from stylizer.runtimes import OpenVinoRuntime
+    from stylizer.web import create_app
+
+    encoded, encode = [], OpenVinoRuntime.encode
+    monkeypatch.setattr(OpenVinoRuntime, "encode", lambda self, content: encoded.append(1) or encode(self, content))
+    client = create_app(settings).server.test_client()
+    assert len(tiles(post(client, "/api/v1/wall", content=photo, style_name=[STYLE, "kintsugi", "batik"]))) == 3
+    assert len(encoded) == 1
+
+
+def test_a_wall_is_painted_as_it_is_read_and_ends_when_its_reader_goes(app, photo, monkeypatch):
+    from stylizer.feedforward import Stylizer
+
+    painted, paint = [], Stylizer.paint
+    monkeypatch.setattr(Stylizer, "paint", lambda *arguments: painted.append(1) or paint(*arguments))
+    data = {"content": (io.BytesIO(photo), "p", "image/jpeg")}
+    response = app.server.test_client().post("/api/v1/wall", data=data, buffered=False)
+    for count in (1, 2):
+        assert json.loads(next(response.response))["index"] == count - 1
+        assert len(painted) <= count + 1
+    response.close()
+    assert len(painted) <= 3
+
+
+def test_a_wall_under_way_leaves_room_for_a_painting(settings, photo):
+    from stylizer.web import create_app
+
+    server = create_app(replace(settings, slots=1, queue_seconds=2)).server
+    data = {"content": (io.BytesIO(photo), "p", "image/jpeg")}
+    wall = server.test_client().post("/api/v1/wall", data=data, buffered=False)
+    next(wall.response)                         # its reader now takes all the time it likes
+    assert opened(post(server.test_client(), content=photo, style_name=STYLE))
+    wall.close()
+
+
+def test_a_wall_that_fails_half_way_says_so_in_its_last_line(app, photo, monkeypatch):
+    from stylizer.feedforward import Stylizer
+
+    paint, painted = Stylizer.paint, []
+
+    def fail_at_the_second(*arguments):
+        painted.append(1)
+        if len(painted) == 2:
+            raise RuntimeError("secret detail")
+        return paint(*arguments)
+
+    monkeypatch.setattr(Stylizer, "paint", fail_at_the_second)
+    first, last = tiles(post(app.server.test_client(), "/api/v1/wall", content=photo))
+    assert first["index"] == 0 and last["problem"]["code"] == "internal" and "secret" not in str(last)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"size": 63}, "size"), ({"size": 321}, "size"), ({"size": "original"}, "size"), ({"size": "9" * 5000}, "size"),
+        ({"style_name": "nope"}, "style_name"), ({"style_name": [STYLE] * 201}, "style_name"),
+        ({"style_vector": "[1]"}, "style_vector"), ({"strength": 1}, "strength"),
+    ],
+)  # fmt: skip
+def test_a_wall_out_of_bounds_is_refused_before_anything_is_painted(client, photo, fields, field):
+    problem(post(client, "/api/v1/wall", content=photo, **fields), 422, field=field)
+
+
 # Bad input ----------------------------------------------------------------------------------------------------------
 
 
@@ -196,7 +290,7 @@ def test_no_style_and_no_photo_are_said(client, photo):
     assert "2 files" in problem(post(client, content=[photo, photo], style_name=STYLE), 422, field="content")
 
 
-@pytest.mark.parametrize("path", ["/api/v1/stylize", "/api/v1/vectors"])
+@pytest.mark.parametrize("path", ["/api/v1/stylize", "/api/v1/wall", "/api/v1/vectors"])
 def test_an_empty_or_malformed_body_is_a_400(client, path):
     problem(client.post(path), 400, "empty")
     problem(client.post(path, data=b"", content_type="multipart/form-data; boundary=x"), 400, "empty")

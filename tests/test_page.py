@@ -37,9 +37,10 @@ class Server:
     """The application on a free port, and a record of the paintings that it was asked for."""
 
     def __init__(self):
-        self.paintings: list[dict] = []             # {strength, style_name, ..., content, answer}, in order of answer
+        self.paintings: list[dict] = []             # {strength, names, weights, ..., content, answer}, by time
         self.held: dict[str, threading.Event] = {}  # strength: that painting waits for the event
         self.refusals: list[int] = []               # statuses to answer next, in place of a painting
+        self.walls: list[dict] = []                 # {content, names, vectors} of the walls asked for
         self.under_way: set[int] = set()            # threads that paint
         self.app = create_app(Settings())
         self.app.server.before_request(self._before)
@@ -50,6 +51,11 @@ class Server:
         threading.Thread(target=self._http.serve_forever, daemon=True).start()
 
     def _before(self):
+        if request.path == "/api/v1/wall":
+            content = request.files["content"].read()
+            request.files["content"].seek(0)
+            lists = {"names": request.form.getlist("style_name"), "vectors": request.form.getlist("style_vector")}
+            self.walls.append({"content": content, **lists})
         if request.path == "/api/v1/stylize":
             self.under_way.add(threading.get_ident())
             if request.form.get("strength") in self.held:
@@ -61,8 +67,13 @@ class Server:
         if request.path == "/api/v1/stylize" and response.status_code == 200 and "strength" in request.form:
             request.files["content"].seek(0)
             sent = {"content": request.files["content"].read(), "name": request.files["content"].filename}
-            self.paintings.append({**request.form, **sent, "files": list(request.files), "answer": response.data})
+            answer = {"files": list(request.files), "answer": response.data}
+            self.paintings.append({**request.form, **sent, **self._mix(), **answer})
         return response
+
+    def _mix(self) -> dict:
+        weights = [float(weight) for weight in request.form.getlist("weight")]
+        return {"names": request.form.getlist("style_name"), "weights": weights}
 
     def full(self) -> list[dict]:
         return [painting for painting in self.paintings if painting["format"] == FULL]
@@ -96,6 +107,7 @@ def desktop(browser):
 def open_page(browser, desktop, server):
     """Opens the page; at the end nothing must have left this machine, and the console be clean."""
     server.paintings.clear()
+    server.walls.clear()
     pages, hosts, complaints = [], set(), []
 
     def hear(message):
@@ -204,7 +216,7 @@ def test_an_uploaded_photo_is_painted_in_the_chosen_style_at_its_own_size(page, 
 
 
 def test_every_control_has_the_one_name_that_assistive_technology_needs(page):
-    for label in ("Photo", "Style picture", "Strength", "Size", "Format", "Keep colours"):
+    for label in ("Photo", "Style picture", "Search styles", "Strength", "Size", "Format", "Keep colours"):
         assert page.get_by_label(label, exact=True).count() == 1, label
     for label in ("Photo", "Style picture", "Strength"):
         assert page.get_by_label(label).count() == 1, label
@@ -277,6 +289,35 @@ def test_a_format_that_the_browser_cannot_show_is_painted_all_the_same(page, ser
     assert shown(page).shape == (104, 160, 3)
 
 
+def test_the_divider_uncovers_the_photo_by_pointer_and_by_keys(page):
+    divider = page.get_by_role("slider", name="Compare")
+    expect(divider).to_be_hidden()              # there is nothing to compare yet
+    upload_photo(page)
+    transfer(page)
+    frame = page.locator("#result-frame")
+    box = frame.bounding_box()
+    expect(divider).to_have_attribute("aria-valuenow", "0")
+    whole = pixels(frame)
+    grip = divider.bounding_box()
+    page.mouse.move(grip["x"] + 22, grip["y"] + grip["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 50, steps=4)
+    page.mouse.up()
+    expect(divider).to_have_attribute("aria-valuenow", "50")
+    half, left, right = pixels(frame), slice(60, box["width"] // 2 - 40), slice(box["width"] // 2 + 40, -20)
+    left, right = (slice(int(each.start), int(each.stop)) for each in (left, right))
+    assert difference(half[:, left], whole[:, left]) > 10
+    assert difference(half[:, right], whole[:, right]) < 1
+    for key, value in (("ArrowRight", "55"), ("End", "100"), ("Home", "0"), ("ArrowLeft", "0")):
+        page.keyboard.press(key)
+        expect(divider).to_have_attribute("aria-valuenow", value)
+    assert difference(pixels(frame)[:, left], whole[:, left]) < 1
+
+
+def pixels(locator) -> np.ndarray:
+    return decoded(locator.screenshot())
+
+
 # The slider --------------------------------------------------------------------------------------------------------
 
 
@@ -332,6 +373,210 @@ def test_after_the_first_transfer_another_style_and_another_photo_are_painted_at
     until(page, lambda: len(server.full()) == 3)
     settle(page)
     assert shown(page).shape == (144, 96, 3)
+
+
+# The wall ----------------------------------------------------------------------------------------------------------
+
+
+def tile(page, name: str):
+    return page.locator(f".tiles input[value='{name}'] + label img").first
+
+
+def test_the_wall_shows_the_users_photo_in_every_style_what_is_on_the_screen_first(page, server, stylizer):
+    sample = page.locator(".tiles img[src*='sample.webp']").count()
+    assert 0 < sample < 40 and server.walls == []       # the sample's tiles are ready-made, and loaded when seen
+    upload_photo(page, pictures.png(pictures.photo(300, 300)))
+    expect(page.locator(".tiles img.waiting")).to_have_count(0, timeout=20_000)
+    assert page.locator(".tiles img[src^='data:image/webp']").count() == len(stylizer.gallery)
+    (wall,) = server.walls
+    assert set(wall["names"]) == set(stylizer.gallery) and set(wall["names"][:2]) <= set(list(stylizer.gallery)[:12])
+    assert decoded(wall["content"]).shape == (120, 180, 3)      # cut to the tiles' shape
+    painted = tile(page, "kintsugi").get_attribute("src").partition(",")[2]
+    small = decoded(wall["content"])
+    assert difference(decoded(base64.b64decode(painted)), np.asarray(stylizer.stylize(small, "kintsugi"))) < 12
+
+
+def test_another_photo_starts_the_wall_anew_and_ends_the_one_under_way(page, server, stylizer):
+    upload_photo(page, pictures.png(pictures.photo(300, 200)), "first.png")
+    upload_photo(page, pictures.png(255 - pictures.photo(300, 200)), "second.png")
+    until(page, lambda: len(server.walls) == 2)
+    expect(page.locator(".tiles img.waiting")).to_have_count(0, timeout=20_000)
+    painted = decoded(base64.b64decode(tile(page, "batik").get_attribute("src").partition(",")[2]))
+    second, first = (np.asarray(stylizer.stylize(decoded(wall["content"]), "batik")) for wall in server.walls[::-1])
+    assert difference(painted, second) < 12 < difference(painted, first)
+
+
+def test_an_own_style_gets_a_tile_of_the_wall(page, server, stylizer):
+    upload(page, "Style picture", pictures.png(pictures.painting(300, 260)), "grandmother.png")
+    expect(tile(page, "own-1")).to_have_attribute("src", re.compile("^data:image/webp"))
+    assert [len(wall["vectors"]) for wall in server.walls] == [1] and server.walls[0]["names"] == []
+    upload_photo(page)
+    expect(page.locator(".tiles img.waiting")).to_have_count(0, timeout=20_000)
+    assert [len(wall["vectors"]) for wall in server.walls[1:]] == [1, 0]        # own ones first, then the gallery
+    assert [len(wall["names"]) for wall in server.walls[1:]] == [0, len(stylizer.gallery)]
+
+
+def test_a_wall_that_cannot_be_painted_leaves_the_sample_there_and_says_so(open_page):
+    page = open_page()
+    page.route("**/api/v1/wall", lambda route: route.fulfill(status=422, json={"detail": "no room for tiles"}))
+    upload_photo(page)
+    expect(page.locator("#style-note")).to_contain_text("No room for tiles")
+    expect(page.locator(".tiles img.waiting")).to_have_count(0)
+    assert "sample.webp" in tile(page, "whirling-night").get_attribute("src")
+
+
+def test_the_search_filters_by_title_artist_and_year_and_says_how_many_match(page, stylizer):
+    search, count = page.get_by_role("searchbox", name="Search styles"), page.locator("#search-count")
+    assert count.inner_text() == ""
+    search.fill("gogh 1889")
+    expect(count).to_have_text(re.compile(rf"^\d of {len(stylizer.gallery)} styles$"))
+    seen = page.locator(".tiles .form-check:visible")
+    for words in seen.all_inner_texts():
+        assert "Gogh" in words and "1889" in words
+    assert page.get_by_role("heading", name="Originals").is_hidden()
+    search.press("Enter")                       # takes the first match
+    chosen = page.get_by_role("radio", checked=True)
+    expect(chosen).to_be_focused()
+    assert chosen.get_attribute("value") == seen.first.locator("input").get_attribute("value")
+    search.fill("durer")                        # without the accent that few keyboards have
+    expect(seen.first).to_contain_text("Dürer")
+    search.fill("no such style")
+    expect(count).to_have_text("No style matches")
+    search.fill("")
+    expect(seen).to_have_count(len(stylizer.gallery))
+
+
+# Mixing ------------------------------------------------------------------------------------------------------------
+
+
+def add_style(page, name: str) -> None:
+    page.get_by_role("button", name="Add a style").click()
+    page.get_by_role("radio", name=name).check()
+
+
+def test_two_styles_are_weighed_by_a_slider_that_repaints(page, server, stylizer):
+    data = pictures.png(pictures.photo(160, 104))
+    upload_photo(page, data)
+    page.get_by_role("radio", name="Whirling night").check()
+    transfer(page)
+    alone = shown(page)
+    add_style(page, "Stained glass")
+    assert page.get_by_role("radio", checked=True).get_attribute("value") == "stained-glass"
+    until(page, lambda: server.full()[-1]["weights"] == [0.5, 0.5])
+    balance = page.get_by_role("slider", name="Balance")
+    assert balance.get_attribute("aria-valuetext") == "Whirling night 50 %, Stained glass 50 %"
+    balance.fill("0.8")
+    until(page, lambda: server.full()[-1]["weights"] == [0.2, 0.8])
+    settle(page)
+    painted = server.full()[-1]
+    assert painted["names"] == ["whirling-night", "stained-glass"]
+    expected = np.asarray(stylizer.stylize(painted["content"], {"whirling-night": 0.2, "stained-glass": 0.8}))
+    assert difference(shown(page), expected) < 1
+    assert [each["weights"] for each in server.paintings if each["format"] != FULL]     # a preview came before
+    page.get_by_role("button", name="Take out Stained glass").click()
+    until(page, lambda: server.full()[-1]["names"] == ["whirling-night"])
+    settle(page)
+    assert np.array_equal(shown(page), alone)
+    expect(balance).to_be_hidden()
+
+
+def test_three_styles_and_more_are_weighed_on_a_pad_whose_corners_they_are(page, server):
+    upload_photo(page)
+    transfer(page)
+    names = ["Whirling night", "Stained glass", "Kintsugi", "Batik"]
+    for name in names[:2]:
+        add_style(page, name)
+    pad = page.get_by_role("slider", name="Mix")
+    equal = pad.get_attribute("aria-valuetext")
+    assert equal == "Rainy boulevard 33 %, Whirling night 33 %, Stained glass 33 %"
+    pad.focus()
+    for key, shares in (("1", [100, 0, 0]), ("3", [0, 0, 100]), ("Home", [33, 33, 33]), ("2", [0, 100, 0])):
+        page.keyboard.press(key)
+        expect(pad).to_have_attribute("aria-valuetext", re.compile(".*".join(f"{share} %" for share in shares)))
+    until(page, lambda: server.full()[-1]["weights"] == [0, 1, 0])
+    page.keyboard.press("ArrowLeft")            # along the lower edge, to the third: the first stays out
+    until(page, lambda: 0 < server.full()[-1]["weights"][2] < 0.5)
+    assert server.full()[-1]["weights"][0] == 0
+    for name in names[2:]:
+        add_style(page, name)
+    expect(page.get_by_role("button", name="Add a style")).to_be_disabled()     # five are the most
+    until(page, lambda: server.full()[-1]["weights"] == [0.2] * 5)
+    box = page.locator("#pad").bounding_box()   # the first corner is on top
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] - 30, steps=4)
+    page.mouse.up()
+    until(page, lambda: server.full()[-1]["weights"] == [1, 0, 0, 0, 0])
+    assert server.full()[-1]["names"][0] == "rainy-boulevard"
+
+
+def test_a_slot_of_the_mix_is_chosen_by_its_button_and_refilled_from_the_wall(page):
+    add_style(page, "Stained glass")
+    first = page.locator("#slot-0")
+    assert page.locator("#slot-1").get_attribute("aria-pressed") == "true"
+    first.click()
+    expect(page.get_by_role("radio", checked=True)).to_have_attribute("value", "rainy-boulevard")
+    page.get_by_role("radio", name="Batik").check()
+    expect(first).to_contain_text("Batik")
+    expect(page.locator("#style-caption")).to_have_text("Batik + Stained glass")
+    page.get_by_role("button", name="Add a style").click()
+    expect(page.locator("#slot-2")).to_contain_text("Choose a style")
+    upload(page, "Style picture", pictures.png(pictures.painting(300, 260)), "grandmother.png")
+    expect(page.locator("#slot-2")).to_contain_text("grandmother")
+
+
+# Tries -------------------------------------------------------------------------------------------------------------
+
+
+def test_undo_redo_and_the_strip_bring_back_earlier_tries_with_their_mix_and_photo(page, server):
+    first = pictures.png(pictures.photo(160, 104))
+    upload_photo(page, first)
+    page.get_by_role("radio", name="Whirling night").check()
+    transfer(page)
+    add_style(page, "Stained glass")
+    page.get_by_role("slider", name="Balance").fill("0.8")
+    until(page, lambda: server.full()[-1]["weights"] == [0.2, 0.8])
+    settle(page)
+    mixed = shown(page)
+    page.get_by_label("Strength").fill("0.5")
+    until(page, lambda: server.full()[-1]["strength"] == "0.5")
+    settle(page)
+    upload_photo(page, pictures.png(pictures.photo(96, 144, seed=3)), "tower.png")
+    until(page, lambda: decoded(server.full()[-1]["content"]).shape == (144, 96, 3))
+    settle(page)
+    tries = page.locator(".try:visible")
+    count = tries.count()
+    assert count in (4, 5)                      # equal shares were one more, if they were done in time
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#photo-caption")).to_contain_text("harbour")
+    settle(page)
+    page.keyboard.press("Control+z")
+    expect(page.locator("#strength-value")).to_have_text("100 %")
+    settle(page)
+    assert np.array_equal(shown(page), mixed)
+    assert page.get_by_role("slider", name="Balance").input_value() == "0.8"
+    page.get_by_role("button", name="Redo").click()
+    expect(page.locator("#strength-value")).to_have_text("50 %")
+    settle(page)
+    page.get_by_role("button", name="Try 1: Whirling night, 100 %").click()
+    expect(page.locator("#style-caption")).to_have_text("Whirling night")
+    settle(page)
+    assert page.get_by_role("radio", checked=True).get_attribute("value") == "whirling-night"
+    assert (server.full()[-1]["names"], server.full()[-1]["strength"]) == (["whirling-night"], "1")
+    assert tries.count() == count               # nothing was added: they had been there
+    expect(tries.first).to_have_attribute("aria-current", "true")
+
+
+def test_the_result_is_copied_as_a_picture(open_page):
+    page = open_page()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    upload_photo(page)
+    page.get_by_label("Format").select_option("jpeg")
+    transfer(page)
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("status")).to_have_text("Copied to the clipboard")
+    types = page.evaluate("navigator.clipboard.read().then((items) => items[0].types)")
+    assert types == ["image/png"]
 
 
 # Own styles --------------------------------------------------------------------------------------------------------
@@ -449,14 +694,21 @@ def test_work_that_takes_time_is_seen(page, server):
 def test_a_phone_shows_everything_without_scrolling_sideways(open_page):
     page = open_page(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     upload_photo(page)
+    add_style(page, "Whirling night")
+    add_style(page, "The Scream")
     transfer(page)
+    page.get_by_role("radio", name="Batik").check()
+    expect(page.get_by_role("button", name="Undo")).to_be_visible()
     widths = page.evaluate("[document.documentElement.scrollWidth, document.body.scrollWidth]")
     assert max(widths) <= 360
     for control in (
         page.get_by_label("Photo"), page.get_by_label("Style picture"), page.get_by_label("Strength"),
         page.get_by_label("Size"), page.get_by_label("Format"), page.get_by_label("Keep colours"),
         page.get_by_role("button", name="Transfer"), page.get_by_role("link", name="Download"),
-        page.get_by_role("radio", name="Suprematism"),
+        page.get_by_role("radio", name="Suprematism"), page.get_by_role("searchbox"), page.locator("#pad"),
+        page.get_by_role("button", name="Take out Rainy boulevard"), page.get_by_role("slider", name="Mix"),
+        page.get_by_role("slider", name="Compare"), page.get_by_role("button", name="Copy"),
+        page.get_by_role("button", name="Redo"),
     ):  # fmt: skip
         control.scroll_into_view_if_needed()
         box = control.bounding_box()

@@ -59,7 +59,7 @@ def create_app(settings: Settings | None = None) -> Dash:
         index_string=PAGE, meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
     )  # fmt: skip
     app.layout = make_layout(list(stylizer.gallery.values()), settings)
-    callbacks.register(app)
+    callbacks.register(app, settings.max_styles)
     _refuse_unknown_paths(server)
     _harden(app)
     server.register_error_handler(Exception, problem)

@@ -1,5 +1,6 @@
 """The HTTP API. A route reads the request, makes one call into the engine and writes the answer; it stores nothing."""
 
+import base64
 import json
 import logging
 import threading
@@ -7,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, jsonify, request, stream_with_context
 from werkzeug.exceptions import HTTPException
 
 from stylizer import images
@@ -15,6 +16,7 @@ from stylizer.errors import (
     Busy,
     EmptyInput,
     MalformedRequest,
+    NotReady,
     ParameterError,
     StylizerError,
     TooManyBytes,
@@ -23,13 +25,15 @@ from stylizer.errors import (
 from stylizer.feedforward import Stopwatch, Stylizer, check_vector
 from stylizer.images import FORMATS
 from stylizer.styles import find
-from stylizer.web.openapi import docs_page, specification
+from stylizer.web.openapi import WALL_SIDE, WALL_SIDES, WALL_TILES, docs_page, specification
 
 SAMPLE = "sample.jpg"  # in assets/: stands in until there is a photo
 SAMPLE_SIDE = 240  # pixels; a gallery tile on a dense display
+TILE_QUALITY = 80  # of WebP
 STYLIZE_FIELDS = frozenset(
     ("content", "style", "style_name", "style_vector", "weight", "strength", "size", "keep_colors", "format")
 )
+WALL_FIELDS = frozenset(("content", "size", "style_name", "style_vector"))
 BOOLEANS = {"true": True, "1": True, "on": True, "yes": True, "false": False, "0": False, "off": False, "no": False}
 
 log = logging.getLogger("stylizer")
@@ -73,6 +77,27 @@ def make_api(stylizer: Stylizer) -> Blueprint:
             "Server-Timing": ", ".join(f"{stage};dur={1000 * seconds:.1f}" for stage, seconds in stopwatch.items()),
         })  # fmt: skip
 
+    @api.post("/api/v1/wall")
+    def wall() -> Response:
+        _expect_fields(WALL_FIELDS)
+        content, tiles = _upload("content"), _tiles(stylizer)
+        with slot():
+            photo = stylizer.photo(content, largest=_wall_side())
+
+        def painted() -> Iterator[bytes]:
+            try:
+                for index, (name, vector) in enumerate(tiles):
+                    with slot():  # for one tile: a painting that is wanted meanwhile waits for no more than that
+                        picture = images.encode(stylizer.paint(photo, vector), "webp", quality=TILE_QUALITY)
+                    yield _line({"index": index, "style": name, "picture": base64.b64encode(picture).decode()})
+            except Exception as error:  # the status went out with the first tile, so the words come as the last line
+                yield _line({"problem": _describe(error)})
+
+        return Response(stream_with_context(painted()), mimetype="application/x-ndjson", headers={
+            "Cache-Control": "no-store",
+            "X-Accel-Buffering": "no",  # a proxy that gathered the tiles would hide that they come one by one
+        })  # fmt: skip
+
     @api.post("/api/v1/vectors")
     def vectors() -> Response:
         _expect_fields({"style"})
@@ -100,7 +125,7 @@ def make_api(stylizer: Stylizer) -> Blueprint:
         if name not in samples:
             with slot():
                 photo = stylizer.photo(settings.assets / SAMPLE, SAMPLE_SIDE)
-                samples[name] = images.encode(stylizer.paint(photo, style.vector), "webp", quality=80)
+                samples[name] = images.encode(stylizer.paint(photo, style.vector), "webp", quality=TILE_QUALITY)
         kept = {"Cache-Control": "public, max-age=31536000, immutable"}
         return Response(samples[name], mimetype="image/webp", headers=kept)
 
@@ -120,7 +145,10 @@ def make_api(stylizer: Stylizer) -> Blueprint:
     def readyz() -> Response:
         if not ready.is_set():
             flat = np.full((settings.min_side, settings.min_side, 3), 128, np.uint8)
-            stylizer.paint(stylizer.photo(flat), next(iter(stylizer.gallery.values())).vector)
+            try:
+                stylizer.paint(stylizer.photo(flat), next(iter(stylizer.gallery.values())).vector)
+            except Exception as cause:
+                raise NotReady("a trial painting failed; the log says why") from cause
             ready.set()
         return Response("ready\n", mimetype="text/plain")
 
@@ -164,6 +192,26 @@ def _styles(stylizer: Stylizer) -> list:
     return files + named + [_vector(text) for text in request.form.getlist("style_vector")]
 
 
+def _tiles(stylizer: Stylizer) -> list[tuple[str | None, np.ndarray]]:
+    """(name, vector) of every tile that is asked for, names first; the whole gallery where nothing is named."""
+    names, vectors = request.form.getlist("style_name"), request.form.getlist("style_vector")
+    if len(names) + len(vectors) > WALL_TILES:
+        raise ParameterError("style_name", f"{len(names) + len(vectors)} styles came; at most {WALL_TILES} are painted")
+    chosen = [find(stylizer.gallery, name) for name in names] if names or vectors else stylizer.gallery.values()
+    return [(style.name, style.vector) for style in chosen] + [(None, _vector(text)) for text in vectors]
+
+
+def _wall_side() -> int:
+    text, (smallest, largest) = request.form.get("size", str(WALL_SIDE)), WALL_SIDES
+    if not (text.isascii() and text.isdigit() and smallest <= int(text[:9]) <= largest):
+        raise ParameterError("size", f"size is {text!r}; tiles have a longest side of {smallest} to {largest} pixels")
+    return int(text)
+
+
+def _line(record: dict) -> bytes:
+    return json.dumps(record).encode() + b"\n"
+
+
 def _vector(text: str) -> np.ndarray:
     try:
         return check_vector(json.loads(text))
@@ -183,6 +231,18 @@ def _boolean(field: str) -> bool:
 
 def problem(error: Exception) -> Response:
     """Any error as application/problem+json (RFC 9457): never a stack trace, never what was sent."""
+    body = _describe(error)
+    response = Response(json.dumps(body), status=body["status"], mimetype="application/problem+json")
+    response.headers["Cache-Control"] = "no-store"
+    if body["status"] == 405 and getattr(error, "valid_methods", None):
+        response.headers["Allow"] = ", ".join(error.valid_methods)
+    if body["status"] in (429, 503):
+        response.headers["Retry-After"] = "2"
+    return response
+
+
+def _describe(error: Exception) -> dict:
+    """The members of a problem document; a fault of ours is logged, and told in general words."""
     if isinstance(error, HTTPException) and error.code == 413:
         megabytes = current_app.config["MAX_CONTENT_LENGTH"] / 2**20
         error = TooManyBytes(f"the body is larger than the {megabytes:g} MiB that are taken; send a smaller picture")
@@ -194,27 +254,18 @@ def problem(error: Exception) -> Response:
             "detail": str(error),
             "code": error.code,
         }
-        if isinstance(error, ParameterError):
-            body["field"] = error.field
-    elif isinstance(error, HTTPException):
+        return {**body, "field": error.field} if isinstance(error, ParameterError) else body
+    if isinstance(error, HTTPException):
         name = (error.name or "error").lower().replace(" ", "-")
-        body = {
+        return {
             "type": "about:blank",
             "title": error.name,
             "status": error.code,
             "detail": error.description,
             "code": name,
         }
-    else:
-        log.error("%s %s failed", request.method, request.path, exc_info=error)
-        body = {
-            "type": "about:blank", "title": "Something went wrong here", "status": 500, "code": "internal",
-            "detail": "the server failed at a request that it should have managed; trying again may help",
-        }  # fmt: skip
-    response = Response(json.dumps(body), status=body["status"], mimetype="application/problem+json")
-    response.headers["Cache-Control"] = "no-store"
-    if body["status"] == 405 and getattr(error, "valid_methods", None):
-        response.headers["Allow"] = ", ".join(error.valid_methods)
-    if body["status"] in (429, 503):
-        response.headers["Retry-After"] = "2"
-    return response
+    log.error("%s %s failed", request.method, request.path, exc_info=error)
+    return {
+        "type": "about:blank", "title": "Something went wrong here", "status": 500, "code": "internal",
+        "detail": "the server failed at a request that it should have managed; trying again may help",
+    }  # fmt: skip

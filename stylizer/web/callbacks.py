@@ -3,24 +3,46 @@ is sent through Dash, and a slider move costs the server nothing but the paintin
 
 from dash import ClientsideFunction, Dash, Input, Output, State
 
+from stylizer.web.layout import TRIES
 
-def register(app: Dash) -> None:
+
+def register(app: Dash, most_styles: int) -> None:
     app.clientside_callback(_in_studio("start"), Input("page", "data"))
     app.clientside_callback(
         _in_studio("own_tiles"),
-        Output("own", "options"), Output("own-heading", "hidden"),
+        Output("own", "options"),
         Input("own-styles", "data"),
+    )  # fmt: skip
+    app.clientside_callback(
+        _in_studio("search"),
+        Output("search-count", "children"),
+        Input("search", "value"), Input("own-styles", "data"),
+        State("page", "data"),
     )  # fmt: skip
     app.clientside_callback(                # choosing in one part of the wall undoes the choice in the others
         _in_studio("choose"),
-        Output("style", "data"), Output("style-caption", "children"),
-        Output("own", "value"), Output("originals", "value"), Output("masters", "value"),
+        Output("mix", "data"), Output("own", "value"), Output("originals", "value"), Output("masters", "value"),
         Input("own", "value"), Input("originals", "value"), Input("masters", "value"), Input("own-styles", "data"),
-        State("page", "data"),
+        Input("restored", "data"), Input("mix-add", "n_clicks"),
+        *[Input(f"{part}-{index}", "n_clicks") for part in ("slot", "drop") for index in range(most_styles)],
+        State("page", "data"), State("mix", "data"),
+    )  # fmt: skip
+    app.clientside_callback(
+        _in_studio("weigh"),
+        Output("style", "data"), Output("style-caption", "children"),
+        Input("mix", "data"), Input("balance", "value"), Input("place", "data"),
+        State("page", "data"), prevent_initial_call=True,
     )  # fmt: skip
     app.clientside_callback(
         _in_studio("say_strength"), Output("strength-value", "children"), Input("strength", "value")
     )  # fmt: skip
+    app.clientside_callback(
+        _in_studio("recall"),
+        Input("undo", "n_clicks"), Input("redo", "n_clicks"),
+        *[Input(f"try-{index}", "n_clicks") for index in range(TRIES)],
+        prevent_initial_call=True,
+    )  # fmt: skip
+    app.clientside_callback(_in_studio("copy"), Input("copy", "n_clicks"), prevent_initial_call=True)
     app.clientside_callback(
         _in_studio("follow"),
         Input("transfer", "n_clicks"), Input("strength", "value"), Input("style", "data"), Input("photo", "data"),

@@ -15,6 +15,7 @@ from stylizer.styles import Style
 from stylizer.weights import checksums
 
 FIRST_STYLE = "rainy-boulevard"     # chosen at the start: its colours suit nearly any photo
+TRIES = 12                          # kept in the strip under the result; the browser holds their photos
 PREVIEW_SIZE = 384                  # longest side painted while the slider moves, in pixels
 SIZES = {"512": "512 px", "1024": "1024 px", "2048": "2048 px", "original": "Original"}
 FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP"}
@@ -31,16 +32,22 @@ def make_layout(styles: list[Style], settings: Settings) -> html.Div:
         "max_bytes": settings.max_body_bytes,
         "max_megapixels": settings.max_megapixels,
         "first_style": first,
+        "tries": TRIES,
+        "max_styles": settings.max_styles,
         "titles": {style.name: _title(style) for style in styles},
+        "words": {style.name: f"{style.title} {style.artist} {style.year}" for style in styles},
     }
     return html.Div(
         [
             dcc.Store(id="page", data=page),            # what studio.js must know
             dcc.Store(id="photo"),                      # {name, width, height}; its pixels are studio.js's
             dcc.Store(id="own-styles", data=[]),        # [{name, title, picture (blob URL), vector}]
-            dcc.Store(id="style"),                      # the chosen one: {title, style_name} or {title, style_vector}
+            dcc.Store(id="mix"),                        # {slots: [a style or null], active: the slot that tiles fill}
+            dcc.Store(id="restored"),                   # a mix that an earlier try brings back
+            dcc.Store(id="place", data=[0, 0]),         # of the pad's handle; corners lie on the unit circle
+            dcc.Store(id="style"),                      # what is painted: {title, parts: [a style and its weight]}
             _header(),
-            html.Main([_photo(), _gallery(styles, first, settings), _controls(), _result()], id="studio"),
+            html.Main([_photo(), _gallery(styles, first, settings), _controls(settings), _result()], id="studio"),
             _footer(),
         ]
     )
@@ -95,13 +102,14 @@ def _gallery(styles: list[Style], first: str, settings: Settings) -> html.Sectio
                 className="drop",
             ),
             _note("style-note"),
+            _search(),
             html.Div(
                 [
                     html.H3("Yours", id="own-heading", hidden=True),
                     _tiles("own", []),
-                    html.H3("Originals"),
+                    html.H3("Originals", id="originals-heading"),
                     _tiles("originals", [_tile(style, version) for style in originals], first),
-                    html.H3("After the masters"),
+                    html.H3("After the masters", id="masters-heading"),
                     _tiles("masters", [_tile(style, version) for style in masters], first),
                 ],
                 className="wall",
@@ -110,6 +118,18 @@ def _gallery(styles: list[Style], first: str, settings: Settings) -> html.Sectio
             ),
         ],
         className="gallery",
+    )
+
+
+def _search() -> html.Div:
+    hint = "Search title, artist or year"
+    return html.Div(
+        [
+            html.Label("Search styles", htmlFor="search", className="unseen"),
+            dbc.Input(id="search", type="search", placeholder=hint, autocomplete="off"),
+            html.Span(id="search-count", className="value", **{"aria-live": "polite"}),
+        ],
+        className="search",
     )
 
 
@@ -128,9 +148,10 @@ def _tile(style: Style, version: str) -> dict:
     return {"label": [html.Img(alt="", **{"data-src": source}), *lines], "value": style.name}
 
 
-def _controls() -> html.Section:
+def _controls(settings: Settings) -> html.Section:
     return html.Section(
         [
+            _mix(settings.max_styles),
             html.Div(
                 [
                     html.Div(
@@ -155,6 +176,53 @@ def _controls() -> html.Section:
     )
 
 
+def _mix(most: int) -> html.Div:
+    """Up to `most` styles, of which one is active: a tile chosen on the wall takes its place. Two are weighed by a
+    slider, more by a pad whose corners they are."""
+    return html.Div(
+        [
+            html.Div(
+                [html.H2("Mix"), dbc.Button("Add a style", id="mix-add", className="minor")],
+                className="heading",
+            ),
+            html.Div(
+                [
+                    html.Div(
+                        [
+                            dbc.Button(id=f"slot-{index}", className="minor slot"),
+                            dbc.Button("×", id=f"drop-{index}", className="minor drop-slot"),
+                        ],
+                        id=f"row-{index}",
+                        className="slot-row",
+                        hidden=True,
+                    )
+                    for index in range(most)
+                ]
+            ),
+            html.Div(
+                [
+                    html.Label("Balance", htmlFor="balance", className="unseen"),
+                    html.Span("1", className="number", **{"aria-hidden": "true"}),
+                    dbc.Input(id="balance", type="range", min=0, max=1, step=0.05, value=0.5),
+                    html.Span("2", className="number", **{"aria-hidden": "true"}),
+                ],
+                id="balance-row",
+                hidden=True,
+            ),
+            html.Div(
+                [
+                    html.Div(id="pad-ground"),
+                    *[html.Span(str(index + 1), id=f"corner-{index}", className="corner") for index in range(most)],
+                    _slider("handle", "Mix", "Arrow keys move it, Home goes to the middle, numbers to the corners"),
+                ],
+                id="pad",
+                hidden=True,
+            ),
+        ],
+        className="mix",
+    )
+
+
 def _choice(id: str, options: dict[str, str], value: str) -> dbc.Select:
     return dbc.Select(id=id, options=[{"value": each, "label": label} for each, label in options.items()], value=value)
 
@@ -162,10 +230,25 @@ def _choice(id: str, options: dict[str, str], value: str) -> dbc.Select:
 def _result() -> html.Section:
     return html.Section(
         [
-            html.Div([html.H2("Result"), html.A("Download", id="download", hidden=True)], className="heading"),
+            html.Div(
+                [
+                    html.H2("Result"),
+                    html.Div(
+                        [
+                            dbc.Button("Copy", id="copy", className="minor", style={"display": "none"}),
+                            html.A("Download", id="download", hidden=True),
+                        ],
+                        className="actions",
+                    ),
+                ],
+                className="heading",
+            ),
             html.Div(
                 [
                     html.Img(id="result", alt="Stylised photo", hidden=True),
+                    html.Img(id="before", alt="", hidden=True),
+                    # drawn from the left edge over the result, it uncovers the photo
+                    _slider("compare", "Compare", "Drag to compare", className="divider", hidden=True),
                     html.P("Choose a style and press Transfer.", id="result-invitation", className="invitation"),
                     html.Div(className="bar"),
                 ],
@@ -177,9 +260,30 @@ def _result() -> html.Section:
                 className="status",
             ),
             _note("result-note"),
+            _tries(),
         ],
         className="result",
     )
+
+
+def _tries() -> html.Div:
+    """What was painted so far, small: a step back, the tries, a step forth."""
+    tries = [html.Button(id=f"try-{index}", className="try", hidden=True) for index in range(TRIES)]
+    return html.Div(
+        [
+            html.Button("↶", id="undo", className="minor", title="Undo", **{"aria-label": "Undo"}),
+            html.Div(tries, className="strip"),
+            html.Button("↷", id="redo", className="minor", title="Redo", **{"aria-label": "Redo"}),
+        ],
+        id="tries",
+        hidden=True,
+    )
+
+
+def _slider(id: str, name: str, hint: str, **properties) -> html.Div:
+    """What studio.js moves by pointer and keys, where no native slider fits."""
+    values = {"aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": "0"}
+    return html.Div(id=id, role="slider", tabIndex=0, title=hint, **{"aria-label": name}, **values, **properties)
 
 
 def _footer() -> html.Footer:

@@ -7,6 +7,8 @@ from stylizer.errors import ParameterError, StylizerError
 from stylizer.images import FORMATS
 from stylizer.settings import Settings
 
+WALL_SIDE, WALL_SIDES = 176, (64, 320)  # longest side of a wall's tile in pixels: by default, and the bounds
+WALL_TILES = 200  # in one request
 
 def specification(settings: Settings) -> dict:
     """OpenAPI 3.1, with the bounds that this server holds to."""
@@ -30,6 +32,17 @@ def specification(settings: Settings) -> dict:
         "keep_colors": {"type": "boolean", "default": False, "description": "Keep the photo's colours, take the painting's light"},
         "format": {"type": "string", "enum": list(FORMATS), "default": "png", "description": "Of the answer"},
     }  # fmt: skip
+    wall = {
+        "content": stylize["content"],
+        "size": {"type": "integer", "minimum": WALL_SIDES[0], "maximum": WALL_SIDES[1], "default": WALL_SIDE, "description": f"Longest side of a tile in pixels, {WALL_SIDES[0]} to {WALL_SIDES[1]}, by default {WALL_SIDE}; smaller photos keep theirs"},
+        "style_name": {**stylize["style_name"], "description": f"Names from /api/v1/styles, painted in this order; by default the whole gallery. At most {WALL_TILES} tiles with the vectors"},
+        "style_vector": {**stylize["style_vector"], "description": "Style vectors, each a JSON list of 100 numbers; painted after the names"},
+    }
+    tile = {
+        "description": "A line of JSON a tile, sent as soon as it is painted. Tiles are counted from 0, names first, then vectors, whose style is null; picture is a WebP in base64. Should a tile fail, the last line is {\"problem\": ...}",
+        "type": "object",
+        "properties": {"index": {"type": "integer"}, "style": {"type": ["string", "null"]}, "picture": {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/webp"}, "problem": {"$ref": "#/components/schemas/Problem"}},
+    }
     styles = {"type": "array", "items": {"type": "object", "properties": {key: {"type": "string"} for key in ("name", "title", "artist", "year", "kind")}}}
     vector = {"type": "object", "properties": {"model": {"type": "string"}, "vector": {"type": "array", "items": {"type": "number"}, "minItems": 100, "maxItems": 100}}}
     return {
@@ -37,6 +50,7 @@ def specification(settings: Settings) -> dict:
         "info": {"title": "Stylizer", "version": __version__, "description": "Arbitrary style transfer. No cookies, nothing stored."},
         "paths": {
             "/api/v1/stylize": {"post": _post("Paint a photo", stylize, ["content"], {media: {"schema": {"type": "string", "format": "binary"}} for media in FORMATS.values()}, problems)},
+            "/api/v1/wall": {"post": _post("A photo in many styles, small", wall, ["content"], {"application/x-ndjson": {"schema": tile}}, problems)},
             "/api/v1/vectors": {"post": _post("A painting's style vector", {"style": picture}, ["style"], {"application/json": {"schema": vector}}, problems)},
             "/api/v1/styles": {"get": _get("The gallery", "application/json", styles)},
             "/api/v1/styles/{name}/sample.webp": {"get": {**_get("A sample photo painted in a gallery style", "image/webp", {"type": "string", "format": "binary"}), "parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]}},
@@ -83,6 +97,8 @@ def docs_page(spec: dict) -> str:
                     for name, field in form["properties"].items()
                 )
                 parts.append(f"<div class='scroll'><table>{rows}</table></div>")
+                answers = operation["responses"]["200"]["content"].values()
+                parts += [f"<p>{html.escape(each['schema']['description'])}.</p>" for each in answers if "description" in each["schema"]]
     rows = "".join(
         f"<tr id='{code}'><th scope='row'><code>{code}</code></th><td>{error.status}</td><td>{html.escape(error.title)}</td></tr>"
         for code, error in sorted(_codes().items())
