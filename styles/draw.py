@@ -542,7 +542,7 @@ def rainy_boulevard(rng):
 
 
 def neon_currents(rng):
-    x, y = canvas(720, 540)
+    x, _y = canvas(720, 540)
     hill = fbm(rng, x, 210, 3, 0.42)
     down, across = np.gradient(blur(hill, 3))
     angle = directions(down, -across)
@@ -566,7 +566,7 @@ def neon_currents(rng):
 def kintsugi(rng):
     x, y = canvas(640, 640)
     wx, wy = x + 50 * (fbm(rng, x, 90, 4) - 0.5), y + 50 * (fbm(rng, x, 90, 4) - 0.5)
-    number, cx, cy, border = cells(rng, wx, wy, 88)
+    number, _cx, _cy, border = cells(rng, wx, wy, 88)
     kind = (luck(rng, number) * 8).astype(int)
     glaze = fbm(rng, x, 60, 5, 0.55) + 0.3 * (luck(rng, number) - 0.5)
     picture = ramp(glaze, "1f5d5a 4f9386 8fc0ab cfe2cb eef2df")
@@ -667,7 +667,7 @@ def embroidered_garden(rng):
 
 
 def coral_reef(rng):
-    x, y = canvas(640, 640)
+    x, _y = canvas(640, 640)
     coarse = x[::SCALE, ::SCALE]
     field = rng.standard_normal(coarse.shape).astype(np.float32)
     for _ in range(40):

@@ -1,9 +1,10 @@
 """The `stylizer` command. Exit status 0: done; 1: some pictures failed; 2: a caller's mistake, said in one line."""
 
 import argparse
+import importlib.util
 import json
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from stylizer import __version__
@@ -56,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     stylize.set_defaults(run=_stylize)
 
+    _add_gatys(commands)
+
     styles = commands.add_parser("styles", help="list the gallery")
     styles.set_defaults(run=_styles)
 
@@ -71,6 +74,38 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, help="default 8050")
     serve.set_defaults(run=_serve)
     return parser
+
+
+def _add_gatys(commands) -> None:
+    gatys = commands.add_parser(
+        "gatys",
+        help="paint one photo by optimising the picture itself: slower, and closer to the painting",
+        description="Optimise one picture towards a photo's content and a painting's style (Gatys et al. 2016).",
+    )
+    gatys.add_argument("photo", type=Path)
+    gatys.add_argument(
+        "--style", action="append", required=True, help="a picture, or one of this project's own styles; again to mix"
+    )
+    gatys.add_argument("--weight", action="append", type=float, help="of the mix, one a style; equal by default")
+    gatys.add_argument("--backbone", default="vgg16", help="vgg16 (the default), vgg16-torchvision, vgg19 or resnet18")
+    gatys.add_argument(
+        "--backbone-weights", type=Path, metavar="FILE",
+        help="its weights, safetensors or .pth with torchvision's keys; downloaded once by default",
+    )
+    # What follows is named as the fields of GatysConfig, which has the defaults: None leaves a field alone.
+    gatys.add_argument("--content-layer", dest="content_layers", nargs="+", metavar="LAYER", help="as relu4_2, layer2")
+    gatys.add_argument("--style-layers", nargs="+", metavar="LAYER", help="as relu1_1 relu2_1")
+    gatys.add_argument("--style-layer-weights", nargs="+", type=float, metavar="WEIGHT", help="one a style layer")
+    gatys.add_argument("--steps", type=int, help="100 by default")
+    for name, default in (("content", "1"), ("style", "10"), ("tv", "5")):
+        gatys.add_argument(f"--{name}-weight", type=float, help=f"{default} by default")
+    gatys.add_argument("--init", help="what to begin with: noise, photo (the default) or feedforward")
+    gatys.add_argument("--optimiser", help="lbfgs (the default) or adam")
+    gatys.add_argument("--scales", type=int, help="from coarse to fine, each twice the last; 1 by default")
+    gatys.add_argument("--seed", type=int, help="of the noise; 0 by default")
+    gatys.add_argument("--size", default=512, help='longest side in pixels, 512 by default, or "original"')
+    gatys.add_argument("-o", "--output", type=Path, help="PHOTO-gatys.png by default")
+    gatys.set_defaults(run=_gatys)
 
 
 # stylize ------------------------------------------------------------------------------------------------------------
@@ -100,14 +135,17 @@ def _stylize(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _paint(stylizer, photo: Path, target: Path, vector, options: argparse.Namespace) -> None:
-    from stylizer import images
-
     picture = stylizer.photo(photo, options.size)
     width, height = picture.picture.size
     if width * height > SAID_PIXELS and sys.stderr.isatty():
         print(f"painting {width}x{height} pixels ...", file=sys.stderr)
-    painted = stylizer.paint(picture, vector, options.strength, options.keep_colors)
-    data = images.encode(painted, SUFFIXES[target.suffix.lower()])
+    _write(target, stylizer.paint(picture, vector, options.strength, options.keep_colors))
+
+
+def _write(target: Path, picture) -> None:
+    from stylizer import images
+
+    data = images.encode(picture, SUFFIXES[target.suffix.lower()])
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
@@ -163,6 +201,33 @@ def _without_clashes(jobs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
         taken.add(free)
         result.append((photo, free))
     return result
+
+
+# gatys --------------------------------------------------------------------------------------------------------------
+
+
+def _gatys(options: argparse.Namespace, settings: Settings) -> int:
+    target = _writable(options.output or options.photo.with_name(f"{options.photo.stem}-gatys.png"))
+    if importlib.util.find_spec("torch") is None:
+        raise ParameterError("gatys", "the classic mode needs torch: pip install 'stylizer[torch]'")
+    from tqdm import tqdm
+
+    from stylizer import gatys, images
+
+    looking = sys.stderr.isatty()
+    given = {each.name: getattr(options, each.name, None) for each in fields(gatys.GatysConfig)}
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    config = gatys.GatysConfig(**{name: value for name, value in given.items() if value is not None})
+    photo, steps = gatys.paint(
+        options.photo, options.style, config, settings, backbone=options.backbone,
+        backbone_weights=options.backbone_weights, shares=options.weight, size=options.size, progress=looking,
+    )  # fmt: skip
+    with tqdm(total=config.steps, unit="step", disable=not looking) as bar:
+        for step in steps:
+            bar.set_postfix({name: f"{value:.3g}" for name, value in step.losses.items()}, refresh=False)
+            bar.update(step.index - bar.n)
+    _write(target, images.Picture(images.from_tensor(step.picture.numpy()), photo.alpha))
+    return 0
 
 
 # The other commands -------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from stylizer.errors import ParameterError
 
+KINDS = {int: "whole number", float: "number", str: "text", Path: "path"}
 PACKAGE = Path(__file__).parent
 
 
@@ -13,6 +14,13 @@ def _folder(name: str) -> Path:
     """A data folder: beside the package in a checkout, inside it in an installed wheel."""
     inside = PACKAGE / "data" / name
     return inside if inside.is_dir() else PACKAGE.parent / name
+
+
+def _cache() -> Path:
+    """Where this platform keeps what can be downloaded again."""
+    if os.name == "nt" and "LOCALAPPDATA" in os.environ:
+        return Path(os.environ["LOCALAPPDATA"]) / "stylizer" / "cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "stylizer"
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,7 @@ class Settings:
     models: Path = field(default_factory=lambda: _folder("models"))
     styles: Path = field(default_factory=lambda: _folder("styles"))
     assets: Path = field(default_factory=lambda: _folder("assets"))
+    cache: Path = field(default_factory=_cache)  # for the classic mode's networks, downloaded on first use
 
     @classmethod
     def from_env(cls, environ: "os._Environ[str] | dict[str, str] | None" = None) -> "Settings":
@@ -54,5 +63,5 @@ class Settings:
                 try:
                     values[each.name] = kind(environ[name])
                 except ValueError:
-                    raise ParameterError(name, f"{name} is {environ[name]!r}; it must be a {kind.__name__}") from None
+                    raise ParameterError(name, f"{name} is {environ[name]!r}; it must be a {KINDS[kind]}") from None
         return cls(**values)

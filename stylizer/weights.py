@@ -1,4 +1,7 @@
-"""Every weight file: what it is, where it comes from, and checked loading. Safetensors and ONNX, never pickle.
+"""Every weight file: what it is, where it comes from, and checked loading. No code in a file is ever run.
+
+Ours are safetensors and ONNX. The classic mode's networks are torchvision's files, downloaded on first use; of their
+pickle format torch's restricted reader takes arrays alone.
 
 `models/SHA256SUMS` lists each file's checksum in the format of `sha256sum`, so `cd models && sha256sum -c SHA256SUMS`
 checks a download. Replacing a file and its line there is all that new weights need; for the ONNX files
@@ -6,7 +9,12 @@ checks a download. Replacing a file and its line there is all that new weights n
 """
 
 import hashlib
+import http.client
 import json
+import os
+import tempfile
+import urllib.request
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,3 +89,122 @@ def fingerprint(folder: Path, file: str) -> str:
     if digest is None:
         raise WeightsError(f"{file} is not listed in {folder / CHECKSUMS}")
     return digest[:12]
+
+
+# Downloaded on first use -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file that others publish. As torchvision does, the file's name ends in the first digits of its sha256."""
+
+    title: str
+    url: str
+    megabytes: int
+    source: str
+
+    @property
+    def file(self) -> str:
+        return self.url.rsplit("/", 1)[1]
+
+    @property
+    def digest(self) -> str:
+        return self.file.rsplit(".", 1)[0].rsplit("-", 1)[1]
+
+
+TORCHVISION = "https://download.pytorch.org/models"
+# Names are those of `networks.backbones.BACKBONES`.
+DOWNLOADS = {
+    "vgg16": Download(
+        "VGG-16, the original weights", f"{TORCHVISION}/vgg16_features-amdegroot-88682ab5.pth", 528,
+        "torchvision, VGG16_Weights.IMAGENET1K_FEATURES",
+    ),
+    "vgg16-torchvision": Download(
+        "VGG-16 as torchvision trained it", f"{TORCHVISION}/vgg16-397923af.pth", 528,
+        "torchvision, VGG16_Weights.IMAGENET1K_V1",
+    ),
+    "vgg19": Download(
+        "VGG-19", f"{TORCHVISION}/vgg19-dcbb9e9d.pth", 548, "torchvision, VGG19_Weights.IMAGENET1K_V1"
+    ),
+    "resnet18": Download(
+        "ResNet-18", f"{TORCHVISION}/resnet18-f37072fd.pth", 45, "torchvision, ResNet18_Weights.IMAGENET1K_V1"
+    ),
+}  # fmt: skip
+BLOCK = 2**20
+TIMEOUT_SECONDS = 20  # without a byte
+
+
+def fetch(download: Download, folder: Path, progress: bool = False) -> Path:
+    """The file in `folder`, downloaded where it is not there yet; `progress` draws a bar on stderr.
+
+    The checksum is looked at every time, so a file that was put there by hand is checked too. WeightsError says what to
+    do where there is no network, no room, or another file than was published.
+    """
+    folder = folder.expanduser()
+    path = folder / download.file
+    by_hand = f"download {download.url} elsewhere and put it at {path}, or name a file with --backbone-weights"
+    if path.exists():
+        _check(path, download, f"{path} was cut or altered", f"delete it and try again, or {by_hand}")
+        return path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # In a folder beside it first: what stands at `path` is whole, whoever else downloads it and however this ends.
+        with tempfile.TemporaryDirectory(dir=folder) as beside:
+            part = Path(beside) / download.file
+            _download(download, part, progress)
+            _check(part, download, f"what came from {download.url} is not what was published", by_hand)
+            os.replace(part, path)
+    except (OSError, http.client.HTTPException) as cause:  # URLError is an OSError, and so is a full disk
+        reason = getattr(cause, "reason", None) or cause
+        raise WeightsError(
+            f"{download.title} ({download.megabytes} MB) could not be downloaded: {reason}; {by_hand}"
+        ) from cause
+    return path
+
+
+def _check(path: Path, download: Download, wrong: str, remedy: str) -> None:
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if not digest.startswith(download.digest):
+        raise WeightsError(f"{wrong}: its sha256 begins {digest[:8]}, not {download.digest}; {remedy}")
+
+
+def _download(download: Download, path: Path, progress: bool) -> None:
+    from tqdm import tqdm
+
+    request = urllib.request.Request(download.url, headers={"User-Agent": "stylizer"})
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer, open(path, "wb") as file:
+        length = int(answer.headers.get("Content-Length") or 0)
+        with tqdm(total=length or None, unit="B", unit_scale=True, desc=download.title, disable=not progress) as bar:
+            while block := answer.read(BLOCK):
+                file.write(block)
+                bar.update(len(block))
+        if file.tell() < length:
+            raise OSError(f"the connection ended after {file.tell()} of {length} bytes")
+
+
+def read_state(path: Path) -> dict:
+    """{key: torch tensor} of a safetensors file or a torch checkpoint; WeightsError for anything else."""
+    import torch
+
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        # Arrays are mapped, not read, where the format allows: nine tenths of a VGG file are a classifier's.
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except FileNotFoundError:
+        raise WeightsError(f"no such file: {path}") from None
+    except Exception as cause:  # both readers raise their own untyped errors for what is no such file
+        raise WeightsError(
+            f"{path} is neither a safetensors file nor a torch checkpoint of arrays alone; take one of these"
+        ) from cause
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise WeightsError(f"{path} holds no {{key: array}}; save a network's state_dict")
+    return state
+
+
+def read_backbone(name: str, folder: Path, file: Path | None = None, progress: bool = False) -> dict:
+    """{key: torch tensor} of a network in DOWNLOADS, from `file` where the caller has one, else from the cache."""
+    return read_state(file or fetch(DOWNLOADS[name], folder, progress))
