@@ -57,6 +57,12 @@ class UnknownStyle(ParameterError):
     code, title = "unknown-style", "There is no such style"
 
 
+class NotFinite(StylizerError):
+    """A loss or its gradient is no number any more."""
+
+    code, title, status = "not-finite", "The optimisation ran into numbers without bound", 422
+
+
 class Busy(StylizerError):
     code, title, status = "busy", "The server is busy", 429
 

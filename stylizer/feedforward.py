@@ -97,7 +97,7 @@ class Stylizer:
     def stylize(
         self,
         photo: PictureSource,
-        style: StyleSource | Sequence[StyleSource] | Mapping[StyleSource, float],
+        style: StyleSource | Mapping[StyleSource, float],
         strength: float = 1.0,
         size: int | str | None = None,
         keep_colors: bool = False,
@@ -180,6 +180,7 @@ class Stylizer:
             self._photos[key] = photo
             while len(self._photos) > self.settings.cached_photos:
                 self._photos.popitem(last=False)
+        self._trim()
 
     def _trim(self) -> None:
         """Forget the oldest photos until what is kept fits; a photo too large to keep is forgotten at once."""
@@ -190,7 +191,8 @@ class Stylizer:
 
     def _bytes(self, photo: Photo) -> int:
         features = self.runtime.feature_bytes(photo.features) if photo.features is not None else 0
-        return photo.picture.rgb.nbytes + features
+        alpha = 0 if photo.picture.alpha is None else photo.picture.alpha.nbytes
+        return photo.picture.rgb.nbytes + alpha + features
 
 
 def pad(content: np.ndarray) -> np.ndarray:
@@ -218,7 +220,7 @@ def check_vector(vector: object, field: str = "style_vector") -> np.ndarray:
 def check_weights(weights: Sequence[float] | None, count: int) -> np.ndarray:
     """Shares of a mix that sum to 1, float64 (count,); ParameterError for a wrong count, negatives, NaN or all zero."""
     if weights is None or len(weights) == 0:
-        return np.full(count, 1 / count)
+        return np.full(count, 1 / max(count, 1))
     if len(weights) != count:
         raise ParameterError("weight", f"{len(weights)} weights came for {count} styles; give one a style, or none")
     shares = np.asarray([_number("weight", weight) for weight in weights])

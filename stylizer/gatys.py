@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylizer import images, losses, weights
-from stylizer.errors import ParameterError, StylizerError
-from stylizer.feedforward import PictureSource, Stylizer, check_size
+from stylizer.errors import NotFinite, ParameterError
+from stylizer.feedforward import PictureSource, Stylizer, check_size, check_weights
 from stylizer.images import Picture
 from stylizer.networks.backbones import BACKBONES, Backbone, build_backbone
 from stylizer.runtimes import check_memory
@@ -28,12 +28,6 @@ INITS = ("noise", "photo", "feedforward")
 PRECISIONS = ("auto", "f32")
 MIN_SIDE = 32  # at the coarsest scale
 BYTES_PER_PIXEL = {torch.bfloat16: 2300, torch.float32: 3700}  # VGG's features, for the way back; seen 1980 and 3220
-
-
-class NotFinite(StylizerError):
-    """A loss or its gradient is no number any more."""
-
-    code, title, status = "not-finite", "The optimisation ran into numbers without bound", 422
 
 
 @dataclass(frozen=True)
@@ -88,8 +82,7 @@ def optimise(
     config = config or GatysConfig()
     styles = [styles] if isinstance(styles, Tensor) else list(styles)
     _check(content, styles, backbone, config, start)
-    shares = _shares(shares, len(styles))
-    return _steps(content, styles, shares, backbone, config, start)
+    return _steps(content, styles, check_weights(shares, len(styles)).tolist(), backbone, config, start)
 
 
 def _steps(content, styles, shares, backbone, config, start) -> Iterator[Step]:
@@ -128,7 +121,7 @@ class Objective:
         }
         self.content_layers = config.content_layers or network.CONTENT_LAYERS if config.content_weight else ()
         self.style_layers = config.style_layers or network.STYLE_LAYERS if config.style_weight else ()
-        self.layer_shares = _shares(config.style_layer_weights, len(self.style_layers)) if self.style_layers else []
+        self.layer_shares = check_weights(config.style_layer_weights, len(self.style_layers)).tolist()
         with torch.no_grad():
             self.target = self._look(content, self.content_layers)
             self.grams = [losses.gram_matrices(self._look(style, self.style_layers), self.style_layers)
@@ -196,7 +189,7 @@ def paint(
     Everything that can be refused is refused before a network is downloaded; `progress` draws a bar of that.
     """
     check_config(config, network_of(backbone))
-    _shares(shares, len(styles))
+    check_weights(shares, len(styles))
     size = check_size(size, settings)
     picture = images.as_picture(photo, settings)
     picture = picture if size is None else images.resize(picture, size)
@@ -435,14 +428,3 @@ def check_config(config: GatysConfig, backbone: Backbone | type[Backbone]) -> No
             f"{len(config.style_layer_weights)} weights came for "
             f"{len(config.style_layers or backbone.STYLE_LAYERS)} style layers; give one a layer, or none",
         )
-
-
-def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
-    """Weights scaled to sum to 1, equal where there are none; ParameterError."""
-    if not weights:
-        return [1 / count] * count if count else []
-    if len(weights) != count or min(weights) < 0 or not 0 < sum(weights) < float("inf"):
-        raise ParameterError(
-            "weight", f"weights {', '.join(map(str, weights))} came for {count}; give one each, 0 or more, not all 0"
-        )
-    return [weight / sum(weights) for weight in weights]

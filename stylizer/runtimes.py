@@ -24,8 +24,6 @@ PREDICTOR, TRANSFORMER = "predictor-mobilenet-v2", "transformer-separable"
 # a preview of 384 x 384 and a picture of 1024 x 1024 together.
 KEPT_PIXELS = 2 * (384 * 384 + 1024 * 1024)
 BYTES_PER_PIXEL = {"bf16": 450, "f32": 900}  # of a picture being painted; seen 345 in bf16 at 12 megapixels
-
-
 CGROUP_FILES = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),

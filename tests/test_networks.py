@@ -11,7 +11,6 @@ from safetensors.torch import load_file, save_file
 from stylizer import weights
 from stylizer.errors import WeightsError
 from stylizer.networks import StylePredictor, Transformer, TransformerConfig, build, describe
-from stylizer.networks.layers import parameter_count
 from stylizer.training import convert, export
 
 PAIRS = [(trunk, separable) for trunk in ("mobilenet-v2", "inception-v3") for separable in (True, False)]
@@ -27,6 +26,10 @@ def test_all_four_pairs_paint_a_picture_of_the_size_that_came_in(trunk, separabl
     assert vector.shape == (2, 100)
     assert stylised.shape == (2, 3, 64, 96)
     assert stylised.min() >= 0 and stylised.max() <= 1 and stylised.std() > 0.01
+
+
+def parameter_count(network) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def test_the_transformers_have_the_published_numbers_of_parameters():

@@ -63,7 +63,3 @@ def check_vector(vector: Tensor) -> None:
     """Refuse anything but (N, 100)."""
     if vector.ndim != 2 or vector.shape[1] != VECTOR_SIZE:
         raise ValueError(f"style vector has shape {tuple(vector.shape)}; it must be (N, {VECTOR_SIZE})")
-
-
-def parameter_count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
