@@ -141,11 +141,11 @@ def test_jittered_colors_keep_greys_grey():
 @pytest.mark.parametrize("trunk", ["mobilenet-v2", "inception-v3"])
 @pytest.mark.parametrize("separable", [True, False])
 def test_two_steps_of_every_pair_train_both_networks(trunk, separable):
-    run = make_run(replace(SMALL, trunk=trunk, separable=separable, stages="0:64:2", bf16=True, identity=0.5))
+    run = make_run(replace(SMALL, trunk=trunk, separable=separable, stages="0:64:2", bf16=True, weak=0.5))
     before = weights_of(run)
     reports = list(itertools.islice(train.train(run, report_every=1), 2))
     assert all(np.isfinite(list(report.losses.values())).all() for report in reports)
-    assert {"content", "style", "identity", "loss", "norm"} <= reports[0].losses.keys()
+    assert {"content", "style", "weak", "loss", "norm"} <= reports[0].losses.keys()
     still = [key for key in run.parameters if torch.equal(before[key], run.pair.state_dict()[key])]
     assert not [key for key in still if not key.startswith("predictor.features.")]      # a random trunk is half dead
     assert len(still) < len(run.parameters) / 2
@@ -182,7 +182,7 @@ def test_a_rate_of_zero_freezes():
 def test_a_pair_distilled_from_itself_has_nothing_to_learn(tmp_path):
     paths = tuple(map(str, train.save_pair(make_run().pair, tmp_path)))
     config = replace(SMALL, init=paths, teacher=paths, vector_weight=1.0, picture_weight=1.0, content_weight=0.0,
-                     style_weight=0.0, statistics_weight=0.0, identity=0.0, transformer_rate=0.0)
+                     style_weight=0.0, statistics_weight=0.0, weak=0.0, transformer_rate=0.0)
     found = make_run(config, network=False).advance()
     assert found["vector"] < 1e-9 and found["picture"] < 1e-5
 

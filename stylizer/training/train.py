@@ -9,7 +9,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from stylizer import losses, weights
 from stylizer.errors import ParameterError, WeightsError
 from stylizer.networks import PREDICTORS, StylePredictor, Transformer, TransformerConfig, build, describe
 from stylizer.networks.backbones import VGG16
+from stylizer.networks.merged import plain_shell, working_weights
 from stylizer.networks.predictor import INPUT_RANGES
 from stylizer.training import data
 
@@ -51,8 +52,8 @@ class TrainConfig:
     log_style: bool = setting(True, "log(1 + style): a few styles far from any photo would drown the rest")
     statistics_weight: float = setting(0.5, "of channel means and deviations: steadier colours than Grams alone")
     tv_weight: float = setting(1.0, "of total variation, about 0.01 in a picture: only noise feels it")
-    identity: float = setting(0.1, "share of a batch whose style is the photo itself: strength 0 gives the photo")
-    identity_weight: float = setting(5.0, "of the mean absolute difference to the photo there, beside its content")
+    weak: float = setting(0.25, "share of a batch painted at strengths below 1, a fifth of it at 0: the slider's road")
+    weak_weight: float = setting(5.0, "of the mean absolute difference to the photo at strength 0, none at 1")
     teacher: tuple[str, ...] = setting((), "weight files of the pair to distil from")
     vector_weight: float = setting(0.0, "of the squared distance to the teacher's vectors: one space for all pairs")
     picture_weight: float = setting(0.0, "of the mean absolute difference to the teacher's pictures: a fast start")
@@ -226,32 +227,6 @@ def starting_pair(config: TrainConfig) -> Pair:
 # Computing: the weights as the machine likes them --------------------------------------------------------------------
 
 
-def working_weights(module: nn.Module, dtype: torch.dtype, merge: bool) -> dict[str, Tensor]:
-    """The module's weights for one step: in `dtype`, separable convolutions merged, gradients reaching the originals.
-
-    Batch norms keep float32: their kernels take it beside half-precision features and lose nothing.
-    """
-    working = dict(module.named_buffers())
-    norms = {f"{name}.{key}" for name, child in module.named_modules() if isinstance(child, nn.BatchNorm2d)
-             for key in ("weight", "bias")}
-    for name, weight in module.named_parameters():
-        if merge and name.endswith("depthwise.weight"):
-            continue
-        if merge and name.endswith("pointwise.weight"):
-            place = name.removesuffix("pointwise.weight")
-            depthwise = module.get_parameter(f"{place}depthwise.weight")        # (C, 1, k, k)
-            name, weight = f"{place}conv.weight", weight * depthwise.transpose(0, 1)        # (O, C, k, k)
-        weight = weight if name in norms else weight.to(dtype)
-        working[name] = weight.contiguous(memory_format=torch.channels_last) if weight.ndim == 4 else weight
-    return working
-
-
-def plain_shell(transformer: Transformer) -> Transformer:
-    """The same network with plain convolutions and no weights of its own: `working_weights` fill it."""
-    with torch.device("meta"):
-        return Transformer(replace(transformer.config, separable=False))
-
-
 # Styles, measured in advance -----------------------------------------------------------------------------------------
 
 
@@ -370,8 +345,11 @@ class Run:
         """(pixels, batch) at this point of the schedule."""
         return next(stage[1:] for stage in reversed(self.stages) if stage[0] <= self.done())
 
-    def batch(self) -> tuple[Tensor, Tensor, dict[str, Tensor], dict[str, Tensor], int]:
-        """(contents, style views, Gram targets, statistics targets, how many are their own style) of this step."""
+    def batch(self) -> tuple[Tensor, Tensor, dict[str, Tensor], dict[str, Tensor], Tensor, Tensor]:
+        """(contents, style views, Gram targets, statistics targets, strengths, photo views) of this step.
+
+        The first strengths are below 1; for those alone there are views of the photo.
+        """
         config = self.config
         if self.step // config.bank_steps != self.bank_number:
             self.bank = None                # freed before the next is built
@@ -384,21 +362,23 @@ class Run:
         chosen = self.contents[data.random_rows(len(self.contents), count, generator)]
         contents = data.resize(data.random_crops(chosen, side, generator), pixels)
         views, grams, statistics = self.bank.take(data.random_rows(len(self.bank.views), count, generator))
-        own = round(config.identity * count) if self.paints else 0
-        if own:
-            views[:own] = data.resize(contents[:own], config.view)
-        return channels_last(contents), channels_last(views), grams, statistics, own
+        weak = round(config.weak * count) if self.paints else 0
+        strengths = torch.ones(count, device=self.device)
+        strengths[:weak] = (1.25 * torch.rand(weak, generator=generator, device=self.device) - 0.25).clamp(min=0)
+        own = data.resize(contents[:weak], config.view)
+        return channels_last(contents), channels_last(views), grams, statistics, strengths, channels_last(own)
 
-    def _losses(self, contents: Tensor, views: Tensor, grams: dict, statistics: dict, own: int) -> dict[str, Tensor]:
-        """Every loss that has a weight, "loss" being their sum; the first `own` pictures are their own style."""
+    def _losses(self, contents: Tensor, views: Tensor, grams: dict, statistics: dict, strengths: Tensor,
+                own: Tensor) -> dict[str, Tensor]:
+        """Every loss that has a weight, "loss" being their sum; a batch as `batch` gives it."""
         config = self.config
-        contents, views = contents.to(self.dtype), views.to(self.dtype)
-        vectors = self._call(self.pair.predictor, views)
+        contents, views, own = contents.to(self.dtype), views.to(self.dtype), own.to(self.dtype)
+        vectors = self._vectors(self.pair.predictor, views, own, strengths)
         found: dict[str, Tensor] = {}
         total = vectors.new_zeros((), dtype=torch.float32)
         if self.teacher:
             with torch.no_grad():
-                wanted = self._call(self.teacher.predictor, views)
+                wanted = self._vectors(self.teacher.predictor, views, own, strengths)
         if config.vector_weight:
             found["vector"] = F.mse_loss(vectors.float(), wanted.float())
             total = total + config.vector_weight * found["vector"]
@@ -410,35 +390,43 @@ class Run:
                 wanted = self._call(self.teacher.transformer, contents, wanted)
             found["picture"] = F.l1_loss(painted.float(), wanted.float())
             total = total + config.picture_weight * found["picture"]
-        if own:
-            found["identity"] = F.l1_loss(painted[:own].float(), contents[:own].float())
-            total = total + config.identity_weight * found["identity"] * own / len(contents)
+        if len(own):
+            difference = (painted - contents)[:len(own)].float().abs().mean((1, 2, 3))
+            found["weak"] = ((1 - strengths[:len(own)]) * difference).mean()
+            total = total + config.weak_weight * found["weak"] * len(own) / len(contents)
         if self.loss_network is not None:
-            found |= self._perceptual(painted, contents, grams, statistics, own)
+            found |= self._perceptual(painted, contents, grams, statistics, strengths, len(own))
             total = total + found.pop("perceptual")
         return {**found, "loss": total}
+
+    def _vectors(self, predictor: nn.Module, views: Tensor, own: Tensor, strengths: Tensor) -> Tensor:
+        """What is painted by: the style's vector, or as far towards it from the photo's as the strength says."""
+        vectors = self._call(predictor, views)
+        if not len(own):
+            return vectors
+        weak = torch.lerp(self._call(predictor, own).float(), vectors[:len(own)].float(), strengths[:len(own), None])
+        return torch.cat((weak.to(vectors.dtype), vectors[len(own):]))
 
     def _call(self, module: nn.Module, *inputs: Tensor, shell: nn.Module | None = None) -> Tensor:
         """The module's answer in working precision, computed by `shell` where one stands in for it."""
         working = working_weights(module, self.dtype, merge=shell is not None)
         return functional_call(shell or module, working, inputs)
 
-    def _perceptual(self, painted: Tensor, contents: Tensor, grams: dict, statistics: dict, own: int) -> dict:
-        """Content of every picture; style of those that have another one than their own."""
+    def _perceptual(self, painted: Tensor, contents: Tensor, grams: dict, statistics: dict, strengths: Tensor,
+                    weak: int) -> dict[str, Tensor]:
+        """Content of every picture, and style as far as its strength goes; reported of those at full strength."""
         config = self.config
         with torch.no_grad():
             target = self.loss_network(contents, losses.CONTENT_LAYERS)
         features = self.loss_network(painted, {*losses.CONTENT_LAYERS, *losses.STYLE_LAYERS})
         content = losses.content_distance(features, target)
-        features, grams, statistics = (
-            {layer: values[own:] for layer, values in some.items()} for some in (features, grams, statistics))
         style = losses.style_distance(features, grams)
         means = losses.statistics_distance(features, statistics)
         squash = torch.log1p if config.log_style else (lambda distance: distance)
-        every = config.content_weight * content + config.tv_weight * losses.total_variation(painted)
+        photographic = config.content_weight * content + config.tv_weight * losses.total_variation(painted)
         painterly = config.style_weight * squash(style) + config.statistics_weight * squash(means)
-        return {"content": content[own:].mean(), "style": style.mean(),
-                "perceptual": every.mean() + painterly.sum() / len(content)}
+        return {"content": content[weak:].mean(), "style": style[weak:].mean(),
+                "perceptual": (photographic + strengths * painterly).mean()}
 
     def advance(self) -> dict[str, Tensor]:
         """One step; its losses stay on the device, so that the next step can be queued."""
