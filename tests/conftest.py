@@ -1,6 +1,8 @@
 """What several test files need. All run on the shipped weights, and on pictures that the tests draw themselves."""
 
+import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -30,3 +32,74 @@ def app(settings):
 @pytest.fixture
 def client(app):
     return app.server.test_client()
+
+
+# The page in a real browser; browsing.py has what the tests do there ------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    import browsing
+
+    server = browsing.Server(browsing.small_gallery(tmp_path_factory.mktemp("styles")))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    import browsing
+
+    with browsing.playwright_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browsing.CHROMIUM, args=list(browsing.FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def desktop(browser):
+    """A fresh profile. Tests share it, so that scripts come from its cache; the page itself stores nothing."""
+    return browser.new_context(viewport={"width": 1280, "height": 800})
+
+
+@pytest.fixture
+def open_page(browser, desktop, server):
+    """Opens the page; at the end nothing must have left this machine, and the console be clean."""
+    import browsing
+
+    server.paintings.clear()
+    server.walls.clear()
+    pages, hosts, complaints = [], set(), []
+
+    def hear(message):
+        # What a refused painting means is said in words on the page; Chromium's console notes the status by itself.
+        if message.type in ("error", "warning") and not message.text.startswith("Failed to load resource"):
+            complaints.append(message.text)
+
+    def missing(answer) -> bool:
+        return answer.status >= 400 and answer.request.method == "GET"
+
+    def open_page(url=server.url, **options):
+        page = browser.new_page(**options) if options else desktop.new_page()
+        pages.append(page)
+        page.set_default_timeout(60_000)
+        page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", hear)
+        page.on("response", lambda answer: complaints.append(answer.url) if missing(answer) else None)
+        page.goto(url)
+        browsing.expect(page.locator("#photo-caption")).to_contain_text("sample", timeout=60_000)
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+    while server.under_way:
+        time.sleep(0.02)                        # a painting that no one waits for is none of the next test's
+    assert hosts <= {"127.0.0.1", None}         # None: blob addresses, which are the page's own memory
+    assert complaints == []
+
+
+@pytest.fixture
+def page(open_page):
+    return open_page()

@@ -1,4 +1,4 @@
-"""What follows from what on the page. Every callback runs in the browser, in assets/studio.js: no pixel and no choice
+"""What follows from what on the page. Every callback runs in the browser, in assets/*.js: no pixel and no choice
 is sent through Dash, and a slider move costs the server nothing but the painting."""
 
 from dash import ClientsideFunction, Dash, Input, Output, State
@@ -37,15 +37,20 @@ def register(app: Dash, most_styles: int) -> None:
         _in_studio("say_strength"), Output("strength-value", "children"), Input("strength", "value")
     )  # fmt: skip
     app.clientside_callback(
+        _in_studio("say_scale"), Output("style-scale-value", "children"), Input("style-scale", "value")
+    )  # fmt: skip
+    app.clientside_callback(
         _in_studio("recall"),
         Input("undo", "n_clicks"), Input("redo", "n_clicks"),
         *[Input(f"try-{index}", "n_clicks") for index in range(TRIES)],
         prevent_initial_call=True,
     )  # fmt: skip
-    app.clientside_callback(_in_studio("copy"), Input("copy", "n_clicks"), prevent_initial_call=True)
+    for button in ("copy", "cancel", "surprise"):
+        app.clientside_callback(_in_studio(button), Input(button, "n_clicks"), prevent_initial_call=True)
     app.clientside_callback(
         _in_studio("follow"),
-        Input("transfer", "n_clicks"), Input("strength", "value"), Input("style", "data"), Input("photo", "data"),
+        Input("transfer", "n_clicks"), Input("strength", "value"), Input("style-scale", "value"),
+        Input("style", "data"), Input("photo", "data"),
         Input("size", "value"), Input("format", "value"), Input("keep-colors", "value"),
     )  # fmt: skip
 

@@ -1,6 +1,6 @@
-"""The page's elements. Dash holds what was chosen; pictures stay in the browser, where assets/studio.js handles them.
+"""The page's elements. Dash holds what was chosen; pictures stay in the browser, where assets/*.js handle them.
 
-The two file inputs are made by studio.js inside `photo-drop` and `style-drop`: Dash has no native one, and dcc.Upload
+The two file inputs are made by photo.js inside `photo-drop` and `style-drop`: Dash has no native one, and dcc.Upload
 would send pixels through callbacks and has no accessible name.
 """
 
@@ -10,19 +10,25 @@ from urllib.parse import quote
 import dash_bootstrap_components as dbc
 from dash import dcc, get_asset_url, html
 
+from stylizer.feedforward import Stylizer
+from stylizer.runtimes import BYTES_PER_PIXEL
 from stylizer.settings import Settings
 from stylizer.styles import Style
+from stylizer.tiles import WHOLE_PIXELS
+from stylizer.web import about, classic, private
 from stylizer.weights import checksums
 
 FIRST_STYLE = "rainy-boulevard"     # chosen at the start: its colours suit nearly any photo
 TRIES = 12                          # kept in the strip under the result; the browser holds their photos
 PREVIEW_SIZE = 384                  # longest side painted while the slider moves, in pixels
 SIZES = {"512": "512 px", "1024": "1024 px", "2048": "2048 px", "original": "Original"}
+POLISH = "Goes on from this painting in Classic, step by step"
 FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP"}
 
 
-def make_layout(styles: list[Style], settings: Settings) -> html.Div:
-    """The whole page for this gallery. Reads the list of weights only; raises WeightsError where it is missing."""
+def make_layout(stylizer: Stylizer) -> html.Div:
+    """The whole page, around one engine. Raises WeightsError where the list of weights is missing."""
+    settings, styles = stylizer.settings, list(stylizer.gallery.values())
     names = [style.name for style in styles]
     first = FIRST_STYLE if FIRST_STYLE in names else names[0]
     page = {
@@ -34,20 +40,29 @@ def make_layout(styles: list[Style], settings: Settings) -> html.Div:
         "first_style": first,
         "tries": TRIES,
         "max_styles": settings.max_styles,
+        "model": stylizer.model,
+        "whole_pixels": WHOLE_PIXELS,
+        "bytes_per_pixel": BYTES_PER_PIXEL.get(stylizer.runtime.precision, max(BYTES_PER_PIXEL.values())),
         "titles": {style.name: _title(style) for style in styles},
         "words": {style.name: f"{style.title} {style.artist} {style.year}" for style in styles},
     }
     return html.Div(
         [
-            dcc.Store(id="page", data=page),            # what studio.js must know
-            dcc.Store(id="photo"),                      # {name, width, height}; its pixels are studio.js's
+            dcc.Store(id="page", data=page),            # what the scripts must know
+            dcc.Store(id="photo"),                      # {name, width, height}; its pixels are photo.js's
             dcc.Store(id="own-styles", data=[]),        # [{name, title, picture (blob URL), vector}]
             dcc.Store(id="mix"),                        # {slots: [a style or null], active: the slot that tiles fill}
             dcc.Store(id="restored"),                   # a mix that an earlier try brings back
             dcc.Store(id="place", data=[0, 0]),         # of the pad's handle; corners lie on the unit circle
             dcc.Store(id="style"),                      # what is painted: {title, parts: [a style and its weight]}
             _header(),
-            html.Main([_photo(), _gallery(styles, first, settings), _controls(settings), _result()], id="studio"),
+            html.Main(
+                [
+                    _panel("studio", [_photo(), _gallery(styles, first, settings), _controls(settings), _result()]),
+                    _panel("classic", [classic.make_panel(styles, settings)], hidden=True),
+                    _panel("about", [about.make_panel(stylizer)], hidden=True),
+                ]
+            ),
             _footer(),
         ]
     )
@@ -58,7 +73,28 @@ def _title(style: Style) -> str:
 
 
 def _header() -> html.Header:
-    return html.Header([html.H1("Stylizer"), html.P("Your photo, painted the way of any painting.")])
+    tabs = (("studio", "Studio"), ("classic", "Classic"), ("about", "About"))
+    return html.Header(
+        [
+            html.H1("Stylizer"),
+            html.P("Your photo, painted the way of any painting."),
+            html.Div(
+                [_tab(id, name, selected=id == "studio") for id, name in tabs],
+                className="tabs",
+                role="tablist",
+                **{"aria-label": "Parts of this page"},
+            ),
+        ]
+    )
+
+
+def _tab(id: str, name: str, selected: bool) -> html.Button:
+    aria = {"aria-controls": id, "aria-selected": str(selected).lower()}
+    return html.Button(name, id=f"{id}-tab", role="tab", tabIndex=0 if selected else -1, **aria)
+
+
+def _panel(id: str, children: list, **properties) -> html.Div:
+    return html.Div(children, id=id, role="tabpanel", **{"aria-labelledby": f"{id}-tab"}, **properties)
 
 
 def _photo() -> html.Section:
@@ -68,20 +104,40 @@ def _photo() -> html.Section:
                 [
                     html.H2(html.Label("Photo", htmlFor="photo-file")),
                     html.Span(id="photo-caption", className="caption"),
+                    html.Button("Camera", id="camera-open", className="minor"),
                 ],
                 className="heading",
             ),
             html.Div(
                 [
                     html.Img(id="photo-picture", alt="The photo as it is", src=get_asset_url("sample.jpg")),
-                    html.Span("Choose or drop yours", className="invitation"),
+                    html.Span("Choose, drop or paste yours", className="invitation"),
                 ],
                 id="photo-drop",
                 className="frame drop",
             ),
             _note("photo-note"),
+            _camera(),
         ],
         className="photo",
+    )
+
+
+def _camera() -> html.Dialog:
+    return html.Dialog(
+        [
+            html.Div(id="camera-view", className="frame"),
+            html.Div(
+                [
+                    html.Button("Close", id="camera-close", className="minor"),
+                    html.Button("Switch camera", id="camera-switch", className="minor", hidden=True),
+                    html.Button("Take it", id="camera-take"),
+                ],
+                className="actions",
+            ),
+        ],
+        id="camera",
+        **{"aria-label": "Camera"},
     )
 
 
@@ -144,7 +200,7 @@ def _tile(style: Style, version: str) -> dict:
     lines = [html.Span(style.title, className="title")]
     if style.kind == "master":
         lines.append(html.Span(f"{style.artist}, {style.year}", className="credit"))
-    # data-src: studio.js loads a tile when it comes into view, since html.Img has no loading="lazy"
+    # data-src: wall.js loads a tile when it comes into view, since html.Img has no loading="lazy"
     return {"label": [html.Img(alt="", **{"data-src": source}), *lines], "value": style.name}
 
 
@@ -152,27 +208,50 @@ def _controls(settings: Settings) -> html.Section:
     return html.Section(
         [
             _mix(settings.max_styles),
-            html.Div(
-                [
-                    html.Div(
-                        [
-                            html.Label("Strength", htmlFor="strength"),
-                            html.Span("100 %", id="strength-value", className="value", **{"aria-hidden": "true"}),
-                        ],
-                        className="heading",
-                    ),
-                    dbc.Input(id="strength", type="range", min=0, max=1, step=0.05, value=1),
-                    html.Div([html.Span("the photo’s own"), html.Span("the style’s")], className="ends"),
-                ],
-                className="strength",
-            ),
+            _range("strength", "Strength", ("the photo’s own", "the style’s"), min=0, max=1, step=0.05, value=1),
+            _range("style-scale", "Strokes", ("finer", "broader"), min=-1, max=1, step=0.25, value=0),     # log2
             html.Div([html.Label("Size", htmlFor="size"), _choice("size", SIZES, "1024")], className="choice"),
             html.Div([html.Label("Format", htmlFor="format"), _choice("format", FORMATS, "png")], className="choice"),
+            html.P(id="size-cost", className="value"),
             dbc.Checkbox(id="keep-colors", label="Keep colours", value=False),
+            private.make_switch(settings),
             dbc.Button("Transfer", id="transfer"),
             _note("settings-note"),
+            _code(),
         ],
         className="controls",
+    )
+
+
+def _range(id: str, name: str, ends: tuple[str, str], **properties) -> html.Div:
+    value = html.Span(id=f"{id}-value", className="value", **{"aria-hidden": "true"})
+    return html.Div(
+        [
+            html.Div([html.Label(name, htmlFor=id), value], className="heading"),
+            dbc.Input(id=id, type="range", **properties),
+            html.Div([html.Span(end) for end in ends], className="ends"),
+        ],
+        className="range",
+    )
+
+
+def _code() -> html.Details:
+    """The style as a text: code.js keeps it at what is wanted, and takes another that is pasted there."""
+    return html.Details(
+        [
+            html.Summary("Share this style"),
+            html.P("The code holds the mix and its settings, no picture. Paste someone else’s to paint in theirs."),
+            html.Div(
+                [
+                    html.Label("Style code", htmlFor="code", className="unseen"),
+                    dbc.Input(id="code", type="text", autocomplete="off"),
+                    html.Button("Share as link", id="share", className="minor"),
+                ],
+                className="code",
+            ),
+            _note("code-note"),
+        ],
+        className="share",
     )
 
 
@@ -182,7 +261,16 @@ def _mix(most: int) -> html.Div:
     return html.Div(
         [
             html.Div(
-                [html.H2("Mix"), dbc.Button("Add a style", id="mix-add", className="minor")],
+                [
+                    html.H2("Mix"),
+                    html.Div(
+                        [
+                            dbc.Button("Surprise me", id="surprise", className="minor"),
+                            dbc.Button("Add a style", id="mix-add", className="minor"),
+                        ],
+                        className="actions",
+                    ),
+                ],
                 className="heading",
             ),
             html.Div(
@@ -235,6 +323,7 @@ def _result() -> html.Section:
                     html.H2("Result"),
                     html.Div(
                         [
+                            html.Button("Polish", id="polish", className="minor", hidden=True, title=POLISH),
                             dbc.Button("Copy", id="copy", className="minor", style={"display": "none"}),
                             html.A("Download", id="download", hidden=True),
                         ],
@@ -245,24 +334,44 @@ def _result() -> html.Section:
             ),
             html.Div(
                 [
-                    html.Img(id="result", alt="Stylised photo", hidden=True),
-                    html.Img(id="before", alt="", hidden=True),
+                    html.Div(html.Img(id="result", alt="Stylised photo", hidden=True), className="layer painted"),
+                    html.Div(html.Img(id="before", alt="", hidden=True), className="layer original"),
                     # drawn from the left edge over the result, it uncovers the photo
                     _slider("compare", "Compare", "Drag to compare", className="divider", hidden=True),
                     html.P("Choose a style and press Transfer.", id="result-invitation", className="invitation"),
+                    _zoom(),
                     html.Div(className="bar"),
                 ],
                 id="result-frame",
                 className="frame",
+                role="group",
+                tabIndex=0,
+                **{"aria-label": "Result: plus and minus zoom, arrow keys move"},
             ),
             html.Div(
-                [html.Span(id="status", role="status"), html.Span(id="elapsed", **{"aria-hidden": "true"})],
+                [
+                    html.Span(id="status", role="status"),
+                    html.Span(id="elapsed", **{"aria-hidden": "true"}),
+                    html.Button("Cancel", id="cancel", className="minor", hidden=True),
+                ],
                 className="status",
             ),
             _note("result-note"),
             _tries(),
         ],
         className="result",
+    )
+
+
+def _zoom() -> html.Div:
+    return html.Div(
+        [
+            html.Button("−", id="zoom-out", className="minor", **{"aria-label": "Zoom out"}),
+            html.Button("100 %", id="zoom-level", className="minor", title="Full size, or all of it"),
+            html.Button("+", id="zoom-in", className="minor", **{"aria-label": "Zoom in"}),
+        ],
+        id="zoom",
+        hidden=True,
     )
 
 
@@ -281,7 +390,7 @@ def _tries() -> html.Div:
 
 
 def _slider(id: str, name: str, hint: str, **properties) -> html.Div:
-    """What studio.js moves by pointer and keys, where no native slider fits."""
+    """What the scripts move by pointer and keys, where no native slider fits."""
     values = {"aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": "0"}
     return html.Div(id=id, role="slider", tabIndex=0, title=hint, **{"aria-label": name}, **values, **properties)
 

@@ -1,0 +1,83 @@
+/* The camera: a dialog that shows what it sees, and makes a photo of it. It runs only while the dialog is open and the
+ * page is on the screen. */
+"use strict";
+
+window.stylizer ??= {};
+stylizer.state ??= {};
+
+(() => {
+  const { state } = stylizer;
+  Object.assign(state, {
+    camera: null,       // MediaStream
+    facing: "user",     // or "environment": the camera on the back
+  });
+
+  const REFUSALS = {
+    NotAllowedError: "the browser was not allowed to use the camera; allow it beside the address, and try again",
+    NotFoundError: "there is no camera on this device",
+    NotReadableError: "the camera is in use by another program; close that, and try again",
+  };
+  const QUALITY = 0.95;
+
+  const dialog = () => document.getElementById("camera");
+  const video = () => dialog().querySelector("video");
+
+  function make_camera() {
+    const view = Object.assign(document.createElement("video"), { muted: true, playsInline: true });
+    document.getElementById("camera-view").append(view);
+    const listen = (id, act) => document.getElementById(id).addEventListener("click", act);
+    listen("camera-open", open_camera);
+    listen("camera-take", take_picture);
+    listen("camera-close", () => dialog().close());
+    listen("camera-switch", () => {
+      state.facing = state.facing === "user" ? "environment" : "user";
+      start_camera();
+    });
+    dialog().addEventListener("close", stop_camera);
+    document.addEventListener("visibilitychange", () => { if (document.hidden) dialog().close(); });
+  }
+
+  function open_camera() {
+    stylizer.note("photo-note", "");
+    dialog().showModal();
+    return start_camera();
+  }
+
+  async function start_camera() {
+    stop_camera();
+    document.getElementById("camera-take").disabled = true;
+    try {
+      if (!navigator.mediaDevices) throw new Error("browsers lend it to https and to this machine’s own pages only");
+      const ideal = { facingMode: state.facing, width: { ideal: 1920 }, height: { ideal: 1440 } };
+      const stream = await navigator.mediaDevices.getUserMedia({ video: ideal });
+      if (!dialog().open) return stream.getTracks().forEach((track) => track.stop());   // closed meanwhile
+      state.camera = video().srcObject = stream;
+      await video().play();
+      const { facingMode = "user" } = stream.getVideoTracks()[0].getSettings();
+      video().classList.toggle("mirrored", facingMode === "user");     // as people know themselves; the photo is true
+      const cameras = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput");
+      document.getElementById("camera-switch").hidden = cameras.length < 2;
+      document.getElementById("camera-take").disabled = false;
+    } catch (error) {
+      if (error.name === "AbortError" && !dialog().open) return;
+      dialog().close();
+      const words = REFUSALS[error.name] ?? error.message;
+      stylizer.note("photo-note", new stylizer.Problem({ detail: `no camera: ${words}` }).message, "note error");
+    }
+  }
+
+  function stop_camera() {
+    state.camera?.getTracks().forEach((track) => track.stop());
+    state.camera = video().srcObject = null;
+  }
+
+  async function take_picture() {
+    const { videoWidth: width, videoHeight: height } = video();
+    const canvas = stylizer.draw(video(), width, height);
+    const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", QUALITY));
+    dialog().close();
+    stylizer.take_photo(new File([blob], "camera.jpg", { type: blob.type }));
+  }
+
+  Object.assign(stylizer, { make_camera });
+})();

@@ -1,0 +1,170 @@
+/* The style code: the mix, strength and stroke size as a short text, so that a style can be shared without any picture.
+ *
+ *     style1.<base64url of: strength and stroke size in %, keep colours, parts; a part each; CRC-32 of all before>
+ *
+ * A part is its weight (two bytes, of 10000) and a gallery name (length, then UTF-8), or for an own style a zero, the
+ * predictor's checksum (four bytes: other weights have other vectors) and its vector: 100 int16 after their scale, a
+ * float32. Numbers are big-endian. */
+"use strict";
+
+window.stylizer ??= {};
+stylizer.state ??= {};
+
+(() => {
+  const { state } = stylizer;
+  Object.assign(state, {
+    code: "",           // of what is wanted now
+  });
+
+  const VERSION = "1";
+  const VECTOR = 100, WHOLE = 10000, INT16 = 32767;
+
+  // Bytes ------------------------------------------------------------------------------------------------------------
+
+  function crc32(bytes) {
+    let crc = ~0;
+    for (const byte of bytes) {
+      crc ^= byte;
+      for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? crc >>> 1 ^ 0xedb88320 : crc >>> 1;
+    }
+    return ~crc >>> 0;
+  }
+
+  const to_text = (bytes) =>
+    btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+
+  const to_bytes = (text) =>
+    Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (each) => each.charCodeAt(0));
+
+  /** The bytes of numbers of one of DataView's types: number_bytes("Int16", 100, -3). */
+  function number_bytes(type, ...numbers) {
+    const size = { Uint16: 2, Int16: 2, Uint32: 4, Float32: 4 }[type];
+    const view = new DataView(new ArrayBuffer(size * numbers.length));
+    numbers.forEach((number, index) => view[`set${type}`](size * index, number));
+    return [...new Uint8Array(view.buffer)];
+  }
+
+  // Writing and reading ----------------------------------------------------------------------------------------------
+
+  function write({ parts, strength, style_scale, keep_colors }) {
+    const percents = [strength, style_scale].map((each) => Math.round(100 * each));
+    const bytes = [...percents, Number(Boolean(keep_colors)), parts.length, ...parts.flatMap(write_part)];
+    return `style${VERSION}.${to_text([...bytes, ...number_bytes("Uint32", crc32(bytes))])}`;
+  }
+
+  function write_part({ style_name, style_vector, weight }) {
+    const share = number_bytes("Uint16", Math.round(WHOLE * weight));
+    if (style_name) {
+      const name = new TextEncoder().encode(style_name);
+      return [...share, name.length, ...name];
+    }
+    const vector = JSON.parse(style_vector), scale = Math.max(1e-6, ...vector.map(Math.abs)) / INT16;
+    return [
+      ...share, 0, ...number_bytes("Uint32", model()), ...number_bytes("Float32", scale),
+      ...number_bytes("Int16", ...vector.map((each) => Math.round(each / scale))),
+    ];
+  }
+
+  const model = () => crc32(new TextEncoder().encode(state.page.model));
+
+  /** What a code or a link with one says; throws Problem. */
+  function read(text) {
+    const [, version, body] = /(?:^|#)style(\d+)\.([\w-]+)$/.exec(text.trim()) ?? [];
+    if (!body) throw refusal("this is no style code; one looks like style1.UGQAAQ… and is copied whole");
+    if (version !== VERSION) {
+      throw refusal(`this code is of version ${version}, and this page reads version ${VERSION}; reload the page`);
+    }
+    try {
+      return read_bytes(to_bytes(body));
+    } catch (error) {
+      if (error instanceof stylizer.Problem) throw error;
+      throw refusal("this code is damaged: characters are missing or changed; copy it again, whole");
+    }
+  }
+
+  function read_bytes(bytes) {
+    const view = new DataView(bytes.buffer), end = bytes.length - 4;
+    if (crc32(bytes.slice(0, end)) !== view.getUint32(end)) throw new RangeError("checksum");
+    const [strength, style_scale] = [bytes[0] / 100, bytes[1] / 100];
+    const parts = [];
+    let at = 4, foreign = false;
+    for (let index = 0; index < bytes[3]; index++) {
+      const weight = view.getUint16(at) / WHOLE, length = bytes[at + 2];
+      at += 3;
+      if (length) {
+        parts.push({ weight, name: new TextDecoder().decode(bytes.slice(at, at + length)) });
+        at += length;
+        continue;
+      }
+      foreign ||= view.getUint32(at) !== model();
+      const scale = view.getFloat32(at + 4);
+      const numbers = Array.from({ length: VECTOR }, (_, place) => view.getInt16(at + 8 + 2 * place) * scale);
+      parts.push({ weight, vector: JSON.stringify(numbers.map((each) => Number(each.toPrecision(6)))) });
+      at += 8 + 2 * VECTOR;
+    }
+    return { strength, style_scale, keep_colors: Boolean(bytes[2]), parts, foreign };
+  }
+
+  const refusal = (detail) => new stylizer.Problem({ detail });
+
+  // On the page ------------------------------------------------------------------------------------------------------
+
+  /** Keep the field at what is wanted now, but where someone types in it. */
+  function show_code({ style, strength, style_scale, keep_colors }) {
+    state.code = write({ parts: style.parts, strength, style_scale, keep_colors });
+    const field = document.getElementById("code");
+    if (document.activeElement === field && field.value) return;
+    stylizer.set("code", { value: state.code });
+    stylizer.note("code-note", "");
+  }
+
+  /** Choose what a code says, and paint it; `complains`: say so where it cannot be read. */
+  async function open_code(text, complains = true) {
+    if (!text.trim() || text === state.code) return;
+    try {
+      const { parts, strength, style_scale, keep_colors, foreign } = read(text);
+      const missing = parts.find(({ name }) => name && !state.page.titles[name]);
+      if (missing) throw refusal(`this code names the style ${missing.name}, which this gallery does not have`);
+      const slots = [];
+      for (const { name, vector } of parts) slots.push(stylizer.slot_of(name ?? await stylizer.add_vector(vector)));
+      state.live = state.asked = true;
+      stylizer.set("strength", { value: strength });
+      stylizer.set("style-scale", { value: Math.round(4 * Math.log2(style_scale)) / 4 });
+      stylizer.set("keep-colors", { value: keep_colors });
+      stylizer.bring_back(stylizer.mix_of(slots, parts.map(({ weight }) => weight)));
+      stylizer.note("code-note", foreign ? "This code comes from other weights: it may look different here." : "");
+    } catch (error) {
+      if (complains) stylizer.note("code-note", error.message, "note error");
+    }
+  }
+
+  function make_code() {
+    const field = document.getElementById("code");
+    const was_pasted = ({ inputType }) => inputType === "insertFromPaste";
+    field.addEventListener("input", (event) => open_code(field.value, was_pasted(event)));
+    field.addEventListener("change", () => open_code(field.value));
+    field.addEventListener("focus", () => field.select());
+    field.addEventListener("blur", () => {
+      if (!document.getElementById("code-note").textContent) stylizer.set("code", { value: state.code });
+    });
+    document.getElementById("share").addEventListener("click", share);
+    window.addEventListener("hashchange", open_link);
+  }
+
+  /** A style in the page's address, after #: it never reaches the server. */
+  function open_link() {
+    if (location.hash.length > 1) return open_code(location.hash);
+  }
+
+  async function share() {
+    const link = `${location.origin}${location.pathname}#${state.code}`;
+    try {
+      await navigator.clipboard.writeText(link);
+      stylizer.note("code-note", "The link is on the clipboard.");
+    } catch {
+      stylizer.note("code-note", link);         // to be copied by hand
+    }
+  }
+
+  Object.assign(stylizer, { show_code, open_code, open_link, make_code });
+})();

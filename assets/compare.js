@@ -1,0 +1,154 @@
+/* Looking at the result: the divider that uncovers the photo over it; zoom and pan, for both alike. */
+"use strict";
+
+window.stylizer ??= {};
+stylizer.state ??= {};
+
+(() => {
+  const { state } = stylizer;
+  Object.assign(state, {
+    view: { zoom: 1, x: 0, y: 0 },  // 1 fits the frame; x and y, CSS px, move the middle
+    full: null,         // {width, height} of the last painting in full: previews are smaller
+  });
+
+  const COMPARE_KEYS = {                        // from % of the photo to % of the photo
+    ArrowLeft: (now) => now - 5, ArrowDown: (now) => now - 5, ArrowRight: (now) => now + 5, ArrowUp: (now) => now + 5,
+    PageDown: (now) => now - 20, PageUp: (now) => now + 20, Home: () => 0, End: () => 100,
+  };
+  const ZOOM_STEP = 1.5, PAN_STEP = 80, DOUBLE = 300;       // a factor, CSS px, ms between two taps
+  const ZOOM_KEYS = {
+    "+": () => zoom_by(ZOOM_STEP), "=": () => zoom_by(ZOOM_STEP), "-": () => zoom_by(1 / ZOOM_STEP),
+    0: () => look(1, 0, 0), 1: () => look(full_zoom()),
+  };
+  const PAN_KEYS = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+
+  const frame = () => document.getElementById("result-frame");
+
+  /** The divider in a frame uncovers what lies over the result from the left, by pointer and by keys. */
+  function make_divider(id = "compare") {
+    const divider = document.getElementById(id);
+    stylizer.drag(divider, (event) => {
+      const { left, width } = divider.parentElement.getBoundingClientRect();
+      move_divider(id, 100 * (event.clientX - left) / width);
+    });
+    const now = () => Number(divider.getAttribute("aria-valuenow"));
+    stylizer.keys(divider, COMPARE_KEYS, (next) => move_divider(id, next(now())));
+  }
+
+  function move_divider(id, share) {
+    const divider = document.getElementById(id);
+    const percent = Math.round(Math.min(100, Math.max(0, share)));
+    divider.setAttribute("aria-valuenow", percent);
+    divider.setAttribute("aria-valuetext", `${percent} % as it was`);
+    divider.parentElement.style.setProperty("--split", `${percent}%`);
+  }
+
+  // Zoom and pan -----------------------------------------------------------------------------------------------------
+
+  /** CSS px that the whole picture takes in its frame. */
+  function fitted() {
+    const { width, height } = frame().getBoundingClientRect();
+    const scale = Math.min(width / state.full.width, height / state.full.height);
+    return [state.full.width * scale, state.full.height * scale];
+  }
+
+  /** The zoom at which a pixel of the painting is one of the screen. */
+  const full_zoom = () => state.full.width / fitted()[0] / window.devicePixelRatio;
+
+  /** Show the picture so large and so far from the middle, as far as the frame stays filled. */
+  function look(zoom, x = state.view.x, y = state.view.y) {
+    if (!state.full || !frame().clientWidth) return;        // nothing to see, or another tab is open
+    const { width, height } = frame().getBoundingClientRect(), [wide, high] = fitted();
+    zoom = Math.min(Math.max(4, 4 * full_zoom()), Math.max(1, zoom));
+    const within = (at, slack) => Math.max(-slack, Math.min(slack, at));
+    x = within(x, Math.max(0, wide * zoom - width) / 2);
+    y = within(y, Math.max(0, high * zoom - height) / 2);
+    state.view = { zoom, x, y };
+    for (const [name, value] of [["--zoom", zoom], ["--x", `${x}px`], ["--y", `${y}px`]]) {
+      frame().style.setProperty(name, value);
+    }
+    frame().classList.toggle("zoomed", zoom > 1);
+    stylizer.set("zoom-level", { children: `${Math.round(100 * zoom / full_zoom())} %` });
+    stylizer.set("zoom-out", { disabled: zoom === 1 });
+  }
+
+  /** Zoom about a point of the screen, which stays where it is; about the middle where none is given. */
+  function zoom_by(factor, point) {
+    if (!state.full) return;
+    const { left, top, width, height } = frame().getBoundingClientRect();
+    const [px, py] = point ? [point.clientX - left - width / 2, point.clientY - top - height / 2] : [0, 0];
+    const { zoom, x, y } = state.view;
+    const next = Math.min(Math.max(4, 4 * full_zoom()), Math.max(1, zoom * factor)), grown = next / zoom;
+    look(next, px - (px - x) * grown, py - (py - y) * grown);
+  }
+
+  const fit_or_full = (point) => (state.view.zoom > 1 ? look(1, 0, 0) : zoom_by(Math.max(2, full_zoom()), point));
+
+  /** The wheel scrolls the page as long as there is somewhere to scroll, and zooms from there. */
+  function zoom_by_wheel(event) {
+    const { deltaY, deltaMode, ctrlKey } = event;
+    const scrolls = state.view.zoom === 1 && (deltaY > 0 || window.scrollY > 0);
+    if (!state.full || scrolls && !ctrlKey) return;     // a touchpad's pinch comes as a wheel with Ctrl
+    event.preventDefault();
+    zoom_by(Math.exp(-deltaY * (deltaMode ? 0.05 : ctrlKey ? 0.01 : 0.002)), event);
+  }
+
+  /** One pointer pans, two pinch, two taps go to full size and back. */
+  function zoom_by_pointers() {
+    const pointers = new Map(), mine = (event) => !event.target.closest("button, [role=slider]");
+    let tapped = -Infinity;
+    const spread = () => {
+      const [one, other = one] = pointers.values();
+      return {
+        clientX: (one.clientX + other.clientX) / 2, clientY: (one.clientY + other.clientY) / 2,
+        apart: Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY),
+      };
+    };
+    frame().addEventListener("pointerdown", (event) => {
+      if (event.button || !mine(event) || !state.full) return;
+      frame().setPointerCapture(event.pointerId);
+      pointers.set(event.pointerId, event);
+      if (pointers.size === 1 && event.timeStamp - tapped < DOUBLE) fit_or_full(event);
+      tapped = event.timeStamp;
+    });
+    frame().addEventListener("pointermove", (event) => {
+      if (!pointers.has(event.pointerId)) return;
+      const before = spread();
+      pointers.set(event.pointerId, event);
+      const after = spread(), { zoom, x, y } = state.view;
+      look(zoom, x + after.clientX - before.clientX, y + after.clientY - before.clientY);
+      if (before.apart && after.apart) zoom_by(after.apart / before.apart, after);
+    });
+    for (const end of ["pointerup", "pointercancel"]) {
+      frame().addEventListener(end, (event) => pointers.delete(event.pointerId));
+    }
+    frame().addEventListener("dragstart", (event) => event.preventDefault());      // pictures are moved, not dragged off
+    // With two fingers down nothing may scroll: a scroll would end the pinch.
+    const hold = (event) => { if (event.touches.length > 1 && event.cancelable) event.preventDefault(); };
+    frame().addEventListener("touchmove", hold, { passive: false });
+  }
+
+  function make_zoom() {
+    frame().addEventListener("wheel", zoom_by_wheel, { passive: false });
+    zoom_by_pointers();
+    stylizer.keys(frame(), ZOOM_KEYS, (act) => act());
+    stylizer.keys(frame(), PAN_KEYS, ([x, y]) => {
+      look(state.view.zoom, state.view.x + x * PAN_STEP, state.view.y + y * PAN_STEP);
+    });
+    document.getElementById("zoom-in").addEventListener("click", () => zoom_by(ZOOM_STEP));
+    document.getElementById("zoom-out").addEventListener("click", () => zoom_by(1 / ZOOM_STEP));
+    document.getElementById("zoom-level").addEventListener("click", () => fit_or_full());
+    new ResizeObserver(() => look(state.view.zoom)).observe(frame());
+  }
+
+  /** Another painting is on show: zoom is kept, but for another photo. */
+  function show_zoom({ naturalWidth: width, naturalHeight: height }, is_another_photo) {
+    const first = !state.full;
+    state.full = { width, height };
+    if (first) stylizer.set("zoom", { hidden: false });
+    if (is_another_photo) look(1, 0, 0);
+    else look(state.view.zoom);
+  }
+
+  Object.assign(stylizer, { make_divider, move_divider, make_zoom, show_zoom });
+})();

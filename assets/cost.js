@@ -1,0 +1,63 @@
+/* What a painting costs, said before it begins: seconds by what this visit measured, memory by the server's rule. */
+"use strict";
+
+window.stylizer ??= {};
+stylizer.state ??= {};
+
+(() => {
+  const { state } = stylizer;
+  Object.assign(state, {
+    paces: [],          // {engine, megapixels, seconds} of paintings, a size once, the newest last
+  });
+
+  const PACES = 12;
+
+  /** Megapixels that are painted of this photo at this longest side, a number or "original": broader strokes are
+   *  painted smaller. Undefined where the photo's size is not known. */
+  function megapixels({ width, height }, size, style_scale) {
+    if (!width) return undefined;
+    const scale = size === "original" ? 1 : Math.min(1, Number(size) / Math.max(width, height));
+    return width * height * (scale / style_scale) ** 2 / 1e6;
+  }
+
+  /** Note how long a painting took. */
+  function learn_pace(megapixels, seconds) {
+    const engine = stylizer.engine();
+    const others = state.paces.filter((each) => each.engine !== engine || each.megapixels !== megapixels);
+    state.paces = [...others, { engine, megapixels, seconds }].slice(-PACES);
+  }
+
+  /** Seconds that a painting will take, by the nearest size painted so far: time goes with pixels. */
+  function expect_seconds(megapixels) {
+    const far = (each) => Math.abs(Math.log(each.megapixels / megapixels));
+    const known = state.paces.filter(({ engine }) => engine === stylizer.engine());
+    if (!known.length || !megapixels) return undefined;
+    const nearest = known.reduce((one, other) => (far(other) < far(one) ? other : one));
+    return nearest.seconds * megapixels / nearest.megapixels;
+  }
+
+  function in_seconds(seconds) {
+    if (seconds < 0.95) return `${Math.max(0.1, seconds).toFixed(1)} s`;
+    return seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`;
+  }
+
+  function in_bytes(bytes) {
+    return bytes < 995e6 ? `${Math.ceil(bytes / 1e7) * 10} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
+  }
+
+  /** Beside Size: what the chosen one will take. */
+  function say_cost() {
+    const { photo, wanted, page } = state;
+    const pixels = photo && wanted && megapixels(photo, wanted.size, wanted.style_scale);
+    if (!pixels) return stylizer.set("size-cost", { children: "" });
+    const seconds = expect_seconds(pixels), words = [];
+    if (seconds) words.push(`about ${in_seconds(seconds)}`);
+    if (stylizer.engine() === stylizer.server) {
+      const at_once = Math.min(1e6 * pixels, page.whole_pixels);      // larger ones are painted in tiles
+      words.push(`${in_bytes(at_once * page.bytes_per_pixel)} of the server’s memory`);
+    }
+    stylizer.set("size-cost", { children: words.join(", ") });
+  }
+
+  Object.assign(stylizer, { megapixels, learn_pace, expect_seconds, in_seconds, say_cost });
+})();

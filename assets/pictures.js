@@ -1,0 +1,82 @@
+/* Pictures in the browser: decoding, turning upright, shrinking. A photo is {file, name, width, height, type, copies},
+ * where copies holds the shrunk ones by their width; one that this browser cannot decode has no width. */
+"use strict";
+
+window.stylizer ??= {};
+stylizer.state ??= {};
+
+(() => {
+  const { state } = stylizer;
+  const SHOWN_SIDE = 1024;                      // longest side, px, at which the photo itself is shown
+  const QUALITY = 0.95;                         // of JPEG to the server: coarser blocks would be painted as well
+
+  /** A File as a photo; one that this browser cannot decode has no width, and goes to the server as it is. */
+  async function read_photo(file) {
+    const photo = { file, name: file.name.replace(/\.[^.]*$/, "") || "photo", copies: {} };
+    const bitmap = await decode(file).catch(() => null);
+    if (!bitmap) return photo;
+    const { width, height } = bitmap;
+    const megapixels = width * height / 1e6, most = state.page.max_megapixels;
+    if (megapixels > most) {
+      const detail = `the picture has ${Math.round(megapixels)} megapixels; at most ${most} are taken`;
+      throw new stylizer.Problem({ detail, code: "picture-out-of-bounds" });
+    }
+    const opaque = file.type === "image/jpeg" || !has_alpha(bitmap);
+    bitmap.close();
+    return { ...photo, width, height, type: opaque ? "image/jpeg" : "image/png" };
+  }
+
+  const decode = (file) => createImageBitmap(file, { imageOrientation: "from-image" });
+
+  function draw(bitmap, width, height) {
+    const canvas = Object.assign(document.createElement("canvas"), { width, height });
+    const context = canvas.getContext("2d");
+    context.imageSmoothingQuality = "high";
+    context.drawImage(bitmap, 0, 0, width, height);
+    return canvas;
+  }
+
+  const encode = (canvas, type) => new Promise((resolve) => canvas.toBlob(resolve, type, QUALITY));
+
+  function has_alpha(bitmap) {
+    const side = 256;                           // shrunk, a few clear pixels still show as not quite opaque
+    const pixels = draw(bitmap, side, side).getContext("2d").getImageData(0, 0, side, side).data;
+    return pixels.some((value, index) => index % 4 === 3 && value < 255);
+  }
+
+  /** The photo upright, without metadata, its longest side at most `longest`; kept, as every slider move sends it. */
+  function copy_of(photo, longest) {
+    if (!photo.width) return photo.file;
+    const scale = Math.min(1, longest / Math.max(photo.width, photo.height));
+    const [width, height] = [photo.width, photo.height].map((side) => Math.max(1, Math.round(side * scale)));
+    photo.copies[width] ??= (async () => {
+      const bitmap = await decode(photo.file);
+      const canvas = draw(bitmap, width, height);
+      bitmap.close();
+      return encode(canvas, photo.type);
+    })();
+    return photo.copies[width];
+  }
+
+  /** Large enough a preview that a narrow photo's shorter side stays above what the server takes. */
+  function preview_side({ width, height }) {
+    const { preview_size, min_side } = state.page;
+    return Math.max(preview_size, Math.ceil(min_side * Math.max(width, height) / Math.min(width, height)));
+  }
+
+  /** The photo cut to a tile's shape, as the tiles show it: every wall has one size, for which the server is warm. */
+  async function tile_of(photo, [width, height]) {
+    if (!photo.width) return photo.file;
+    const bitmap = await decode(await copy_of(photo, SHOWN_SIDE));
+    const scale = Math.max(width / bitmap.width, height / bitmap.height);
+    const [wide, high] = [bitmap.width * scale, bitmap.height * scale];
+    const canvas = Object.assign(document.createElement("canvas"), { width, height });
+    const context = canvas.getContext("2d");
+    context.imageSmoothingQuality = "high";
+    context.drawImage(bitmap, (width - wide) / 2, (height - high) / 2, wide, high);
+    bitmap.close();
+    return encode(canvas, photo.type);
+  }
+
+  Object.assign(stylizer, { read_photo, decode, draw, copy_of, preview_side, tile_of, SHOWN_SIDE, encode });
+})();
