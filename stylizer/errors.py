@@ -64,7 +64,19 @@ class NotFinite(StylizerError):
 
 
 class Busy(StylizerError):
+    """`seconds`: when it may be worth to come again."""
+
     code, title, status = "busy", "The server is busy", 429
+
+    def __init__(self, message: str, seconds: int = 2):
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class NotInstalled(StylizerError):
+    """What was asked for needs a library that this installation does without."""
+
+    code, title, status = "not-installed", "Not installed here", 501
 
 
 class NotReady(StylizerError):

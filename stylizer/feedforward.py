@@ -1,37 +1,40 @@
 """Stylizer: photo + style vector -> painted photo. Everything users do with styles is arithmetic on their vectors."""
 
 import hashlib
+import importlib.util
 import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import Image
 
-from stylizer import images, weights
-from stylizer.errors import ParameterError
+from stylizer import images, tiles, weights
+from stylizer.errors import ParameterError, WeightsError
 from stylizer.images import Picture
-from stylizer.runtimes import PREDICTOR, make_runtime
+from stylizer.runtimes import BYTES_PER_PIXEL, check_memory, make_runtime
 from stylizer.settings import Settings
-from stylizer.styles import Style, find, read_gallery
+from stylizer.styles import Style, TunedStyle, find, is_tuned, mix_tuned, read_gallery, read_vectors, tuned_style
 
 VECTOR_SIZE = 100
 STYLE_SIDE = 256  # the shorter side at which the predictor was trained to look at a painting
-STRIDE = 4  # of the encoder: pictures are padded to multiples of it
+STYLE_SCALES = 0.5, 2.0  # how large strokes may be made
 
 PictureSource = str | os.PathLike | bytes | Image.Image | np.ndarray | Picture
 StyleSource = PictureSource | Sequence[float]
+Progress = Callable[[int, int], None]  # tiles painted, and of how many; what it raises ends the painting
 
 
 @dataclass
 class Photo:
-    """A photo at the size it will be painted, and what has been learnt of it so far."""
+    """A photo at the size that is wanted, and what has been learnt of it so far."""
 
     picture: Picture
+    canvas: Picture  # what is painted: larger or smaller where strokes are to look smaller or larger
     features: object = None  # of the encoder
     own_vector: np.ndarray | None = None  # (1, 100), what the predictor makes of the photo itself
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -58,7 +61,13 @@ class Stylizer:
         self.settings = replace(settings, device=device) if device else settings
         self.runtime = make_runtime(self.settings)
         self.gallery: dict[str, Style] = read_gallery(self.settings.styles)
-        self.model = f"{PREDICTOR}@{weights.fingerprint(self.settings.models, PREDICTOR + '.safetensors')}"
+        predictor = weights.fingerprint(self.settings.models, f"{self.settings.predictor_stem}.safetensors")
+        self.model = f"{self.settings.predictor_stem}@{predictor}"
+        check_gallery(self.settings, predictor)
+        self.transformer = weights.fingerprint(self.settings.models, f"{self.settings.transformer_stem}.safetensors")
+        for style in self.gallery.values():
+            self._check_origin(style)
+        self._painter = None  # by torch, for styles that are more than a vector
         self._photos: OrderedDict[bytes, Photo] = OrderedDict()
         self._photos_lock = threading.Lock()
 
@@ -72,12 +81,20 @@ class Stylizer:
             return find(self.gallery, style).vector  # says what there is
         if _looks_like_vector(style):
             return check_vector(style)
+        if is_tuned(style):
+            tuned = self._tuned(style)
+            if tuned.added:
+                raise ParameterError("style", f"{style} is more than a style vector; paint with it, or mix it")
+            return tuned.vector
         return self._predict(images.as_picture(style, self.settings))[0]
 
     def mix(
         self, styles: Sequence[StyleSource] | Mapping[StyleSource, float], weights: Sequence[float] | None = None
-    ) -> np.ndarray:
-        """The weighted mean of up to five styles' vectors, float32 (100,); weights are scaled to sum to 1."""
+    ) -> np.ndarray | TunedStyle:
+        """The weighted mean of up to five styles' vectors, float32 (100,); weights are scaled to sum to 1.
+
+        A TunedStyle where one of them sets norms or a network too; ParameterError where these cannot be mixed.
+        """
         if isinstance(styles, Mapping):
             styles, weights = list(styles), list(styles.values())
         if not styles:
@@ -87,7 +104,25 @@ class Stylizer:
                 "style", f"{len(styles)} styles were given; at most {self.settings.max_styles} can be mixed"
             )
         shares = check_weights(weights, len(styles))
-        return (shares @ np.stack([self.style_vector(style) for style in styles])).astype(np.float32)
+        tuned = {index: self._tuned(style) for index, style in enumerate(styles) if is_tuned(style)}
+        if not any(style.added for style in tuned.values()):
+            return (shares @ np.stack([self.style_vector(style) for style in styles])).astype(np.float32)
+        return mix_tuned([
+            tuned.get(index) or TunedStyle(str(style), self.style_vector(style), {}, {}, self.transformer)
+            for index, style in enumerate(styles)
+        ], shares)  # fmt: skip
+
+    def _tuned(self, style: str | os.PathLike) -> TunedStyle:
+        found = tuned_style(style)
+        self._check_origin(found)
+        return found
+
+    def _check_origin(self, style: Style | TunedStyle) -> None:
+        """Other weights paint something else by the same numbers."""
+        if style.origin not in ("", self.transformer):
+            raise WeightsError(
+                f"{style.name} was tuned for transformer {style.origin}, this one is {self.transformer}; tune it again"
+            )
 
     def _predict(self, picture: Picture) -> np.ndarray:
         return self.runtime.predict(images.to_tensor(images.resize_shorter(picture, STYLE_SIDE).rgb))
@@ -101,30 +136,35 @@ class Stylizer:
         strength: float = 1.0,
         size: int | str | None = None,
         keep_colors: bool = False,
+        style_scale: float = 1.0,
+        progress: Progress | None = None,
     ) -> Image.Image:
         """`photo` painted in `style`: a gallery name, picture or vector, or a mix {style: weight}.
 
         strength: 0 paints the photo with its own style vector, 1 with the style's; size: longest side in pixels,
-        None or "original" for the photo's own; keep_colors: keep the photo's chroma, take the painting's light.
+        None or "original" for the photo's own; keep_colors: keep the photo's chroma, take the painting's light;
+        style_scale: how large the strokes are, 0.5 to 2; progress: told of every tile of a picture beyond 4 megapixels.
         """
-        vector = self.mix(style) if isinstance(style, Mapping) else self.style_vector(style)
-        painted = self.paint(self.photo(photo, size), vector, strength, keep_colors)
+        vector = self.mix(style if isinstance(style, Mapping) else [style])
+        record = self.photo(photo, size, style_scale=style_scale)
+        painted = self.paint(record, vector, strength, keep_colors, progress=progress)
         return images.to_pil(painted)
 
     def photo(
         self, source: PictureSource, size: int | str | None = None, *, largest: int | None = None,
-        stopwatch: Stopwatch | None = None,
+        style_scale: float = 1.0, stopwatch: Stopwatch | None = None,
     ) -> Photo:  # fmt: skip
         """The photo decoded and at its size; the same photo again costs nothing, while it is remembered.
 
-        `size` shrinks or enlarges to that longest side; `largest`, for callers who named none, only shrinks.
+        `size` shrinks or enlarges to that longest side; `largest`, for callers who named none, only shrinks. It will be
+        painted `style_scale` times smaller than that.
         """
         stopwatch = Stopwatch() if stopwatch is None else stopwatch
-        size = check_size(size, self.settings)
+        size, style_scale = check_size(size, self.settings), check_style_scale(style_scale)
         with stopwatch("decode"):
             if isinstance(source, (Image.Image, np.ndarray)):
                 source = images.as_picture(source, self.settings)
-            key = _content_key(source, size, largest)
+            key = _content_key(source, size, largest, style_scale)
             remembered = self._recall(key)
             if remembered:
                 return remembered
@@ -132,40 +172,85 @@ class Stylizer:
         with stopwatch("resize"):
             if size is None and largest is not None and max(picture.size) > largest:
                 size = largest
-            if size is not None:
-                scale = size / max(picture.size)
-                target = tuple(max(1, round(side * scale)) for side in picture.size)
-                images.check_size(target, self.settings, f"the photo at size {size}")
-                picture = images.resize(picture, size)
-        photo = Photo(picture)
+            target = picture.size if size is None else images.scaled(picture.size, size / max(picture.size))
+            images.check_size(target, self.settings, f"the photo at size {size}")
+            painted = images.scaled(target, 1 / style_scale)
+            images.check_size(painted, self.settings, f"the photo as it is painted with strokes {style_scale:g} times")
+            canvas = images.resize_to(picture, painted)
+            picture = images.resize_to(picture, target)
+        photo = Photo(picture, picture if canvas.size == picture.size else canvas)
         self._remember(key, photo)
         return photo
 
     def paint(
-        self, photo: Photo, vector: np.ndarray, strength: float = 1.0, keep_colors: bool = False,
-        stopwatch: Stopwatch | None = None,
+        self, photo: Photo, vector: np.ndarray | TunedStyle, strength: float = 1.0, keep_colors: bool = False,
+        stopwatch: Stopwatch | None = None, progress: Progress | None = None,
     ) -> Picture:  # fmt: skip
-        """The photo painted by a style vector (100,), the size that came in, its alpha kept."""
+        """The photo painted by a style vector (100,) or a tuned style, the size that came in, its alpha kept."""
         stopwatch = Stopwatch() if stopwatch is None else stopwatch
-        strength, vector = check_strength(strength), check_vector(vector)[None]
-        with photo.lock:
-            if strength < 1 and photo.own_vector is None:
-                with stopwatch("predict"):
-                    photo.own_vector = self._predict(photo.picture)
-            if photo.features is None:
-                with stopwatch("encode"):
-                    photo.features = self.runtime.encode(pad(images.to_tensor(photo.picture.rgb)))
+        tuned = vector if isinstance(vector, TunedStyle) else None
+        strength, vector = check_strength(strength), check_vector(tuned.vector if tuned else vector)[None]
         if strength < 1:
+            with photo.lock:
+                if photo.own_vector is None:
+                    with stopwatch("predict"):
+                        photo.own_vector = self._predict(photo.picture)
             vector = (strength * vector + (1 - strength) * photo.own_vector).astype(np.float32)
-        with stopwatch("paint"):
-            stylised = self.runtime.decode(photo.features, np.ascontiguousarray(vector))
-        width, height = photo.picture.size
+        vector = np.ascontiguousarray(vector)
+        width, height = photo.canvas.size
+        if tuned:
+            with stopwatch("paint"):
+                rgb = _picture_of(self._paint_tuned(photo, vector, tuned, strength), height, width)
+        elif height * width > tiles.WHOLE_PIXELS:
+            rgb = self._paint_tiles(photo.canvas.rgb, vector, stopwatch, progress)
+        else:
+            with photo.lock:
+                if photo.features is None:
+                    with stopwatch("encode"):
+                        photo.features = self.runtime.encode(pad(images.to_tensor(photo.canvas.rgb)))
+            with stopwatch("paint"):
+                stylised = self.runtime.decode(photo.features, vector)
+            with stopwatch("finish"):
+                rgb = _picture_of(stylised, height, width)
         with stopwatch("finish"):
-            rgb = images.from_tensor(stylised[:, :, :height, :width])
+            rgb = _fit_to_photo(rgb, photo)
             if keep_colors:
                 rgb = images.keep_colors(rgb, photo.picture.rgb)
         self._trim()
         return Picture(rgb, photo.picture.alpha)
+
+    def _paint_tiles(
+        self, rgb: np.ndarray, vector: np.ndarray, stopwatch: Stopwatch, progress: Progress | None
+    ) -> np.ndarray:
+        """A picture too large for one piece: statistics from samples, then tile by tile. (H, W, 3) uint8 in and out."""
+        height, width = rgb.shape[:2]
+        check_memory(height, width, BYTES_PER_PIXEL.get(self.runtime.precision, 0))
+
+        def encode(rows: slice, columns: slice) -> object:
+            return self.runtime.encode(pad(images.to_tensor(rgb[rows, columns])))
+
+        with stopwatch("measure"):
+            affine = self.runtime.measure([encode(*place) for place in tiles.samples(height, width)], vector)
+        painted, plan = np.empty_like(rgb), tiles.cover(height, width)
+        with stopwatch("paint"):
+            for count, tile in enumerate(plan, 1):
+                stylised = self.runtime.decode_tile(encode(*tile.read), affine)
+                painted[tile.keep] = images.from_tensor(stylised[:, :, *tile.inside])
+                if progress:
+                    progress(count, len(plan))
+        return painted
+
+    def _paint_tuned(self, photo: Photo, vector: np.ndarray, style: TunedStyle, strength: float) -> np.ndarray:
+        """By torch and slower: what a style adds to the weights is no input of the compiled networks."""
+        if importlib.util.find_spec("torch") is None:
+            raise ParameterError(
+                "style", f"{style.name} is more than a vector, which needs torch: pip install 'stylizer[torch]'"
+            )
+        from stylizer import fit
+
+        if self._painter is None:
+            self._painter = fit.load_painter(self.settings)
+        return fit.paint(self._painter, pad(images.to_tensor(photo.canvas.rgb)), vector, style, strength)
 
     # Photos remembered, in memory only ------------------------------------------------------------------------------
 
@@ -192,15 +277,41 @@ class Stylizer:
     def _bytes(self, photo: Photo) -> int:
         features = self.runtime.feature_bytes(photo.features) if photo.features is not None else 0
         alpha = 0 if photo.picture.alpha is None else photo.picture.alpha.nbytes
-        return photo.picture.rgb.nbytes + alpha + features
+        canvas = 0 if photo.canvas is photo.picture else photo.canvas.rgb.nbytes
+        return photo.picture.rgb.nbytes + alpha + canvas + features
 
 
 def pad(content: np.ndarray) -> np.ndarray:
     """Mirror the last rows and columns until both sides are multiples of the encoder's stride."""
     height, width = content.shape[2:]
-    if height % STRIDE == width % STRIDE == 0:
+    below, beside = -height % tiles.STRIDE, -width % tiles.STRIDE
+    if not below and not beside:
         return content
-    return np.pad(content, ((0, 0), (0, 0), (0, -height % STRIDE), (0, -width % STRIDE)), mode="reflect")
+    return np.pad(content, ((0, 0), (0, 0), (0, below), (0, beside)), mode="reflect")
+
+
+def _picture_of(stylised: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Without what `pad` added: (1, 3, H, W) in [0, 1] -> (height, width, 3) uint8."""
+    return images.from_tensor(stylised[:, :, :height, :width])
+
+
+def _fit_to_photo(rgb: np.ndarray, photo: Photo) -> np.ndarray:
+    """The painted canvas at the photo's size. Enlarged it lacks fine detail, so the photo's own is given back to it."""
+    size, canvas = photo.picture.size, photo.canvas
+    painted = images.resize_to(Picture(rgb), size).rgb
+    if canvas.size >= size:
+        return painted
+    return images.add_detail(painted, photo.picture.rgb, images.resize_to(Picture(canvas.rgb), size).rgb)
+
+
+def check_gallery(settings: Settings, predictor: str) -> None:
+    """WeightsError where the gallery's vectors were made by another predictor: to this one they mean other styles."""
+    _, origin = read_vectors(settings.styles)
+    if origin not in ("", predictor):
+        raise WeightsError(
+            f"the gallery was made by another predictor ({origin}, this one is {predictor}); choose that one, "
+            "or make them anew: python -m stylizer.training.vectors"
+        )
 
 
 def check_vector(vector: object, field: str = "style_vector") -> np.ndarray:
@@ -233,6 +344,16 @@ def check_strength(strength: object) -> float:
     value = _number("strength", strength)
     if not 0 <= value <= 1:
         raise ParameterError("strength", f"strength is {strength}; it goes from 0 (the photo's own) to 1 (the style's)")
+    return value
+
+
+def check_style_scale(style_scale: object) -> float:
+    value, (smallest, largest) = _number("style_scale", style_scale), STYLE_SCALES
+    if not smallest <= value <= largest:
+        raise ParameterError(
+            "style_scale",
+            f"style_scale is {style_scale}; it goes from {smallest:g} (small strokes) to {largest:g} (large)",
+        )
     return value
 
 

@@ -1,7 +1,7 @@
 """predict / encode / decode on the machine at hand: OpenVINO on a CPU, torch on CUDA, torch on a CPU as the fallback.
 
-All take and give float32 numpy arrays; `features` is opaque, kept between slider moves and handed back to the runtime
-that made it. A runtime paints one picture at a time with all its cores: two at once would only share them.
+All take and give float32 numpy arrays; `features` and `affine` are opaque, kept between calls and handed back to the
+runtime that made them. A runtime paints one picture at a time with all its cores: two at once would only share them.
 """
 
 import importlib.util
@@ -17,13 +17,14 @@ import numpy as np
 from stylizer import weights
 from stylizer.errors import ParameterError, PictureOutOfBounds, StylizerError, WeightsError
 from stylizer.settings import Settings
+from stylizer.tiles import WHOLE_PIXELS
 
 PRECISIONS = ("auto", "f32")
-PREDICTOR, TRANSFORMER = "predictor-mobilenet-v2", "transformer-separable"
 # What a compiled size keeps is mostly its activations, so sizes are kept by their pixels, encoder and decoder each:
 # a preview of 384 x 384 and a picture of 1024 x 1024 together.
 KEPT_PIXELS = 2 * (384 * 384 + 1024 * 1024)
 BYTES_PER_PIXEL = {"bf16": 450, "f32": 900}  # of a picture being painted; seen 345 in bf16 at 12 megapixels
+TRANSFORMER_PARTS = ("encoder", "decoder", "measure", "tile")
 CGROUP_FILES = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
@@ -48,6 +49,14 @@ class Runtime(ABC):
     @abstractmethod
     def decode(self, features: object, vector: np.ndarray) -> np.ndarray:
         """Features and style vector (1, 100) -> stylised (1, 3, H, W) in [0, 1]."""
+
+    @abstractmethod
+    def measure(self, samples: list[object], vector: np.ndarray) -> object:
+        """Features of one photo's samples, equal in size, and a style vector (1, 100) -> affine, for `decode_tile`."""
+
+    @abstractmethod
+    def decode_tile(self, features: object, affine: object) -> np.ndarray:
+        """A tile's features, and the affine of its photo and style -> stylised (1, 3, H, W) in [0, 1]."""
 
     @abstractmethod
     def feature_bytes(self, features: object) -> int:
@@ -85,10 +94,11 @@ class OpenVinoRuntime(Runtime):
         if settings.threads:
             self._options["INFERENCE_NUM_THREADS"] = settings.threads
         self._lock = threading.Lock()
-        files = {"predictor": PREDICTOR, "encoder": f"{TRANSFORMER}-encoder", "decoder": f"{TRANSFORMER}-decoder"}
+        files = {part: f"{settings.transformer_stem}-{part}" for part in TRANSFORMER_PARTS}
+        files["predictor"] = settings.predictor_stem
         self._models = {name: self._read(settings.models, f"{stem}.onnx") for name, stem in files.items()}
         self._predictor = None
-        self._requests: OrderedDict[tuple[str, int, int], object] = OrderedDict()
+        self._requests: OrderedDict[tuple[str, tuple[int, ...]], object] = OrderedDict()
 
     def _read(self, folder: Path, file: str):
         data = weights.read(folder, file)
@@ -97,24 +107,27 @@ class OpenVinoRuntime(Runtime):
         except RuntimeError as cause:
             raise WeightsError(f"{folder / file} is no ONNX model: {str(cause).splitlines()[0]}") from cause
 
-    def _request(self, half: str, height: int, width: int):
-        """The encoder or the decoder for a picture of this size, compiled on first use."""
-        key = (half, height, width)
+    def _run(self, part: str, picture: np.ndarray, *style: np.ndarray) -> np.ndarray:
+        """A part of the transformer on content or features (N, C, H, W), compiled for their size on first use."""
+        with self._lock:
+            return self._request(part, picture.shape).infer([picture, *style])[0]
+
+    def _request(self, part: str, shape: tuple[int, ...]):
+        key = (part, shape)
         if key not in self._requests:
-            kept = sum(rows * columns for _, rows, columns in self._requests)
-            while self._requests and kept + height * width > KEPT_PIXELS:
-                (_, rows, columns), _ = self._requests.popitem(last=False)
-                kept -= rows * columns
-            check_memory(height, width, BYTES_PER_PIXEL[self.precision])
-            model = self._models[half].clone()
-            quarter = [1, 128, height // 4, width // 4]
-            model.reshape(
-                {"content": [1, 3, height, width]} if half == "encoder" else {"features": quarter, "vector": [1, 100]}
-            )
-            self._requests[key] = self._core.compile_model(model, "CPU", self._options).create_infer_request()
+            kept = sum(_pixels(*each) for each in self._requests)
+            while self._requests and kept + _pixels(part, shape) > KEPT_PIXELS:
+                kept -= _pixels(*self._requests.popitem(last=False)[0])
+            scale = 1 if part == "encoder" else 4
+            check_memory(shape[0] * shape[2] * scale, shape[3] * scale, BYTES_PER_PIXEL[self.precision])
+            model = self._models[part].clone()
+            model.reshape({model.input(0): list(shape)})
+            # A tile's statistics in bf16 would be off by half a percent, for all tiles alike.
+            options = {**self._options, "INFERENCE_PRECISION_HINT": "f32"} if part == "measure" else self._options
+            self._requests[key] = self._core.compile_model(model, "CPU", options).create_infer_request()
         self._requests.move_to_end(key)
         # A large picture's activations are worth more than the quarter of a second that compiling again takes.
-        return self._requests[key] if height * width <= KEPT_PIXELS else self._requests.pop(key)
+        return self._requests[key] if _pixels(part, shape) <= KEPT_PIXELS else self._requests.pop(key)
 
     def predict(self, style: np.ndarray) -> np.ndarray:
         with self._lock:
@@ -125,13 +138,16 @@ class OpenVinoRuntime(Runtime):
             return self._predictor.infer([style])[0]
 
     def encode(self, content: np.ndarray) -> np.ndarray:
-        with self._lock:
-            return self._request("encoder", *content.shape[2:]).infer([content])[0]
+        return self._run("encoder", content)
 
     def decode(self, features: np.ndarray, vector: np.ndarray) -> np.ndarray:
-        with self._lock:
-            height, width = features.shape[2:]
-            return self._request("decoder", 4 * height, 4 * width).infer([features, vector])[0]
+        return self._run("decoder", features, vector)
+
+    def measure(self, samples: list[np.ndarray], vector: np.ndarray) -> np.ndarray:
+        return self._run("measure", np.concatenate(samples), vector)
+
+    def decode_tile(self, features: np.ndarray, affine: np.ndarray) -> np.ndarray:
+        return self._run("tile", features, affine)
 
     def feature_bytes(self, features: np.ndarray) -> int:
         return features.nbytes
@@ -158,10 +174,10 @@ class TorchRuntime(Runtime):
             module = build({key: torch.from_numpy(value) for key, value in arrays.items()}, metadata, stem)
             return module.requires_grad_(False).to(device, dtype, memory_format=torch.channels_last)
 
-        self._predictor = network(PREDICTOR, torch.float32)
-        self._transformer = network(TRANSFORMER, self._dtype)
+        self._predictor = network(settings.predictor_stem, torch.float32)
+        self._transformer = network(settings.transformer_stem, self._dtype)
         self._lock = threading.Lock()
-        self._graphs: OrderedDict[tuple[int, ...], tuple] = OrderedDict()
+        self._graphs: OrderedDict[tuple, tuple] = OrderedDict()
 
     def _upload(self, array: np.ndarray, dtype=None):
         tensor = self._torch.from_numpy(array).to(self.device, dtype or self._dtype)
@@ -180,32 +196,39 @@ class TorchRuntime(Runtime):
 
     def decode(self, features, vector: np.ndarray) -> np.ndarray:
         with self._lock, self._torch.inference_mode():
-            vector = self._upload(vector)
-            if self.device == "cuda":
-                return self._download(self._replay(features, vector))
-            return self._download(self._transformer.decode(features, vector))
+            return self._download(self._replay(self._transformer.decode, features, self._upload(vector)))
 
-    def _replay(self, features, vector):
+    def measure(self, samples: list, vector: np.ndarray):
+        with self._lock, self._torch.inference_mode():
+            return self._transformer.measure(self._torch.cat(samples), self._upload(vector)).to(self._dtype)
+
+    def decode_tile(self, features, affine) -> np.ndarray:
+        with self._lock, self._torch.inference_mode():
+            return self._download(self._replay(self._transformer.decode_tile, features, affine))
+
+    def _replay(self, decode, features, style):
         """Decode through a CUDA graph: forty small kernels cost more to launch than to run at preview sizes."""
-        torch, key = self._torch, tuple(features.shape)
+        if self.device != "cuda":
+            return decode(features, style)
+        torch, key = self._torch, (decode.__name__, *features.shape)
         if key not in self._graphs:
             while len(self._graphs) >= 4:
                 self._graphs.popitem(last=False)
-            inputs = features.clone(), vector.clone()
+            inputs = features.clone(), style.clone()
             warm_up = torch.cuda.Stream()
             warm_up.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(warm_up):  # cuDNN chooses its kernels before the capture
                 for _ in range(3):
-                    self._transformer.decode(*inputs)
+                    decode(*inputs)
             torch.cuda.current_stream().wait_stream(warm_up)
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
-                output = self._transformer.decode(*inputs)
+                output = decode(*inputs)
             self._graphs[key] = graph, inputs, output
         self._graphs.move_to_end(key)
         graph, inputs, output = self._graphs[key]
         inputs[0].copy_(features)
-        inputs[1].copy_(vector)
+        inputs[1].copy_(style)
         graph.replay()
         return output
 
@@ -214,14 +237,22 @@ class TorchRuntime(Runtime):
 
 
 def check_memory(height: int, width: int, bytes_per_pixel: int) -> None:
-    """PictureOutOfBounds where painting this size would not fit into free memory: the system would end the process."""
-    needed, free = height * width * bytes_per_pixel, free_memory()
+    """PictureOutOfBounds where painting this size would not fit into free memory: the system would end the process.
+
+    Tiles take no more than the largest picture that is painted in one piece.
+    """
+    needed, free = min(height * width, WHOLE_PIXELS) * bytes_per_pixel, free_memory()
     if free is not None and needed > free:
-        longest = int(max(height, width) * (0.8 * free / needed) ** 0.5)
+        longest = int(max(height, width) * (0.8 * free / (height * width * bytes_per_pixel)) ** 0.5)
         raise PictureOutOfBounds(
             f"painting {width}x{height} pixels needs {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB is free; "
             f"ask for a size of {longest} pixels or less"
         )
+
+
+def _pixels(part: str, shape: tuple[int, ...]) -> int:
+    """Of the painting that belongs to a part's input (N, C, H, W)."""
+    return shape[0] * shape[2] * shape[3] * (1 if part == "encoder" else 16)
 
 
 def free_memory() -> int | None:
@@ -288,11 +319,17 @@ DEVICES = {"auto": _auto, "cpu": _openvino, "cuda": _cuda, "torch-cpu": _torch_c
 
 
 def make_runtime(settings: Settings) -> Runtime:
-    """The runtime that `settings.device` names, its weights loaded and checked."""
+    """The runtime that `settings.device` names, with the networks that it names, their weights loaded and checked."""
     if settings.device not in DEVICES:
         raise ParameterError("device", f"unknown device {settings.device!r}; choose from {', '.join(DEVICES)}")
     if settings.precision not in PRECISIONS:
         raise ParameterError(
             "precision", f"unknown precision {settings.precision!r}; choose from {', '.join(PRECISIONS)}"
         )
+    for network in ("predictor", "transformer"):
+        wanted, known = getattr(settings, network), weights.choices(settings.models, network)
+        if wanted not in known:
+            raise ParameterError(
+                network, f"there is no {network} {wanted!r} in {settings.models}; choose from {', '.join(known)}"
+            )
     return DEVICES[settings.device](settings)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from stylizer.errors import ParameterError
 
-KINDS = {int: "whole number", float: "number", str: "text", Path: "path"}
+KINDS = {int: "a whole number", float: "a number", str: "a text", Path: "a path", bool: "true or false"}
+BOOLEANS = {"true": True, "1": True, "on": True, "yes": True, "false": False, "0": False, "off": False, "no": False}
 PACKAGE = Path(__file__).parent
 
 
@@ -28,6 +29,8 @@ class Settings:
     """Every field can be set by STYLIZER_<FIELD>, e.g. STYLIZER_MAX_MEGAPIXELS=80."""
 
     device: str = "auto"  # auto, cpu (OpenVINO), cuda or torch-cpu (torch)
+    predictor: str = "mobilenet-v2"  # which networks of models/ paint; the gallery's vectors belong to one predictor
+    transformer: str = "separable"  # separable, the fast one, or what else lies there: plain
     precision: str = "auto"  # auto (bf16 or half where the machine has it) or f32
     threads: int = 0  # CPU threads for one picture; 0: as many as there are cores
     max_body_bytes: int = 24 * 2**20
@@ -41,12 +44,27 @@ class Settings:
     cached_megabytes: int = 128  # and the bound on what they may take together
     slots: int = 2  # pictures painted at a time; more wait, then 429
     queue_seconds: float = 20.0  # how long a request waits for a slot
+    optimise_slots: int = 1  # pictures optimised at a time over HTTP; each takes all cores for a minute, so none waits
+    optimise_seconds: float = 300.0  # then the picture so far is the result
+    optimise_steps: int = 1000
+    optimise_size: int = 1024  # longest side over HTTP, in pixels
+    optimise_download: bool = True  # whether a network that is not here yet is fetched when a request names it
     host: str = "127.0.0.1"
     port: int = 8050
     models: Path = field(default_factory=lambda: _folder("models"))
     styles: Path = field(default_factory=lambda: _folder("styles"))
     assets: Path = field(default_factory=lambda: _folder("assets"))
+    browser_runtime: Path = PACKAGE.parent / "node_modules" / "onnxruntime-web" / "dist"  # what npm fetched, if it did
     cache: Path = field(default_factory=_cache)  # for the classic mode's networks, downloaded on first use
+
+    @property
+    def predictor_stem(self) -> str:
+        """What the predictor's files in models/ are called, without their ending."""
+        return f"predictor-{self.predictor}"
+
+    @property
+    def transformer_stem(self) -> str:
+        return f"transformer-{self.transformer}"
 
     @classmethod
     def from_env(cls, environ: "os._Environ[str] | dict[str, str] | None" = None) -> "Settings":
@@ -61,7 +79,7 @@ class Settings:
             if name in environ:
                 kind = each.type if isinstance(each.type, type) else type(getattr(cls, each.name))
                 try:
-                    values[each.name] = kind(environ[name])
-                except ValueError:
-                    raise ParameterError(name, f"{name} is {environ[name]!r}; it must be a {KINDS[kind]}") from None
+                    values[each.name] = BOOLEANS[environ[name].lower()] if kind is bool else kind(environ[name])
+                except (ValueError, KeyError):
+                    raise ParameterError(name, f"{name} is {environ[name]!r}; it must be {KINDS[kind]}") from None
         return cls(**values)

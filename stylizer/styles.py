@@ -1,18 +1,22 @@
 """The gallery: `styles/styles.toml` says who painted what, `styles/vectors.safetensors` holds the style vectors.
 
 Originals are pictures that this project drew, and lie beside the list. Of the masters only the vectors are stored: a
-hundred numbers say how a painting is painted, and no picture can be had back from them.
+hundred numbers say how a painting is painted, and no picture can be had back from them. Any other safetensors file in
+the folder holds styles that `stylizer fit` tuned.
 """
 
 import difflib
+import hashlib
+import os
 import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from stylizer import weights
-from stylizer.errors import UnknownStyle, WeightsError
+from stylizer.errors import ParameterError, UnknownStyle, WeightsError
 
 LIST, VECTORS = "styles.toml", "vectors.safetensors"
 KINDS = ("original", "master")
@@ -27,6 +31,88 @@ class Style:
     kind: str  # original or master
     picture: str | None  # the file's name in styles/, for originals
     vector: np.ndarray  # (100,) float32
+    origin: str = ""  # of a tuned one: fingerprint of the transformer that it was tuned for
+
+
+@dataclass(frozen=True)
+class TunedStyle:
+    """A style that `stylizer.fit` made: a vector, and what it adds to the transformer's weights, by key.
+
+    Norms are linear in all of this, so what sets vector and norms alone mixes with any other style. A network is shared
+    by the styles of its file and mixes with those alone.
+    """
+
+    name: str
+    vector: np.ndarray  # (100,) float32
+    norms: Mapping[str, np.ndarray]  # added to the biases of gammas and betas
+    network: Mapping[str, np.ndarray]  # added to all other weights
+    origin: str  # fingerprint of the transformer that it was tuned for
+    table: str = ""  # digest of the file, where that has a network
+
+    @property
+    def added(self) -> dict[str, np.ndarray]:
+        return {**self.network, **self.norms}
+
+
+def is_norm(key: str) -> bool:
+    """Whether a weight of the transformer is a gamma or a beta as it is without a style."""
+    return key.endswith((".gamma.bias", ".beta.bias"))
+
+
+def read_tuned(path: Path) -> dict[str, TunedStyle]:
+    """{name: style} of a file that `stylizer fit` wrote; ParameterError where it is missing or something else."""
+    try:
+        data = path.read_bytes()
+        arrays, metadata = weights.parse(data, str(path))
+        if "transformer" not in metadata or "tune" not in metadata:
+            raise WeightsError(f"{path} holds no tuned style; make one with `stylizer fit`")
+    except OSError as cause:
+        raise ParameterError("style", f"{path} cannot be read: {cause.strerror}") from cause
+    except WeightsError as cause:
+        raise ParameterError("style", str(cause)) from cause
+    parts: dict[str, dict[str, np.ndarray]] = {}
+    for key, value in arrays.items():
+        name, _, weight = key.partition("/")
+        parts.setdefault(name, {})[weight] = value.astype(np.float32)
+    network = parts.pop("", {})
+    table = hashlib.sha256(data).hexdigest() if network else ""
+    return {
+        name: TunedStyle(name, norms.pop("vector"), norms, network, metadata["transformer"], table)
+        for name, norms in parts.items()
+    }
+
+
+def is_tuned(style: object) -> bool:
+    """Whether this names a file of tuned styles, FILE.safetensors or FILE.safetensors#NAME."""
+    return isinstance(style, (str, os.PathLike)) and os.fspath(style).partition("#")[0].endswith(".safetensors")
+
+
+def tuned_style(source: str | os.PathLike) -> TunedStyle:
+    """The style that FILE.safetensors#NAME names; the name may be left out where there is one alone."""
+    file, _, name = os.fspath(source).partition("#")
+    found = read_tuned(Path(file))
+    if not name and len(found) == 1:
+        return next(iter(found.values()))
+    if name not in found:
+        raise ParameterError("style", f"{file} holds {', '.join(found)}; name one as {file}#{next(iter(found))}")
+    return found[name]
+
+
+def mix_tuned(styles: Sequence[TunedStyle], shares: Sequence[float]) -> TunedStyle:
+    """The weighted mean; ParameterError where they are of several networks. Shares sum to 1."""
+
+    def total(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        return sum(share * array for share, array in zip(shares, arrays, strict=True)).astype(np.float32)
+
+    if len({style.table for style in styles}) > 1:
+        names = ", ".join(style.name for style in styles)
+        raise ParameterError(
+            "style", f"{names} cannot be mixed: a style tuned with its whole network mixes with those of its file alone"
+        )
+    keys = {key for style in styles for key in style.norms}
+    norms = {key: total([style.norms.get(key, np.float32(0)) for style in styles]) for key in keys}
+    first = styles[0]
+    return TunedStyle("mix", total([style.vector for style in styles]), norms, first.network, first.origin, first.table)
 
 
 def read_list(folder: Path) -> list[dict]:
@@ -50,12 +136,34 @@ def read_gallery(folder: Path) -> dict[str, Style]:
     missing = [entry["name"] for entry in entries if entry["name"] not in vectors]
     if missing:
         raise WeightsError(f"no vector is stored for style {missing[0]!r}; run python -m stylizer.training.vectors")
-    return {
+    gallery = {
         entry["name"]: Style(
             name=entry["name"], title=entry["title"], artist=entry["artist"], year=str(entry["year"]),
             kind=entry["kind"], picture=entry.get("picture"), vector=vectors[entry["name"]],
         )
         for entry in entries
+    }  # fmt: skip
+    for path in sorted(folder.glob("*.safetensors")):
+        if path.name != VECTORS:
+            gallery |= _tuned_entries(path, gallery)
+    return gallery
+
+
+def _tuned_entries(path: Path, gallery: Mapping[str, Style]) -> dict[str, Style]:
+    """Tuned vectors as styles like any other; WeightsError for one that is more than a vector, or a name taken."""
+    try:
+        found = read_tuned(path)
+    except ParameterError as cause:
+        raise WeightsError(str(cause)) from cause
+    for name, style in found.items():
+        if style.added:
+            raise WeightsError(f"{path} sets more than vectors, which a gallery cannot hold; move it elsewhere")
+        if name in gallery:
+            raise WeightsError(f"{path} holds {name!r}, which the gallery has; rename the painting and tune again")
+    return {
+        name: Style(name, name.replace("-", " ").capitalize(), "tuned here", "", "original", None, style.vector,
+                    style.origin)
+        for name, style in found.items()
     }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ import os
 import tempfile
 import urllib.request
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +40,11 @@ WEIGHTS = {
     "transformer-separable": WeightSource(
         "Transformer, separable convolutions", "trained by this project, see models/MODEL_CARD.md", "Apache-2.0"
     ),
+    "transformer-plain": WeightSource(
+        "Transformer, plain convolutions", "trained by this project, see models/MODEL_CARD.md", "Apache-2.0"
+    ),
 }
+UNKNOWN = WeightSource("Not one of this project's", "whoever put it there", "see its source")
 
 
 def checksums(folder: Path) -> dict[str, str]:
@@ -69,6 +74,12 @@ def read(folder: Path, file: str) -> bytes:
             "restore it, or update the list if you replaced it on purpose"
         )
     return data
+
+
+def choices(folder: Path, network: str) -> list[str]:
+    """The predictors or transformers ("predictor", "transformer") that are listed: ["separable", "plain"]."""
+    stems = [Path(file).stem for file in checksums(folder) if file.endswith(".safetensors")]
+    return [stem.removeprefix(f"{network}-") for stem in stems if stem.startswith(f"{network}-")]
 
 
 def parse(data: bytes, name: str = "weights") -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -132,10 +143,11 @@ DOWNLOADS = {
 }  # fmt: skip
 BLOCK = 2**20
 TIMEOUT_SECONDS = 20  # without a byte
+Progress = bool | Callable[[int, int], None]  # a bar on stderr, or what is told of (bytes so far, all or 0)
 
 
-def fetch(download: Download, folder: Path, progress: bool = False) -> Path:
-    """The file in `folder`, downloaded where it is not there yet; `progress` draws a bar on stderr.
+def fetch(download: Download, folder: Path, progress: Progress = False) -> Path:
+    """The file in `folder`, downloaded where it is not there yet; what `progress` raises ends the download.
 
     The checksum is looked at every time, so a file that was put there by hand is checked too. WeightsError says what to
     do where there is no network, no room, or another file than was published.
@@ -169,16 +181,19 @@ def _check(path: Path, download: Download, wrong: str, remedy: str) -> None:
         raise WeightsError(f"{wrong}: its sha256 begins {digest[:8]}, not {download.digest}; {remedy}")
 
 
-def _download(download: Download, path: Path, progress: bool) -> None:
+def _download(download: Download, path: Path, progress: Progress) -> None:
     from tqdm import tqdm
 
     request = urllib.request.Request(download.url, headers={"User-Agent": "stylizer"})
     with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer, open(path, "wb") as file:
         length = int(answer.headers.get("Content-Length") or 0)
-        with tqdm(total=length or None, unit="B", unit_scale=True, desc=download.title, disable=not progress) as bar:
-            while block := answer.read(BLOCK):
+        quiet = progress is not True
+        with tqdm(total=length or None, unit="B", unit_scale=True, desc=download.title, disable=quiet) as bar:
+            while block := answer.read1(BLOCK):  # what there is: a slow line must not keep `progress` waiting
                 file.write(block)
                 bar.update(len(block))
+                if callable(progress):
+                    progress(file.tell(), length)
         if file.tell() < length:
             raise OSError(f"the connection ended after {file.tell()} of {length} bytes")
 
@@ -205,6 +220,6 @@ def read_state(path: Path) -> dict:
     return state
 
 
-def read_backbone(name: str, folder: Path, file: Path | None = None, progress: bool = False) -> dict:
+def read_backbone(name: str, folder: Path, file: Path | None = None, progress: Progress = False) -> dict:
     """{key: torch tensor} of a network in DOWNLOADS, from `file` where the caller has one, else from the cache."""
     return read_state(file or fetch(DOWNLOADS[name], folder, progress))

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import threading
 from dataclasses import replace
 
@@ -116,11 +117,13 @@ def test_the_gallery_is_listed_and_every_style_has_a_sample(client):
     for style in styles[::20]:
         assert opened(client.get(f"/api/v1/styles/{style['name']}/sample.webp")).format == "WEBP"
     problem(client.get("/api/v1/styles/nope/sample.webp"), 404, "unknown-style")
+    assert max(opened(client.get(f"/api/v1/styles/{STYLE}/picture.webp")).size) == 240
+    assert "originals alone" in problem(client.get("/api/v1/styles/starry-night/picture.webp"), 404)
 
 
 def test_the_server_says_that_it_lives_and_that_it_is_ready(client):
     assert client.get("/healthz").data == b"ok\n"
-    assert client.get("/readyz").data == b"ready\n"
+    assert re.fullmatch(rb"ready: predictor-\S+@\w{12} transformer-\S+@\w{12}\n", client.get("/readyz").data)
 
 
 def test_openapi_describes_every_route_and_the_docs_need_no_script(client, app):

@@ -14,6 +14,7 @@ from stylizer import Settings, Stylizer, images, runtimes
 from stylizer.errors import ParameterError, PictureOutOfBounds, UnknownStyle, WeightsError
 from stylizer.feedforward import Photo, Stopwatch, pad
 from stylizer.runtimes import KEPT_PIXELS, make_runtime
+from stylizer.tiles import TILE
 
 STYLE = "whirling-night"
 
@@ -237,11 +238,19 @@ def test_a_device_or_precision_that_there_is_not_is_refused_with_the_list():
 def test_a_runtime_keeps_few_sizes_and_no_large_one():
     runtime = make_runtime(Settings(device="cpu"))
     for side in (256, 512, 640, 768, 896, 1024):
-        runtime._request("decoder", side, side)
-        assert sum(height * width for _, height, width in runtime._requests) <= KEPT_PIXELS
-    assert ("decoder", 1024, 1024) in runtime._requests and ("decoder", 256, 256) not in runtime._requests
-    runtime._request("encoder", 2048, 2048)
-    assert ("encoder", 2048, 2048) not in runtime._requests
+        runtime._request("decoder", (1, 128, side // 4, side // 4))
+        assert sum(16 * shape[2] * shape[3] for _, shape in runtime._requests) <= KEPT_PIXELS
+    assert ("decoder", (1, 128, 256, 256)) in runtime._requests
+    assert ("decoder", (1, 128, 64, 64)) not in runtime._requests
+    runtime._request("encoder", (1, 3, 2048, 2048))
+    assert ("encoder", (1, 3, 2048, 2048)) not in runtime._requests
+
+
+def test_a_tile_and_its_features_are_kept_together():
+    runtime = make_runtime(Settings(device="cpu"))
+    for part, shape in (("encoder", (1, 3, TILE, TILE)), ("tile", (1, 128, TILE // 4, TILE // 4))):
+        runtime._request(part, shape)
+    assert len(runtime._requests) == 2
 
 
 def test_a_size_that_memory_does_not_hold_is_refused_with_one_that_it_does(stylizer, monkeypatch):

@@ -1,7 +1,8 @@
 """Loss networks, their features by name: VGG-16, VGG-19 (Simonyan and Zisserman 2015), ResNet-18 (He et al. 2016).
 
-Keys are torchvision's. The weights are nobody's to ship here: `stylizer.weights` says where they are downloaded from,
-and `stylizer.training` reads VGG-16's from a safetensors file, see docs/training.md.
+Their keys are torchvision's. The weights are nobody's to ship here: `stylizer.weights` says where they are downloaded
+from, and `stylizer.training` reads VGG-16's from a safetensors file, see docs/training.md. The small network is our
+own, trained by `python -m stylizer.training classify`, and its weights are in `models/`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -176,6 +177,97 @@ class ResNet18(Backbone):
         return self.get_submodule(name)(features)
 
 
+# Our own ------------------------------------------------------------------------------------------------------------
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution, batch norm and, unless told otherwise, ReLU; half a kernel of padding."""
+
+    def __init__(
+        self, channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1, relu: bool = True
+    ):
+        conv = nn.Conv2d(channels, out_channels, kernel_size, stride, (kernel_size - 1) // 2, groups=groups, bias=False)
+        super().__init__(conv, nn.BatchNorm2d(out_channels), *([nn.ReLU(inplace=True)] if relu else []))
+
+
+class MixedReduction(nn.Module):
+    """Half the height and width by three branches side by side: a 3x3, two of them (a 5x5's view), a mean and a 1x1.
+
+    As Inception's reductions (Szegedy et al. 2016), without their bottleneck between two stages.
+    """
+
+    def __init__(self, channels: int, out_channels: int):
+        super().__init__()
+        quarter = out_channels // 4
+        self.near = ConvNorm(channels, out_channels - 2 * quarter, 3, stride=2)
+        self.far = nn.Sequential(
+            ConvNorm(channels, quarter, 1), ConvNorm(quarter, quarter, 3), ConvNorm(quarter, quarter, 3, stride=2)
+        )
+        self.mean = nn.Sequential(nn.AvgPool2d(2, ceil_mode=True), ConvNorm(channels, quarter, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.cat((self.near(features), self.far(features), self.mean(features)), dim=1)
+
+
+class GroupedBlock(nn.Module):
+    """1x1, a 3x3 in groups, 1x1, beside the identity: ResNeXt (Xie et al. 2017), the channels not reduced within."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        groups = max(1, channels // GROUP_CHANNELS)
+        self.residual = nn.Sequential(
+            ConvNorm(channels, channels, 1),
+            ConvNorm(channels, channels, 3, groups=groups),
+            ConvNorm(channels, channels, 1, relu=False),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.relu(self.residual(features) + features)
+
+
+GROUP_CHANNELS = 32  # narrower groups starve a CPU's matrix units; of ResNeXt's 32x4d to 2x64d nearly all are as good
+
+
+class SmallNet(Backbone):
+    """A stem at H/2, then three stages at H/4, H/8 and H/16: a mixed reduction each, then 1, 2 and 3 grouped blocks.
+
+    2.3 million numbers, 200 classes by the mean over all pixels; `width` as in `VGG`.
+    """
+
+    LAYERS = ("stem", "mixed1", "grouped1", "mixed2", "grouped2", "mixed3", "grouped3")
+    CONTENT_LAYERS = ("grouped2",)
+    STYLE_LAYERS = ("stem", "grouped1", "grouped2", "grouped3")
+    STRIDE = 16
+    BLOCKS = (1, 2, 3)
+    CHANNELS = (32, 96, 192, 384)
+
+    def __init__(self, width: float = 1.0, scale: InputScale = TORCHVISION, classes: int = 200):
+        super().__init__(scale)
+        counts = [max(4, round(count * width)) for count in self.CHANNELS]
+        self.stem = ConvNorm(3, counts[0], 4, stride=2)
+        for number, blocks in enumerate(self.BLOCKS, 1):
+            self.add_module(f"mixed{number}", MixedReduction(counts[number - 1], counts[number]))
+            self.add_module(f"grouped{number}", nn.Sequential(*(GroupedBlock(counts[number]) for _ in range(blocks))))
+        self.head = nn.Linear(counts[-1], classes)
+        self.steps = [(layer, layer) for layer in self.LAYERS]
+        self.eval().requires_grad_(False)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.head.weight.dtype
+
+    def step(self, name: str, features: Tensor) -> Tensor:
+        return self.get_submodule(name)(features)
+
+    def pooled(self, pictures: Tensor) -> Tensor:
+        """(N, 3, H, W) in [0, 1] -> (N, 384), what the classes are told by."""
+        return self(pictures, self.LAYERS[-1:])[self.LAYERS[-1]].mean(dim=(2, 3))
+
+    def classify(self, pictures: Tensor) -> Tensor:
+        """(N, 3, H, W) in [0, 1] -> (N, classes), logits."""
+        return self.head(self.pooled(pictures))
+
+
 # By name ------------------------------------------------------------------------------------------------------------
 
 
@@ -184,9 +276,10 @@ class Entry(NamedTuple):
     scale: InputScale
 
 
-# Names are those of `weights.DOWNLOADS`. VGG-16 is published in both forms and nothing in a file tells them apart, so
-# they have a name each.
+# Names are those of `weights.DOWNLOADS`, and our own. VGG-16 is published in both forms and nothing in a file tells
+# them apart, so they have a name each.
 BACKBONES = {
+    "small": Entry(SmallNet, TORCHVISION),
     "vgg16": Entry(VGG16, CAFFE),
     "vgg16-torchvision": Entry(VGG16, TORCHVISION),
     "vgg19": Entry(VGG19, TORCHVISION),

@@ -1,5 +1,8 @@
-"""The building blocks of the transformer: padded convolutions, plain or separable, and their two kinds of norm."""
+"""The building blocks of the transformer: padded convolutions, plain or separable, and their kinds of norm."""
 
+from collections.abc import Callable, Iterable
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -27,11 +30,49 @@ class ContractConv(nn.Module):
         return F.relu(self.norm(self.conv(pad(features, self.kernel_size, self.padding))))
 
 
+Norm = Callable[[Tensor, Tensor, Tensor], Tensor]  # features (N, C, H, W), gamma and beta (N, C, 1, 1) -> features
+
+
+def instance_norm(features: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+    """Each picture by its own mean and biased variance."""
+    return F.instance_norm(features, eps=STYLE_NORM_EPSILON) * gamma + beta
+
+
+class JointNorm:
+    """All pictures of a batch by one mean and variance; `affines` keeps what these make with gamma and beta.
+
+    So samples of a picture say how each piece of it is to be painted, without the picture ever being in one piece.
+    """
+
+    def __init__(self):
+        self.affines: list[Tensor] = []  # (2, C) of each layer in turn: scale and shift
+
+    def __call__(self, features: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        exact = features.float()  # a square overflows in half precision
+        mean = exact.mean((0, 2, 3), keepdim=True)  # (1, C, 1, 1)
+        variance = (exact - mean).square().mean((0, 2, 3), keepdim=True)
+        scale = gamma * (variance + STYLE_NORM_EPSILON).rsqrt()
+        shift = beta - mean * scale
+        self.affines.append(torch.cat((scale, shift)).flatten(1))
+        return (exact * scale + shift).to(features.dtype)
+
+
+class GivenNorm:
+    """By affines that a JointNorm made, one a layer: what lies beside a piece of a picture does not matter to it."""
+
+    def __init__(self, affines: Iterable[Tensor]):
+        self.affines = iter(affines)
+
+    def __call__(self, features: Tensor, _gamma: Tensor, _beta: Tensor) -> Tensor:
+        scale, shift = next(self.affines)[..., None, None].split(1)  # (1, C, 1, 1) each
+        return features * scale + shift
+
+
 class StyledConv(nn.Module):
     """Convolution, then conditional instance norm, (N, C, H, W) and (N, 100) -> (N, O, H, W); Dumoulin 2017, eq. 5.
 
     Separable means depthwise then pointwise with nothing between (MobileNet's split without its norm). Gamma and beta
-    are linear in the style vector; instance norm uses the biased variance.
+    are linear in the style vector. `norm` says of what the mean and variance are taken: each picture, by default.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, separable: bool, padding: str):
@@ -47,11 +88,10 @@ class StyledConv(nn.Module):
         self.beta = nn.Linear(VECTOR_SIZE, out_channels)
         nn.init.ones_(self.gamma.bias)  # an untrained style norm is a plain instance norm
 
-    def forward(self, features: Tensor, vector: Tensor) -> Tensor:
+    def forward(self, features: Tensor, vector: Tensor, norm: Norm = instance_norm) -> Tensor:
         padded = pad(features, self.kernel_size, self.padding)
         mixed = self.pointwise(self.depthwise(padded)) if self.separable else self.conv(padded)
-        gamma, beta = self.gamma(vector)[..., None, None], self.beta(vector)[..., None, None]  # (N, O, 1, 1)
-        return F.instance_norm(mixed, eps=STYLE_NORM_EPSILON) * gamma + beta
+        return norm(mixed, self.gamma(vector)[..., None, None], self.beta(vector)[..., None, None])
 
 
 def upsample(features: Tensor) -> Tensor:

@@ -6,10 +6,21 @@ slider move pays for decode only.
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylizer.networks.layers import ContractConv, StyledConv, check_vector, upsample
+from stylizer.networks.layers import (
+    VECTOR_SIZE,
+    ContractConv,
+    GivenNorm,
+    JointNorm,
+    Norm,
+    StyledConv,
+    check_vector,
+    instance_norm,
+    upsample,
+)
 
 PADDINGS = ("reflect", "zeros")
 
@@ -38,8 +49,8 @@ class ResidualBlock(nn.ModuleList):
     def __init__(self, channels: int, config: TransformerConfig):
         super().__init__(StyledConv(channels, channels, 3, config.separable, config.padding) for _ in range(2))
 
-    def forward(self, features: Tensor, vector: Tensor) -> Tensor:
-        return features + self[1](F.relu(self[0](features, vector)), vector)
+    def forward(self, features: Tensor, vector: Tensor, norm: Norm = instance_norm) -> Tensor:
+        return features + self[1](F.relu(self[0](features, vector, norm)), vector, norm)
 
 
 class Transformer(nn.Module):
@@ -63,6 +74,7 @@ class Transformer(nn.Module):
         self.expand = nn.ModuleList(
             (StyledConv(c128, c64, 3, **styled), StyledConv(c64, c32, 3, **styled), StyledConv(c32, 3, 9, **styled))
         )
+        self.styled_channels = 2 * config.residual_blocks * [c128] + [c64, c32, 3]
 
     def encode(self, content: Tensor) -> Tensor:
         """What the photo alone decides: (N, 3, H, W) -> (N, 128, H/4, W/4)."""
@@ -71,14 +83,31 @@ class Transformer(nn.Module):
             raise ValueError(f"content is {width}x{height}; sides must be multiples of 4 and at least 8")
         return self.contract(content)
 
-    def decode(self, features: Tensor, vector: Tensor) -> Tensor:
+    def decode(self, features: Tensor, vector: Tensor, norm: Norm = instance_norm) -> Tensor:
         """Paint: (N, 128, H/4, W/4) and (N, 100) -> (N, 3, H, W) in [0, 1]."""
         check_vector(vector)
         for block in self.residual:
-            features = block(features, vector)  # (N, 128, H/4, W/4)
-        features = F.relu(self.expand[0](upsample(features), vector))  # (N, 64, H/2, W/2)
-        features = F.relu(self.expand[1](upsample(features), vector))  # (N, 32, H, W)
-        return self.expand[2](features, vector).sigmoid()  # (N, 3, H, W)
+            features = block(features, vector, norm)  # (N, 128, H/4, W/4)
+        features = F.relu(self.expand[0](upsample(features), vector, norm))  # (N, 64, H/2, W/2)
+        features = F.relu(self.expand[1](upsample(features), vector, norm))  # (N, 32, H, W)
+        return self.expand[2](features, vector, norm).sigmoid()  # (N, 3, H, W)
+
+    def measure(self, features: Tensor, vector: Tensor) -> Tensor:
+        """Samples of one photo (N, 128, h, w) and a style (1, 100) -> affine (2, S), for painting all its tiles.
+
+        The S columns are the styled convolutions' channels, in the order of painting; the rows are scale and shift.
+        """
+        norm = JointNorm()
+        self.decode(features, vector, norm)
+        return torch.cat(norm.affines, dim=1)
+
+    def decode_tile(self, features: Tensor, affine: Tensor) -> Tensor:
+        """Paint a piece of a photo: (N, 128, h, w) and affine (2, S) -> (N, 3, 4h, 4w) in [0, 1].
+
+        A pixel depends on none of the photo's that is more than 57 away, so pieces with that margin fit without a seam.
+        """
+        nothing = features.new_zeros(1, VECTOR_SIZE)  # the style is in the affine already
+        return self.decode(features, nothing, GivenNorm(affine.split(self.styled_channels, dim=1)))
 
     def forward(self, content: Tensor, vector: Tensor) -> Tensor:
         return self.decode(self.encode(content), vector)

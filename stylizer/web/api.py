@@ -3,13 +3,15 @@
 import base64
 import json
 import logging
+import select
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 from flask import Blueprint, Response, current_app, jsonify, request, stream_with_context
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import ClientDisconnected, HTTPException, NotFound
 
 from stylizer import images
 from stylizer.errors import (
@@ -22,19 +24,18 @@ from stylizer.errors import (
     TooManyBytes,
     UnknownStyle,
 )
-from stylizer.feedforward import Stopwatch, Stylizer, check_vector
+from stylizer.feedforward import Progress, Stopwatch, Stylizer, check_vector
 from stylizer.images import FORMATS
-from stylizer.styles import find
+from stylizer.settings import BOOLEANS
+from stylizer.styles import Style, find
 from stylizer.web.openapi import WALL_SIDE, WALL_SIDES, WALL_TILES, docs_page, specification
 
 SAMPLE = "sample.jpg"  # in assets/: stands in until there is a photo
 SAMPLE_SIDE = 240  # pixels; a gallery tile on a dense display
 TILE_QUALITY = 80  # of WebP
-STYLIZE_FIELDS = frozenset(
-    ("content", "style", "style_name", "style_vector", "weight", "strength", "size", "keep_colors", "format")
-)
+STYLE_FIELDS = frozenset(("style", "style_name", "style_vector", "weight", "strength", "style_scale"))
+STYLIZE_FIELDS = STYLE_FIELDS | {"content", "size", "keep_colors", "format"}
 WALL_FIELDS = frozenset(("content", "size", "style_name", "style_vector"))
-BOOLEANS = {"true": True, "1": True, "on": True, "yes": True, "false": False, "0": False, "off": False, "no": False}
 
 log = logging.getLogger("stylizer")
 
@@ -57,9 +58,9 @@ def make_api(stylizer: Stylizer) -> Blueprint:
 
     @api.post("/api/v1/stylize")
     def stylize() -> Response:
-        _expect_fields(STYLIZE_FIELDS)
+        expect_fields(STYLIZE_FIELDS)
         stopwatch, form = Stopwatch(), request.form
-        content = _upload("content")
+        content = upload("content")
         format = form.get("format", "png")
         if format not in FORMATS:
             raise ParameterError("format", f"format is {format!r}; choose from {', '.join(FORMATS)}")
@@ -68,8 +69,10 @@ def make_api(stylizer: Stylizer) -> Blueprint:
             with stopwatch("style"):
                 vector = stylizer.mix(_styles(stylizer), form.getlist("weight"))
             largest = settings.api_size if size is None else None
-            photo = stylizer.photo(content, size, largest=largest, stopwatch=stopwatch)
-            painted = stylizer.paint(photo, vector, form.get("strength", 1.0), keep_colors, stopwatch)
+            scale = form.get("style_scale", 1.0)
+            photo = stylizer.photo(content, size, largest=largest, style_scale=scale, stopwatch=stopwatch)
+            strength, gone = form.get("strength", 1.0), _end_if_gone(request.environ)
+            painted = stylizer.paint(photo, vector, strength, keep_colors, stopwatch, progress=gone)
             with stopwatch("encode-picture"):
                 data = images.encode(painted, format)
         return Response(data, mimetype=FORMATS[format], headers={
@@ -79,8 +82,8 @@ def make_api(stylizer: Stylizer) -> Blueprint:
 
     @api.post("/api/v1/wall")
     def wall() -> Response:
-        _expect_fields(WALL_FIELDS)
-        content, tiles = _upload("content"), _tiles(stylizer)
+        expect_fields(WALL_FIELDS)
+        content, tiles = upload("content"), _tiles(stylizer)
         with slot():
             photo = stylizer.photo(content, largest=_wall_side())
 
@@ -89,9 +92,9 @@ def make_api(stylizer: Stylizer) -> Blueprint:
                 for index, (name, vector) in enumerate(tiles):
                     with slot():  # for one tile: a painting that is wanted meanwhile waits for no more than that
                         picture = images.encode(stylizer.paint(photo, vector), "webp", quality=TILE_QUALITY)
-                    yield _line({"index": index, "style": name, "picture": base64.b64encode(picture).decode()})
+                    yield json_line({"index": index, "style": name, "picture": base64.b64encode(picture).decode()})
             except Exception as error:  # the status went out with the first tile, so the words come as the last line
-                yield _line({"problem": _describe(error)})
+                yield json_line({"problem": describe(error)})
 
         return Response(stream_with_context(painted()), mimetype="application/x-ndjson", headers={
             "Cache-Control": "no-store",
@@ -100,9 +103,9 @@ def make_api(stylizer: Stylizer) -> Blueprint:
 
     @api.post("/api/v1/vectors")
     def vectors() -> Response:
-        _expect_fields({"style"})
+        expect_fields({"style"})
         with slot():
-            vector = stylizer.style_vector(_upload("style"))
+            vector = stylizer.style_vector(upload("style"))
         response = jsonify(model=stylizer.model, vector=[float(number) for number in vector])
         response.headers["Cache-Control"] = "no-store"
         return response
@@ -114,13 +117,25 @@ def make_api(stylizer: Stylizer) -> Blueprint:
             [{key: getattr(style, key) for key in ("name", "title", "artist", "year", "kind")} for style in gallery]
         )
 
-    @api.get("/api/v1/styles/<name>/sample.webp")
-    def sample(name: str) -> Response:
+    def named(name: str) -> Style:
         try:
-            style = find(stylizer.gallery, name)
+            return find(stylizer.gallery, name)
         except UnknownStyle as unknown:
             unknown.status = 404
             raise
+
+    @api.get("/api/v1/styles/<name>/picture.webp")
+    def picture(name: str) -> Response:
+        style = named(name)
+        if style.picture is None:
+            raise NotFound(f"of {name} only the style vector is stored; originals alone have a picture")
+        small = images.resize(images.as_picture(settings.styles / style.picture, settings), SAMPLE_SIDE)
+        data = images.encode(small, "webp", quality=TILE_QUALITY)
+        return Response(data, mimetype="image/webp", headers={"Cache-Control": "public, max-age=86400"})
+
+    @api.get("/api/v1/styles/<name>/sample.webp")
+    def sample(name: str) -> Response:
+        style = named(name)
         # Kept for good by browsers: the page asks with the weights' version in the address.
         if name not in samples:
             with slot():
@@ -150,7 +165,8 @@ def make_api(stylizer: Stylizer) -> Blueprint:
             except Exception as cause:
                 raise NotReady("a trial painting failed; the log says why") from cause
             ready.set()
-        return Response("ready\n", mimetype="text/plain")
+        pair = f"{stylizer.model} {settings.transformer_stem}@{stylizer.transformer}"
+        return Response(f"ready: {pair}\n", mimetype="text/plain")
 
     return api
 
@@ -158,7 +174,7 @@ def make_api(stylizer: Stylizer) -> Blueprint:
 # Reading a request --------------------------------------------------------------------------------------------------
 
 
-def _expect_fields(known: frozenset[str] | set[str]) -> None:
+def expect_fields(known: frozenset[str] | set[str]) -> None:
     """Refuse what is no multipart form, and fields that nobody reads: a misspelt one must not be passed over."""
     if not request.content_length and "Transfer-Encoding" not in request.headers:
         raise EmptyInput(f"the body is empty; send multipart/form-data with {', '.join(sorted(known))}")
@@ -172,7 +188,7 @@ def _expect_fields(known: frozenset[str] | set[str]) -> None:
         raise ParameterError(unknown[0], f"unknown field {unknown[0]!r}; there are {', '.join(sorted(known))}")
 
 
-def _upload(field: str) -> bytes:
+def upload(field: str) -> bytes:
     """The bytes of the one file that must be there."""
     files = request.files.getlist(field)
     if not files:
@@ -208,7 +224,7 @@ def _wall_side() -> int:
     return int(text)
 
 
-def _line(record: dict) -> bytes:
+def json_line(record: dict) -> bytes:
     return json.dumps(record).encode() + b"\n"
 
 
@@ -226,22 +242,40 @@ def _boolean(field: str) -> bool:
     return BOOLEANS[text.lower()]
 
 
+def _end_if_gone(environ: dict) -> Progress:
+    """Ends a painting of many tiles when whoever asked for it has closed the connection."""
+    connection = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
+
+    def look(_done: int, _total: int) -> None:
+        if connection is not None and select.select([connection], [], [], 0)[0] and not _peek(connection):
+            raise ClientDisconnected
+
+    return look
+
+
+def _peek(connection: socket.socket) -> bytes:
+    try:
+        return connection.recv(1, socket.MSG_PEEK)
+    except OSError:
+        return b""
+
+
 # Errors -------------------------------------------------------------------------------------------------------------
 
 
 def problem(error: Exception) -> Response:
     """Any error as application/problem+json (RFC 9457): never a stack trace, never what was sent."""
-    body = _describe(error)
+    body = describe(error)
     response = Response(json.dumps(body), status=body["status"], mimetype="application/problem+json")
     response.headers["Cache-Control"] = "no-store"
     if body["status"] == 405 and getattr(error, "valid_methods", None):
         response.headers["Allow"] = ", ".join(error.valid_methods)
     if body["status"] in (429, 503):
-        response.headers["Retry-After"] = "2"
+        response.headers["Retry-After"] = str(getattr(error, "seconds", 2))
     return response
 
 
-def _describe(error: Exception) -> dict:
+def describe(error: Exception) -> dict:
     """The members of a problem document; a fault of ours is logged, and told in general words."""
     if isinstance(error, HTTPException) and error.code == 413:
         megabytes = current_app.config["MAX_CONTENT_LENGTH"] / 2**20

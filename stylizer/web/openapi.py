@@ -4,6 +4,7 @@ import html
 
 from stylizer import __version__
 from stylizer.errors import ParameterError, StylizerError
+from stylizer.feedforward import STYLE_SCALES
 from stylizer.images import FORMATS
 from stylizer.settings import Settings
 
@@ -18,7 +19,7 @@ def specification(settings: Settings) -> dict:
         for status, description in (
             (400, "Nothing was sent, or no form"), (413, f"More than {settings.max_body_bytes / 2**20:g} MiB"),
             (415, "Not a picture we take"), (422, "A picture or parameter out of bounds, or a damaged picture"),
-            (429, "Busy; Retry-After says when to come again"), (503, "Starting or draining"),
+            (429, "Busy; Retry-After says when to come again"), (501, "This installation lacks a library for it"), (503, "Starting or draining"),
         )
     }  # fmt: skip
     stylize = {
@@ -29,6 +30,7 @@ def specification(settings: Settings) -> dict:
         "weight": {"type": "array", "items": {"type": "number", "minimum": 0}, "description": f"One a style: files first, then names, then vectors. Up to {settings.max_styles} styles; equal by default"},
         "strength": {"type": "number", "minimum": 0, "maximum": 1, "default": 1, "description": "0 paints the photo in its own style, 1 in the painting's"},
         "size": {"oneOf": [{"type": "integer", "minimum": settings.min_side, "maximum": settings.max_side}, {"const": "original"}], "description": f"Longest side in pixels, or \"original\"; by default the photo's own, shrunk to {settings.api_size} where it is larger"},
+        "style_scale": {"type": "number", "minimum": STYLE_SCALES[0], "maximum": STYLE_SCALES[1], "default": 1, "description": f"How large the strokes are, {STYLE_SCALES[0]:g} to {STYLE_SCALES[1]:g}: the photo is painted this many times smaller than it is wanted, within the same bounds"},
         "keep_colors": {"type": "boolean", "default": False, "description": "Keep the photo's colours, take the painting's light"},
         "format": {"type": "string", "enum": list(FORMATS), "default": "png", "description": "Of the answer"},
     }  # fmt: skip
@@ -43,6 +45,35 @@ def specification(settings: Settings) -> dict:
         "type": "object",
         "properties": {"index": {"type": "integer"}, "style": {"type": ["string", "null"]}, "picture": {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/webp"}, "problem": {"$ref": "#/components/schemas/Problem"}},
     }
+    several = {"type": "array", "items": {"type": "string"}}
+    weight = {"type": "number", "minimum": 0}
+    optimise = {
+        "content": stylize["content"],
+        "style": stylize["style"],
+        "style_name": {**several, "description": "Names from /api/v1/styles, of originals alone: of the masters no picture is stored"},
+        "weight": {**stylize["weight"], "description": f"One a style: files first, then names. Up to {settings.max_styles} styles; equal by default"},
+        "backbone": {"type": "string", "description": "The network that looks; GET /api/v1/optimise lists them, the default first"},
+        "content_layer": {**several, "description": "Where content is compared; by default the network's own choice"},
+        "style_layers": {**several, "description": "Where style is compared, the field repeated; by default the network's own choice"},
+        "steps": {"type": "integer", "minimum": 1, "maximum": settings.optimise_steps, "description": f"1 to {settings.optimise_steps}; after {settings.optimise_seconds:g} seconds the picture so far is the result"},
+        "content_weight": {**weight, "description": "How much the photo's content counts"},
+        "style_weight": {**weight, "description": "How much the painting's style counts"},
+        "tv_weight": {**weight, "description": "How much grain costs: of the total variation"},
+        "init": {"type": "string", "enum": ["noise", "photo", "feedforward"], "default": "photo", "description": "What it begins from: noise, the photo, or feedforward, which is what /api/v1/stylize paints"},
+        "start": {**picture, "description": "With init=feedforward: a picture of the photo's shape to go on from instead"},
+        "seed": {"type": "integer", "minimum": 0, "maximum": 2**32 - 1, "default": 0, "description": "Of the noise"},
+        "size": {"type": "integer", "minimum": settings.min_side, "maximum": settings.optimise_size, "description": f"Longest side in pixels, {settings.min_side} to {settings.optimise_size}; by default the photo's own, shrunk to 512 where it is larger"},
+        "format": {**stylize["format"], "description": "Of the result; previews are JPEG"},
+    }
+    optimised = {
+        "description": "A line of JSON an event. progress: step, steps, losses by name (content, style and variation unweighted, and total), told anew while a step takes long, and download (megabytes, of) while a network is fetched. preview: step, steps and the picture so far, a JPEG in base64. The last line is result (the same with losses; late says that time ended it) or error (problem). Whoever closes the connection ends the work",
+        "type": "object",
+        "properties": {"event": {"type": "string", "enum": ["progress", "preview", "result", "error"]}, "step": {"type": "integer"}, "steps": {"type": "integer"}, "losses": {"type": "object", "additionalProperties": {"type": "number"}}, "download": {"type": "object"}, "picture": {"type": "string", "contentEncoding": "base64"}, "late": {"type": "boolean"}, "problem": {"$ref": "#/components/schemas/Problem"}},
+    }
+    choices = {"type": "object", "properties": {
+        "backbones": {"type": "array", "items": {"type": "object", "properties": {"name": {"type": "string"}, "title": {"type": "string"}, "state": {"type": "string", "enum": ["shipped", "downloaded", "downloadable"]}, "megabytes": {"type": "integer"}, **{key: several for key in ("layers", "content_layers", "style_layers")}}}},
+        "defaults": {"type": "object"}, "bounds": {"type": "object"},
+    }}
     styles = {"type": "array", "items": {"type": "object", "properties": {key: {"type": "string"} for key in ("name", "title", "artist", "year", "kind")}}}
     vector = {"type": "object", "properties": {"model": {"type": "string"}, "vector": {"type": "array", "items": {"type": "number"}, "minItems": 100, "maxItems": 100}}}
     return {
@@ -52,8 +83,13 @@ def specification(settings: Settings) -> dict:
             "/api/v1/stylize": {"post": _post("Paint a photo", stylize, ["content"], {media: {"schema": {"type": "string", "format": "binary"}} for media in FORMATS.values()}, problems)},
             "/api/v1/wall": {"post": _post("A photo in many styles, small", wall, ["content"], {"application/x-ndjson": {"schema": tile}}, problems)},
             "/api/v1/vectors": {"post": _post("A painting's style vector", {"style": picture}, ["style"], {"application/json": {"schema": vector}}, problems)},
+            "/api/v1/optimise": {
+                "get": _get("The classic mode's networks with their layers, defaults and bounds", "application/json", choices),
+                "post": _post("A photo optimised step by step (Gatys et al. 2016)", optimise, ["content"], {"application/x-ndjson": {"schema": optimised}}, problems),
+            },
             "/api/v1/styles": {"get": _get("The gallery", "application/json", styles)},
             "/api/v1/styles/{name}/sample.webp": {"get": {**_get("A sample photo painted in a gallery style", "image/webp", {"type": "string", "format": "binary"}), "parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]}},
+            "/api/v1/styles/{name}/picture.webp": {"get": {**_get("An original's own picture, small; of the masters none is stored", "image/webp", {"type": "string", "format": "binary"}), "parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]}},
             "/healthz": {"get": _get("The process lives", "text/plain", {"type": "string"})},
             "/readyz": {"get": _get("Weights are loaded and one tiny run is done", "text/plain", {"type": "string"})},
         },

@@ -1,0 +1,243 @@
+"""Pictures too large for one piece, painted in tiles; the size of strokes; and which networks paint."""
+
+import io
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pictures
+import pytest
+import torch
+
+from stylizer import Settings, Stylizer, images, tiles
+from stylizer.errors import ParameterError, PictureOutOfBounds, WeightsError
+from stylizer.feedforward import pad
+from stylizer.images import Picture
+from stylizer.networks import Transformer, TransformerConfig
+from stylizer.networks.layers import GivenNorm, JointNorm
+
+STYLE = "whirling-night"
+SIDES = (458, 1023, 1024, 1025, 1904, 1905, 2049, 5773, 16384)
+
+
+@pytest.fixture(scope="module")
+def exact() -> Stylizer:
+    """In float32, where equal means equal."""
+    return Stylizer(settings=Settings(device="cpu", precision="f32", cached_photos=0))
+
+
+@pytest.fixture
+def small_tiles(monkeypatch):
+    """Every picture is a large one: tiles of 256 pixels with the margins that they have in earnest."""
+    monkeypatch.setattr(tiles, "WHOLE_PIXELS", 0)
+    monkeypatch.setattr(tiles, "TILE", 256)
+    monkeypatch.setattr(tiles, "SAMPLES", 24)
+
+
+# Where tiles lie ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", SIDES)
+def test_what_tiles_keep_covers_a_side_once_and_has_its_margins(length):
+    spans = tiles._spans(length)
+    assert [place for _, keep, _ in spans for place in range(keep.start, keep.stop)] == list(range(length))
+    for read, keep, inside in spans:
+        assert read.start % tiles.STRIDE == 0 and read.stop - read.start <= tiles.TILE
+        assert (inside.start, inside.stop) == (keep.start - read.start, keep.stop - read.start)
+        assert read.start == 0 or keep.start - read.start >= tiles.MARGIN
+        assert read.stop == length or read.stop - keep.stop >= tiles.MARGIN
+    padded = {-(-(read.stop - read.start) // tiles.STRIDE) for read, _, _ in spans}
+    assert len(padded) == 1  # so that one compiled size paints them all
+
+
+@pytest.mark.parametrize("size", [(2049, 2048), (8660, 5773), (16384, 820)])
+def test_samples_lie_in_the_picture_and_everywhere_in_it(size):
+    width, height = size
+    places = tiles.samples(height, width)
+    assert 0.8 * tiles.SAMPLES <= len(places) <= 1.25 * tiles.SAMPLES
+    for rows, columns in places:
+        assert min(rows.start, columns.start) >= 0 and rows.stop <= height and columns.stop <= width
+    middle = np.mean([[rows.start + 64, columns.start + 64] for rows, columns in places], axis=0)
+    assert np.allclose(middle, [height / 2, width / 2], atol=2)
+
+
+# One set of statistics ----------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_statistics_of_the_whole_given_back_paint_the_whole():
+    torch.manual_seed(0)
+    network = Transformer(TransformerConfig(width=0.25)).eval()
+    features, vector, norm = network.encode(torch.rand(1, 3, 48, 64)), torch.randn(1, 100), JointNorm()
+    whole = network.decode(features, vector)
+    assert torch.allclose(network.decode(features, vector, norm), whole, atol=1e-5)
+    assert torch.allclose(network.decode(features, vector, GivenNorm(norm.affines)), whole, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_batch_of_samples_has_one_mean_and_variance():
+    torch.manual_seed(0)
+    features, one, zero = torch.randn(3, 4, 8, 8) * 3 + 1, torch.ones(1, 4, 1, 1), torch.zeros(1, 4, 1, 1)
+    normed = JointNorm()(features, one, zero)
+    assert normed.mean((0, 2, 3)).abs().max() < 1e-5 and (normed.var((0, 2, 3), correction=0) - 1).abs().max() < 1e-4
+    assert normed[0].mean().abs() > 1e-3  # each alone has another
+
+
+@torch.no_grad()
+def test_a_pixel_depends_on_nothing_beyond_the_margin():
+    torch.manual_seed(0)
+    network = Transformer(TransformerConfig(width=0.25)).eval()
+    content = torch.rand(1, 3, 64, 256)
+    changed = content.clone()
+    changed[..., 192:] = 0
+    affine = network.measure(network.encode(content), torch.randn(1, 100))
+    before, after = (network.decode_tile(network.encode(each), affine) for each in (content, changed))
+    reach = 192 - int((before != after).any(dim=1).any(dim=1)[0].nonzero()[0])
+    assert tiles.MARGIN - 8 < reach <= tiles.MARGIN
+
+
+def test_tiles_fit_together_exactly(exact, small_tiles):
+    rgb = pictures.photo(450, 331)
+    vector = exact.style_vector(STYLE)
+    record = exact.photo(rgb)
+    tiled = exact.paint(record, vector).rgb
+    places = tiles.samples(331, 450)
+    encode, runtime = (lambda part: exact.runtime.encode(pad(images.to_tensor(part)))), exact.runtime
+    affine = runtime.measure([encode(rgb[place]) for place in places], vector[None])
+    whole = images.from_tensor(runtime.decode_tile(encode(rgb), affine)[:, :, :331, :450])
+    assert np.abs(tiled.astype(np.int16) - whole).max() <= 1  # a rounding that fell the other way
+
+
+def test_tiled_differs_from_whole_by_less_than_a_hundredth_and_shows_no_line(exact, monkeypatch):
+    rgb, vector = pictures.photo(640, 480), exact.style_vector(STYLE)
+    whole = exact.paint(exact.photo(rgb), vector).rgb.astype(np.float32) / 255
+    for name, value in (("WHOLE_PIXELS", 0), ("TILE", 256), ("SAMPLES", 24)):
+        monkeypatch.setattr(tiles, name, value)
+    tiled = exact.paint(exact.photo(rgb), vector).rgb.astype(np.float32) / 255
+    difference = tiled - whole
+    assert 0 < np.abs(difference).mean() < 0.01
+    for axis, length in ((0, 480), (1, 640)):
+        steps = np.abs(np.diff(difference, axis=axis)).mean(axis=(1 - axis, 2))  # from each row or column to the next
+        borders = [keep.start - 1 for _, keep, _ in tiles._spans(length)[1:]]
+        assert len(borders) >= 2
+        assert steps[borders].max() < 2 * np.median(steps) + 1 / 255
+
+
+def test_every_tile_is_told_and_the_painting_can_be_ended(stylizer, small_tiles):
+    told = []
+    rgb = pictures.photo(300, 260)
+    stylizer.stylize(rgb, STYLE, progress=lambda done, total: told.append((done, total)))
+    assert told == [(done, len(tiles.cover(260, 300))) for done in range(1, len(told) + 1)] and len(told) == 6
+
+    def stop(done: int, _total: int) -> None:
+        told.append(done)
+        raise KeyboardInterrupt
+
+    del told[:]
+    with pytest.raises(KeyboardInterrupt):
+        stylizer.stylize(rgb, STYLE, progress=stop)
+    assert told == [1]
+
+
+def test_torch_paints_tiles_as_openvino_does(exact, small_tiles):
+    rgb = pictures.photo(280, 200)
+    by_torch = Stylizer(settings=Settings(device="torch-cpu"))
+    painted = [np.asarray(each.stylize(rgb, STYLE), np.int16) for each in (exact, by_torch)]
+    assert np.abs(painted[0] - painted[1]).max() <= 1
+
+
+# The size of strokes ------------------------------------------------------------------------------------------------
+
+
+def test_small_strokes_are_a_larger_painting_made_smaller(stylizer):
+    rgb = pictures.photo(96, 72)
+    large = stylizer.stylize(rgb, STYLE, size=192)
+    expected = images.resize_to(Picture(np.asarray(large)), (96, 72)).rgb
+    assert np.array_equal(np.asarray(stylizer.stylize(rgb, STYLE, style_scale=0.5)), expected)
+
+
+def test_large_strokes_are_a_smaller_painting_made_larger_with_the_photos_detail(stylizer):
+    rgb = pictures.photo(160, 120)
+    small = images.resize_to(Picture(rgb), (80, 60))
+    half = np.asarray(stylizer.stylize(small.rgb, STYLE))
+    enlarged, blurred = (images.resize_to(Picture(each), (160, 120)).rgb for each in (half, small.rgb))
+    painted = np.asarray(stylizer.stylize(rgb, STYLE, style_scale=2))
+    assert np.array_equal(painted, images.add_detail(enlarged, rgb, blurred))
+    assert not np.array_equal(painted, enlarged)
+
+
+def test_strokes_of_any_size_leave_size_alpha_and_colours_as_they_were_asked_for(stylizer):
+    alpha = stylizer.stylize(pictures.rgba_png(100, 76), STYLE, style_scale=1.7)
+    assert alpha.size == (100, 76) and alpha.mode == "RGBA"
+    rgb = pictures.photo(101, 77)
+    assert stylizer.stylize(rgb, STYLE, size=90, style_scale=0.7, keep_colors=True).size == (90, 69)
+    assert np.array_equal(stylizer.stylize(rgb, STYLE, style_scale="1"), stylizer.stylize(rgb, STYLE))
+
+
+@pytest.mark.parametrize("scale", [0.49, 2.01, float("nan"), "large", None])
+def test_a_style_scale_out_of_bounds_is_refused_by_name(stylizer, client, scale):
+    with pytest.raises(ParameterError, match="style_scale") as caught:
+        stylizer.stylize(pictures.photo(), STYLE, style_scale=scale)
+    assert caught.value.field == "style_scale"
+
+
+def test_strokes_that_need_too_small_or_too_large_a_painting_are_refused(settings):
+    little = Stylizer(settings=replace(settings, max_megapixels=0.02))
+    with pytest.raises(PictureOutOfBounds, match=r"strokes 2 times is 24x20 pixels.*32"):
+        little.stylize(pictures.photo(48, 40), STYLE, style_scale=2)
+    with pytest.raises(PictureOutOfBounds, match=r"strokes 0\.5 times.*megapixels"):
+        little.stylize(pictures.photo(100, 80), STYLE, style_scale=0.5)
+
+
+def test_the_api_takes_a_style_scale(client, stylizer):
+    photo = pictures.png(pictures.photo(96, 72))
+
+    def post(scale: str):
+        fields = {"content": (io.BytesIO(photo), "p.png"), "style_name": STYLE, "style_scale": scale}
+        return client.post("/api/v1/stylize", data=fields)
+
+    answer = images.decode(post("0.8").data, stylizer.settings).rgb
+    assert np.array_equal(answer, np.asarray(stylizer.stylize(photo, STYLE, style_scale=0.8)))
+    refused = post("3")
+    assert refused.status_code == 422 and refused.json["field"] == "style_scale"
+
+
+# Which networks paint -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def models(settings, tmp_path):
+    """The weights, with the transformer a second time under another name."""
+    folder = shutil.copytree(settings.models, tmp_path / "models")
+    for file in folder.glob("transformer-separable*"):
+        shutil.copy(file, folder / file.name.replace("separable", "second"))
+    sums = (folder / "SHA256SUMS").read_text()
+    (folder / "SHA256SUMS").write_text(sums + sums.replace("transformer-separable", "transformer-second"))
+    return folder
+
+
+def test_a_transformer_is_chosen_by_its_name(models, stylizer):
+    second = Stylizer(settings=Settings(device="cpu", models=models, transformer="second"))
+    rgb = pictures.photo()
+    assert np.array_equal(second.stylize(rgb, STYLE), stylizer.stylize(rgb, STYLE))
+    (models / "transformer-second-decoder.onnx").unlink()
+    with pytest.raises(WeightsError, match="transformer-second-decoder"):
+        Stylizer(settings=Settings(device="cpu", models=models, transformer="second"))
+
+
+@pytest.mark.parametrize("network", ["predictor", "transformer"])
+def test_networks_that_are_not_there_are_refused_with_those_that_are(models, network):
+    there = {"predictor": "mobilenet-v2", "transformer": r"second, separable|separable.*second"}[network]
+    with pytest.raises(ParameterError, match=f"no {network} 'cubist'.*({there})"):
+        Stylizer(settings=replace(Settings(device="cpu", models=models), **{network: "cubist"}))
+
+
+def test_a_gallery_of_another_predictor_is_refused(models):
+    (models / "SHA256SUMS").write_text(
+        "\n".join(
+            "0" * 64 + line[64:] if line.endswith("predictor-mobilenet-v2.safetensors") else line
+            for line in (models / "SHA256SUMS").read_text().splitlines()
+        )
+    )
+    with pytest.raises(WeightsError, match=r"gallery.*another predictor.*training\.vectors"):
+        Stylizer(settings=Settings(device="cpu", models=models))
