@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from stylizer import images, losses, weights
 from stylizer.errors import NotFinite, ParameterError
@@ -26,6 +26,7 @@ from stylizer.styles import find, read_gallery
 
 INITS = ("noise", "photo", "feedforward")
 PRECISIONS = ("auto", "f32")
+SHIPPED = {"small": "classifier-small.safetensors"}  # in models/; the others are downloaded
 MIN_SIDE = 32  # at the coarsest scale
 BYTES_PER_PIXEL = {torch.bfloat16: 2300, torch.float32: 3700}  # VGG's features, for the way back; seen 1980 and 3220
 
@@ -178,16 +179,23 @@ def paint(
     config: GatysConfig,
     settings: Settings,
     *,
-    backbone: str = "vgg16",
+    backbone: str | None = None,
     backbone_weights: Path | None = None,
     shares: Sequence[float] | None = None,
     size: int | str | None = 512,
-    progress: bool = False,
+    start: PictureSource | None = None,
+    stylizer: Stylizer | None = None,
+    progress: weights.Progress = False,
+    interrupt: Callable[[], None] | None = None,
 ) -> tuple[Picture, Iterator[Step]]:
     """(the photo at its size, `optimise`'s steps) from pictures, paths and names of the gallery's own styles.
 
-    Everything that can be refused is refused before a network is downloaded; `progress` draws a bar of that.
+    backbone: of BACKBONES; by default VGG-16 where it was downloaded before, else our own, which is shipped.
+    Everything that can be refused is refused before a network is downloaded; `progress` draws a bar of that. start:
+    where `init` is feedforward, the picture to go on from; without one `stylizer`, or a new one, paints it. What
+    `interrupt` raises ends the work: it is called within a step too, so a slow one need not be waited for.
     """
+    backbone = backbone or default_backbone(settings, backbone_weights)
     check_config(config, network_of(backbone))
     check_weights(shares, len(styles))
     size = check_size(size, settings)
@@ -196,10 +204,14 @@ def paint(
     images.check_size(picture.size, settings, "the photo at its size")
     style_pictures = [images.resize(style_picture(style, settings), max(picture.size)) for style in styles]
     network = load_backbone(backbone, settings, backbone_weights, progress)
-    start = None
+    if interrupt:
+        interrupt()
+        _call_between_layers(network, interrupt)
     if config.init == "feedforward":
-        stylizer = Stylizer(settings=settings)
-        start = _tensor(stylizer.paint(stylizer.photo(picture), stylizer.mix(styles, shares)))
+        if start is None:
+            stylizer = stylizer or Stylizer(settings=settings)
+            start = stylizer.paint(stylizer.photo(picture), stylizer.mix(styles, shares))
+        start = _start(picture, start, settings)
     if settings.precision != "auto":
         config = replace(config, precision=settings.precision)
     if settings.threads:
@@ -217,10 +229,25 @@ def network_of(backbone: str) -> type[Backbone]:
     return BACKBONES[backbone].network
 
 
-def load_backbone(name: str, settings: Settings, file: Path | None = None, progress: bool = False) -> Backbone:
-    """A network of BACKBONES with its weights, from `file` or downloaded once. ParameterError or WeightsError."""
+def default_backbone(settings: Settings, file: Path | None = None) -> str:
+    """VGG-16 where it was downloaded already, else our own; ParameterError for weights whose network is not named."""
+    if file is not None:
+        raise ParameterError("backbone", f"{file} came without its network's name; name one of {', '.join(BACKBONES)}")
+    return "vgg16" if (settings.cache.expanduser() / weights.DOWNLOADS["vgg16"].file).exists() else "small"
+
+
+def load_backbone(
+    name: str, settings: Settings, file: Path | None = None, progress: weights.Progress = False
+) -> Backbone:
+    """A network of BACKBONES with its weights, from `file`, as shipped, or downloaded once.
+
+    ParameterError for a name that is none, WeightsError where the weights are not to be had.
+    """
     network_of(name)
-    return build_backbone(name, weights.read_backbone(name, settings.cache, file, progress))
+    if name in weights.DOWNLOADS or file is not None:
+        return build_backbone(name, weights.read_backbone(name, settings.cache, file, progress))
+    arrays, _ = weights.parse(weights.read(settings.models, SHIPPED[name]), SHIPPED[name])
+    return build_backbone(name, {key: torch.from_numpy(array) for key, array in arrays.items()})
 
 
 def style_picture(style: PictureSource, settings: Settings) -> Picture:
@@ -233,6 +260,34 @@ def style_picture(style: PictureSource, settings: Settings) -> Picture:
             )
         style = settings.styles / found.picture
     return images.as_picture(style, settings)
+
+
+def _start(picture: Picture, start: PictureSource, settings: Settings) -> Tensor:
+    """`start` at the photo's size; ParameterError where it is of another shape."""
+    start = images.as_picture(start, settings)
+    (width, height), (start_width, start_height) = picture.size, start.size
+    if abs(start_width * height / (start_height * width) - 1) > SHAPE_TOLERANCE:
+        raise ParameterError(
+            "start",
+            f"the start is {start_width}x{start_height}, the photo {width}x{height}; they must be of one shape",
+        )
+    return _resize(_tensor(start), (height, width))
+
+
+SHAPE_TOLERANCE = 0.05  # sides are rounded to pixels, which on small or narrow pictures shows
+
+
+def _call_between_layers(network: Backbone, interrupt: Callable[[], None]) -> None:
+    """Have `interrupt` called after every module on the way there, and before it on the way back."""
+
+    def hook(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
+        interrupt()
+        if output.requires_grad:
+            output.register_hook(lambda _gradient: interrupt())
+
+    for module in network.modules():
+        if not list(module.children()):
+            module.register_forward_hook(hook)
 
 
 def _tensor(picture: Picture) -> Tensor:
@@ -359,12 +414,12 @@ def _split(steps: int, scales: int) -> list[int]:
 def in_precision(backbone: Backbone, precision: str) -> Backbone:
     """A copy laid out, and for "auto" in the precision, as is fastest on its device. Float64, for tests, stays."""
     dtype = backbone.dtype
-    if dtype == torch.float32 and precision == "auto" and _computes_in_bf16(next(backbone.parameters()).device):
+    if dtype == torch.float32 and precision == "auto" and computes_in_bf16(next(backbone.parameters()).device):
         dtype = torch.bfloat16
     return copy.deepcopy(backbone).to(dtype=dtype, memory_format=torch.channels_last)
 
 
-def _computes_in_bf16(device: torch.device) -> bool:
+def computes_in_bf16(device: torch.device) -> bool:
     """Whether bf16 is an instruction here and not a detour: elsewhere it is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -396,7 +451,7 @@ def _check(content: Tensor, styles: list[Tensor], backbone: Backbone, config: Ga
             f"init is feedforward, so a start of the photo's shape {tuple(content.shape)} is needed; {shape} came",
         )
     if content.device.type == "cpu":
-        fast = config.precision == "auto" and _computes_in_bf16(content.device)
+        fast = config.precision == "auto" and computes_in_bf16(content.device)
         check_memory(*content.shape[2:], BYTES_PER_PIXEL[torch.bfloat16 if fast else torch.float32])
 
 

@@ -1,4 +1,4 @@
-"""`python -m stylizer.training train | evaluate | cost`; docs/training.md shows whole runs."""
+"""`python -m stylizer.training train | classify | evaluate | cost`; docs/training.md shows whole runs."""
 
 import argparse
 import csv
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from stylizer.errors import ParameterError, StylizerError
 from stylizer.networks.backbones import VGG16, load_vgg16
-from stylizer.training import data, evaluate
+from stylizer.training import classify, data, evaluate
 from stylizer.training.train import NotFinite, Run, TrainConfig, in_words, read_safetensors, save_pair, train
 
 BEGAN = time.monotonic()        # loading torch and the data counts into a call's time
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="python -m stylizer.training", description=__doc__)
-    commands = root.add_subparsers(required=True, metavar="train | evaluate | cost")
+    commands = root.add_subparsers(required=True, metavar="train | classify | evaluate | cost")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--device", default="auto", help="auto, cpu or cuda")
     shared.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's choice")
@@ -56,6 +56,13 @@ def parser() -> argparse.ArgumentParser:
     training.add_argument("--sample-minutes", type=float, default=5.0, help="between sample grids")
     training.add_argument("--report-every", type=int, default=10, help="steps between lines of the curve")
     add_settings(training)
+
+    classifying = commands.add_parser(
+        "classify", help="train our own small network to tell Tiny ImageNet apart; goes on where its folder ends",
+        **common,
+    )  # fmt: skip
+    classifying.set_defaults(command=run_classify)
+    classify.add_arguments(classifying)
 
     judging = commands.add_parser("evaluate", help="one table for weights, checkpoints, folders, rivals", **common)
     judging.set_defaults(command=run_evaluate)
@@ -180,6 +187,10 @@ def save_samples(run: Run, folder: Path, side: int = 256) -> None:
     height, width = sheet.shape[0] * side, sheet.shape[1] * side
     Image.fromarray(sheet.permute(0, 3, 1, 4, 2).reshape(height, width, 3).numpy()).save(
         folder / f"samples-{run.step:06d}.jpg", quality=88)
+
+
+def run_classify(options: argparse.Namespace) -> int:
+    return classify.run_classify(options, device_of(options), loss_network_of(options))
 
 
 def run_evaluate(options: argparse.Namespace) -> int:

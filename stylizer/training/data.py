@@ -52,9 +52,9 @@ def load_pictures(sources: Sequence[Path], side: int, device: torch.device, name
         except StylizerError as error:
             return error.title
 
-    files = itertools.chain.from_iterable(_files(source) for source in sources)
+    found = itertools.chain.from_iterable(files(source) for source in sources)
     with ThreadPoolExecutor() as pool, tqdm(desc=f"reading {name}", unit=" files", leave=False) as progress:
-        while some := list(itertools.islice(files, AT_ONCE)):
+        while some := list(itertools.islice(found, AT_ONCE)):
             for answer in pool.map(read, some):
                 if isinstance(answer, str):
                     skipped[answer] += 1
@@ -81,12 +81,12 @@ def square(picture: images.Picture, side: int) -> np.ndarray:
     return np.asarray(image.resize((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0))
 
 
-def _files(source: Path) -> Iterator[tuple[str, bytes]]:
-    """(name, bytes) of every file of a tar or a folder, in a fixed order; hidden files are none."""
+def files(source: Path) -> Iterator[tuple[str, bytes]]:
+    """(path within, bytes) of every file of a tar or a folder, in a fixed order; hidden files are none."""
     if source.is_dir():
         for path in sorted(source.rglob("*")):
             if path.is_file() and not path.name.startswith("."):
-                yield path.name, path.read_bytes()
+                yield path.relative_to(source).as_posix(), path.read_bytes()
     elif source.is_file():
         try:
             with tarfile.open(source) as tar:

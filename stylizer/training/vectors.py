@@ -6,6 +6,7 @@ names that styles.toml gives as `source`; any good reproduction will do, the sho
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from safetensors.numpy import save
@@ -15,7 +16,7 @@ from stylizer import weights
 from stylizer.errors import ParameterError, StylizerError
 from stylizer.feedforward import STYLE_SIDE
 from stylizer.images import as_picture, resize_shorter, to_tensor
-from stylizer.runtimes import PREDICTOR, make_runtime
+from stylizer.runtimes import make_runtime
 from stylizer.settings import Settings
 from stylizer.styles import VECTORS, read_list
 
@@ -43,15 +44,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m stylizer.training.vectors", description=__doc__.splitlines()[0])
     parser.add_argument("--masters", type=Path, help="folder with the masters' pictures")
     options = parser.parse_args(arguments)
-    settings = Settings(device="cpu", precision="f32")
+    settings = replace(Settings.from_env(), device="cpu", precision="f32")
     try:
         vectors = rebuild(settings, options.masters)
-        predictor = weights.fingerprint(settings.models, f"{PREDICTOR}.safetensors")
+        predictor = weights.fingerprint(settings.models, f"{settings.predictor_stem}.safetensors")
     except StylizerError as error:
         print(f"vectors: {error}", file=sys.stderr)
         return 2
     (settings.styles / VECTORS).write_bytes(save(vectors, {"predictor": predictor}))
-    print(f"{settings.styles / VECTORS}: {len(vectors)} vectors by {PREDICTOR}@{predictor}")
+    print(f"{settings.styles / VECTORS}: {len(vectors)} vectors by {settings.predictor_stem}@{predictor}")
     return 0
 
 
