@@ -1,0 +1,264 @@
+"""The Classic tab: the picture itself is optimised (stylizer/web/optimise.py), and one watches it grow.
+
+assets/classic.js fills it: the networks with their layers come from the server when the tab is first opened, since
+asking for them costs it the import of torch.
+"""
+
+from urllib.parse import quote
+
+import dash_bootstrap_components as dbc
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
+
+from stylizer.settings import Settings
+from stylizer.styles import Style
+
+SIZES = (256, 384, 512, 768, 1024)  # longest side in pixels
+FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP"}
+INITS = {"photo": "The photo", "feedforward": "The single pass", "noise": "Noise", "studio": "The studio’s result"}
+
+
+def make_panel(styles: list[Style], settings: Settings) -> html.Div:
+    return html.Div(
+        [
+            dcc.Store(id="classic-choices"),  # what GET api/v1/optimise told
+            dcc.Store(id="classic-style"),  # {name, title}
+            _photo(),
+            _styles([style for style in styles if style.picture]),
+            _controls(settings),
+            _result(),
+        ],
+        id="classic-parts",
+        className="classic",
+    )
+
+
+def register(app: Dash) -> None:
+    app.clientside_callback(_in_classic("start"), Input("classic-parts", "id"))  # once
+    app.clientside_callback(
+        _in_classic("show_photo"), Output("classic-photo-caption", "children"), Input("photo", "data")
+    )
+    app.clientside_callback(_in_classic("own_paintings"), Output("classic-own", "options"), Input("own-styles", "data"))
+    app.clientside_callback(  # choosing in one part of the wall undoes the choice in the other
+        _in_classic("choose"),
+        Output("classic-style", "data"), Output("classic-own", "value"), Output("classic-originals", "value"),
+        Output("classic-style-caption", "children"),
+        Input("classic-own", "value"), Input("classic-originals", "value"), Input("own-styles", "data"),
+        State("page", "data"),
+    )  # fmt: skip
+    app.clientside_callback(
+        _in_classic("follow_network"),
+        Output("content-layer", "options"), Output("content-layer", "value"),
+        Output("style-layers", "options"), Output("style-layers", "value"), Output("network-note", "children"),
+        Input("backbone", "value"), Input("classic-choices", "data"),
+        prevent_initial_call=True,
+    )  # fmt: skip
+    for id in WEIGHTS:
+        app.clientside_callback(_in_classic("say_weight"), Output(f"{id}-value", "children"), Input(id, "value"))
+    app.clientside_callback(_in_classic("show_seed"), Output("seed-choice", "hidden"), Input("init", "value"))
+    app.clientside_callback(
+        _in_classic("paint"),
+        Input("classic-paint", "n_clicks"), State("classic-style", "data"),
+        *[State(id, "value") for id in ("backbone", "content-layer", "style-layers", *WEIGHTS, "init", "steps", "seed",
+                                        "longest", "save-as")],
+        prevent_initial_call=True,
+    )  # fmt: skip
+    for button in ("pause", "resume", "cancel", "polish", "choose_photo", "choose_style"):
+        id = "polish" if button == "polish" else f"classic-{button.replace('_', '-')}"
+        app.clientside_callback(_in_classic(button), Input(id, "n_clicks"), prevent_initial_call=True)
+    app.clientside_callback(_in_classic("compare_with"), Input("compare-with", "value"), prevent_initial_call=True)
+
+
+def _in_classic(function: str) -> ClientsideFunction:
+    return ClientsideFunction(namespace="classic", function_name=function)
+
+
+def _styles(originals: list[Style]) -> html.Section:
+    return html.Section(
+        [
+            html.Div(
+                [html.H2("Painting"), html.Span(id="classic-style-caption", className="caption")], className="heading"
+            ),
+            html.Button("Add a painting of yours", id="classic-choose-style", className="minor add"),
+            _note("classic-style-note"),
+            html.Div(
+                [
+                    html.H3("Yours", id="classic-own-heading", hidden=True),
+                    _paintings("classic-own", []),
+                    html.H3("Originals"),
+                    _paintings("classic-originals", [_painting(style) for style in originals], originals[0].name),
+                ],
+                className="wall",
+                role="radiogroup",
+                **{"aria-label": "Painting"},
+            ),
+        ],
+        className="gallery",
+    )
+
+
+def _paintings(id: str, options: list[dict], value: str | None = None) -> dbc.RadioItems:
+    return dbc.RadioItems(id=id, name="painting", options=options, value=value, className="paintings")
+
+
+def _painting(style: Style) -> dict:
+    # data-picture: classic.js loads them when the tab is opened
+    source = f"api/v1/styles/{quote(style.name)}/picture.webp"
+    return {
+        "label": [html.Img(alt="", **{"data-picture": source}), html.Span(style.title, className="title")],
+        "value": style.name,
+    }
+
+
+def _photo() -> html.Section:
+    return html.Section(
+        [
+            html.Div(
+                [
+                    html.H2("Photo"),
+                    html.Span(id="classic-photo-caption", className="caption"),
+                    html.Button("Change", id="classic-choose-photo", className="minor"),
+                ],
+                className="heading",
+            ),
+            html.Div(html.Img(id="classic-photo", alt="What will be painted"), className="frame"),
+            _note("classic-photo-note"),
+        ],
+        className="photo",
+    )
+
+
+# id: (label, what its ends mean). Sliders of powers of ten.
+WEIGHTS = {
+    "content-weight": ("Content weight", ("paint freely", "keep what is there")),
+    "style-weight": ("Style weight", ("a hint", "all brushwork")),
+    "tv-weight": ("Smoothness", ("grain stays", "flat areas")),
+}
+
+
+def _controls(settings: Settings) -> html.Section:
+    sizes = {str(size): f"{size} px" for size in SIZES if size <= settings.optimise_size}
+    return html.Section(
+        [
+            _labelled("Network that looks", dbc.Select(id="backbone", options=[]), wide=True),
+            html.P(id="network-note", className="value wide"),
+            _labelled("Content layer", dbc.Select(id="content-layer", options=[]), wide=True),
+            html.Fieldset(
+                [
+                    html.Legend("Style layers"),
+                    dbc.Checklist(id="style-layers", options=[], value=[], inline=True),
+                    html.Div([html.Span("colour and grain"), html.Span("shapes")], className="ends"),
+                ],
+                className="wide layers",
+            ),
+            *[_weight(id, label, ends) for id, (label, ends) in WEIGHTS.items()],
+            _labelled("Begin with", _choice("init", INITS, "photo")),
+            _labelled("Steps", dbc.Input(id="steps", type="number", min=1, max=settings.optimise_steps, step=1)),
+            _labelled("Longest side", _choice("longest", sizes, "512" if "512" in sizes else max(sizes, key=int))),
+            _labelled("Save as", _choice("save-as", FORMATS, "png")),
+            _labelled("Seed", dbc.Input(id="seed", type="number", min=0, max=2**32 - 1, step=1), id="seed-choice"),
+            html.Button("Paint", id="classic-paint", className="wide", disabled=True),
+            _note("classic-note", "wide"),
+        ],
+        className="controls",
+    )
+
+
+def _labelled(label: str, control, wide: bool = False, **properties) -> html.Div:
+    return html.Div(
+        [html.Label(label, htmlFor=control.id), control], className="choice wide" if wide else "choice", **properties
+    )
+
+
+def _choice(id: str, options: dict[str, str], value: str) -> dbc.Select:
+    return dbc.Select(id=id, options=[{"value": each, "label": label} for each, label in options.items()], value=value)
+
+
+def _weight(id: str, label: str, ends: tuple[str, str]) -> html.Div:
+    value = html.Span(id=f"{id}-value", className="value", **{"aria-hidden": "true"})
+    return html.Div(
+        [
+            html.Div([html.Label(label, htmlFor=id), value], className="heading"),
+            dbc.Input(id=id, type="range", min=-2, max=3, step=0.05),
+            html.Div([html.Span(end) for end in ends], className="ends"),
+        ],
+        className="wide",
+    )
+
+
+def _result() -> html.Section:
+    return html.Section(
+        [
+            html.Div([html.H2("Result"), html.A("Download", id="classic-download", hidden=True)], className="heading"),
+            html.Div(
+                [
+                    _layer("painted", html.Img(id="classic-result", alt="Optimised picture", hidden=True)),
+                    _layer("original", html.Img(id="classic-before", alt="", hidden=True)),
+                    html.Div(
+                        id="classic-compare",
+                        className="divider",
+                        hidden=True,
+                        role="slider",
+                        tabIndex=0,
+                        title="Drag to compare",
+                        **{"aria-label": "Compare", "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": "0"},
+                    ),
+                    html.P("The picture grows here, step by step.", id="classic-invitation", className="invitation"),
+                    html.Div(className="bar"),
+                ],
+                id="classic-frame",
+                className="frame",
+            ),
+            html.Progress(id="classic-progress", hidden=True, max="1", value="0", **{"aria-label": "Steps done"}),
+            html.Div(
+                [
+                    html.Span(id="classic-status", role="status"),
+                    html.Span(id="classic-left", className="value", **{"aria-hidden": "true"}),
+                    html.Span(
+                        [
+                            html.Button("Pause", id="classic-pause", className="minor", hidden=True),
+                            html.Button("Go on", id="classic-resume", className="minor", hidden=True),
+                            html.Button("Cancel", id="classic-cancel", className="minor", hidden=True),
+                        ],
+                        className="actions",
+                    ),
+                ],
+                className="status",
+            ),
+            _note("classic-result-note"),
+            html.Div(
+                [
+                    html.Label("Compare with", htmlFor="compare-with"),
+                    _choice("compare-with", {"photo": "The photo", "single": "The single pass"}, "photo"),
+                    html.Span(id="compare-note", className="value", role="status"),
+                ],
+                id="compare-choice",
+                className="compare-choice",
+                hidden=True,
+            ),
+            html.Figure(
+                [
+                    html.Figcaption(["Loss", *[_key(name, label) for name, label in LOSSES.items()]]),
+                    html.Div(id="loss-curve"),  # classic.js draws it
+                ],
+                id="loss",
+                hidden=True,
+            ),
+        ],
+        className="result",
+    )
+
+
+LOSSES = {"total": "total", "content": "content", "style": "style", "variation": "grain"}  # of a Step: their legend
+
+
+def _key(name: str, label: str) -> html.Span:
+    return html.Span([label, html.Span(id=f"loss-{name}", className="value")], className=f"key {name}")
+
+
+def _layer(kind: str, picture: html.Img) -> html.Div:
+    return html.Div(picture, className=f"layer {kind}")
+
+
+def _note(id: str, more: str = "") -> html.P:
+    """Words beside what they are about; screen readers say them when they change."""
+    return html.P(id=id, className=f"note {more}".strip(), role="alert")
