@@ -6,12 +6,12 @@ RUN ?= runs/default
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test install train-gpu train-cpu export vectors bench lint clean
+.PHONY: run test install device train-gpu train-cpu export vectors bench lint clean
 
-run: install
+run: install device
 	$(BIN)/stylizer serve
 
-test: install
+test: install device
 	$(BIN)/python -m pytest
 
 install: $(VENV)/installed
@@ -23,6 +23,16 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@
 
+# What the page paints with in the browser. It is worth having and never needed, so nothing stops without it.
+NODE_FILES := node_modules/.package-lock.json
+NPM_CI := npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+
+device:
+	@if [ ! $(NODE_FILES) -nt package-lock.json ]; then \
+		if ! command -v npm >/dev/null; then echo "npm is missing: the page will paint on the server alone"; \
+		elif $(NPM_CI); then touch $(NODE_FILES); \
+		else echo "npm could not fetch onnxruntime-web: the page will paint on the server alone"; fi; fi
+
 # docs/training.md says what is needed; both go on where they were cut
 TRAIN = $(BIN)/python -m stylizer.training train --run $(RUN) --vgg $(VGG) --content $(DATA)/content.tar \
 	--style $(DATA)/style.tar $(DATA)/texture.tar \
@@ -32,7 +42,7 @@ train-gpu: install
 	$(TRAIN) --minutes 24 --call-minutes 8.5
 
 train-cpu: install
-	nice $(TRAIN) --minutes 60 --stages 0:128:8,0.5:192:5 --bank 1024 --bank-steps 5000 --identity 0.125 \
+	nice $(TRAIN) --minutes 60 --stages 0:128:8,0.5:192:5 --bank 1024 --bank-steps 5000 \
 		--transformer-rate 4e-4 --predictor-rate 0 --average 0.998
 
 # after replacing weights: ONNX files, checksums and every stored style vector
@@ -49,4 +59,4 @@ lint: install
 	$(BIN)/ruff check .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) node_modules build dist *.egg-info

@@ -122,7 +122,7 @@ stylizer.state ??= {};
     for (const end of ["pointerup", "pointercancel"]) {
       frame().addEventListener(end, (event) => pointers.delete(event.pointerId));
     }
-    frame().addEventListener("dragstart", (event) => event.preventDefault());      // pictures are moved, not dragged off
+    frame().addEventListener("dragstart", (event) => event.preventDefault());      // a picture is moved, not taken out
     // With two fingers down nothing may scroll: a scroll would end the pinch.
     const hold = (event) => { if (event.touches.length > 1 && event.cancelable) event.preventDefault(); };
     frame().addEventListener("touchmove", hold, { passive: false });

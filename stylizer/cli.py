@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     stylize.add_argument("--weight", action="append", type=float, help="of the mix, one a style; equal by default")
     stylize.add_argument("--strength", default=1.0, help="0 (the photo's own style) to 1 (the painting's, the default)")
     stylize.add_argument("--size", default="original", help='longest side in pixels, or "original" (the default)')
+    stylize.add_argument("--style-scale", default=1.0, help="how large the strokes are, 0.5 to 2; 1 by default")
     stylize.add_argument(
         "--keep-colors", action="store_true", help="keep the photo's colours, take the painting's light"
     )
@@ -58,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     stylize.set_defaults(run=_stylize)
 
     _add_gatys(commands)
+    _add_fit(commands)
 
     styles = commands.add_parser("styles", help="list the gallery")
     styles.set_defaults(run=_styles)
@@ -87,11 +89,7 @@ def _add_gatys(commands) -> None:
         "--style", action="append", required=True, help="a picture, or one of this project's own styles; again to mix"
     )
     gatys.add_argument("--weight", action="append", type=float, help="of the mix, one a style; equal by default")
-    gatys.add_argument("--backbone", default="vgg16", help="vgg16 (the default), vgg16-torchvision, vgg19 or resnet18")
-    gatys.add_argument(
-        "--backbone-weights", type=Path, metavar="FILE",
-        help="its weights, safetensors or .pth with torchvision's keys; downloaded once by default",
-    )
+    _add_backbone(gatys)
     # What follows is named as the fields of GatysConfig, which has the defaults: None leaves a field alone.
     gatys.add_argument("--content-layer", dest="content_layers", nargs="+", metavar="LAYER", help="as relu4_2, layer2")
     gatys.add_argument("--style-layers", nargs="+", metavar="LAYER", help="as relu1_1 relu2_1")
@@ -108,13 +106,49 @@ def _add_gatys(commands) -> None:
     gatys.set_defaults(run=_gatys)
 
 
+def _add_backbone(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--backbone",
+        help="small (ours, the default), vgg16 (the default once downloaded), vgg16-torchvision, vgg19 or resnet18",
+    )
+    command.add_argument(
+        "--backbone-weights", type=Path, metavar="FILE",
+        help="its weights, safetensors or .pth with torchvision's keys; downloaded once by default",
+    )  # fmt: skip
+
+
+def _add_fit(commands) -> None:
+    fit = commands.add_parser(
+        "fit",
+        help="tune a style to one painting: closer to it than the network guesses",
+        description="Tune a style to a painting, or a table of styles to several, by gradient descent on a few photos.",
+    )
+    fit.add_argument("painting", nargs="+", help="a picture, or one of this project's own styles; several: a table")
+    fit.add_argument(
+        "--tune", default="vector",
+        help="vector (100 numbers, the default), norms (gammas and betas) or network (all weights of the transformer)",
+    )  # fmt: skip
+    fit.add_argument("--photos", nargs="+", type=Path, default=[], help="to tune on; our own drawings by default")
+    _add_backbone(fit)
+    # What follows is named as the fields of FitConfig, which has the defaults.
+    fit.add_argument("--steps", type=int, help="60 by default; a network wants some hundreds")
+    fit.add_argument("--size", type=int, help="longer side of photos and paintings, 256 by default")
+    for name, default in (("content", "1"), ("style", "10"), ("tv", "5")):
+        fit.add_argument(f"--{name}-weight", type=float, help=f"{default} by default")
+    fit.add_argument("--rate", type=float, help="of Adam at the start; as --tune wants it by default")
+    fit.add_argument("--seed", type=int, help="of the photos' order; 0 by default")
+    fit.add_argument("-o", "--output", type=Path, help="PAINTING.safetensors by default")
+    fit.set_defaults(run=_fit)
+
+
 # stylize ------------------------------------------------------------------------------------------------------------
 
 
 def _stylize(options: argparse.Namespace, settings: Settings) -> int:
-    from stylizer.feedforward import Stylizer, check_size, check_strength, check_weights
+    from stylizer.feedforward import Stylizer, check_size, check_strength, check_style_scale, check_weights
 
     check_strength(options.strength)  # before seconds are spent on loading
+    check_style_scale(options.style_scale)
     check_size(options.size, settings)
     check_weights(options.weight, len(options.style))
     jobs = plan(options.photo, options.output)
@@ -135,11 +169,20 @@ def _stylize(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _paint(stylizer, photo: Path, target: Path, vector, options: argparse.Namespace) -> None:
-    picture = stylizer.photo(photo, options.size)
-    width, height = picture.picture.size
-    if width * height > SAID_PIXELS and sys.stderr.isatty():
+    from tqdm import tqdm
+
+    picture = stylizer.photo(photo, options.size, style_scale=options.style_scale)
+    width, height = picture.canvas.size
+    looking = sys.stderr.isatty()
+    if width * height > SAID_PIXELS and looking:
         print(f"painting {width}x{height} pixels ...", file=sys.stderr)
-    _write(target, stylizer.paint(picture, vector, options.strength, options.keep_colors))
+    with tqdm(unit="tile", leave=False, delay=0.5, disable=not looking) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        _write(target, stylizer.paint(picture, vector, options.strength, options.keep_colors, progress=progress))
 
 
 def _write(target: Path, picture) -> None:
@@ -208,26 +251,58 @@ def _without_clashes(jobs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
 
 def _gatys(options: argparse.Namespace, settings: Settings) -> int:
     target = _writable(options.output or options.photo.with_name(f"{options.photo.stem}-gatys.png"))
-    if importlib.util.find_spec("torch") is None:
-        raise ParameterError("gatys", "the classic mode needs torch: pip install 'stylizer[torch]'")
-    from tqdm import tqdm
-
+    _need_torch("the classic mode")
     from stylizer import gatys, images
 
     looking = sys.stderr.isatty()
-    given = {each.name: getattr(options, each.name, None) for each in fields(gatys.GatysConfig)}
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    config = gatys.GatysConfig(**{name: value for name, value in given.items() if value is not None})
+    config = _config(gatys.GatysConfig, options)
     photo, steps = gatys.paint(
         options.photo, options.style, config, settings, backbone=options.backbone,
         backbone_weights=options.backbone_weights, shares=options.weight, size=options.size, progress=looking,
     )  # fmt: skip
-    with tqdm(total=config.steps, unit="step", disable=not looking) as bar:
+    step = _watch(steps, config.steps, looking)
+    _write(target, images.Picture(images.from_tensor(step.picture.numpy()), photo.alpha))
+    return 0
+
+
+def _fit(options: argparse.Namespace, settings: Settings) -> int:
+    target = options.output or Path(f"{Path(options.painting[0]).stem}.safetensors")
+    if target.suffix != ".safetensors":
+        raise ParameterError("output", f"{target} does not end in .safetensors, which is what is written")
+    _need_torch("tuning")
+    from stylizer import fit
+
+    looking = sys.stderr.isatty()
+    config = _config(fit.FitConfig, options)
+    steps = fit.tune(
+        options.painting, config, settings, photos=options.photos, backbone=options.backbone,
+        backbone_weights=options.backbone_weights, progress=looking,
+    )  # fmt: skip
+    fit.write(_watch(steps, config.steps, looking).styles, target, config.tune)
+    return 0
+
+
+def _need_torch(what: str) -> None:
+    if importlib.util.find_spec("torch") is None:
+        raise ParameterError("device", f"{what} needs torch: pip install 'stylizer[torch]'")
+
+
+def _config(kind: type, options: argparse.Namespace):
+    """A config of that kind with the options that were given; None leaves a field alone."""
+    given = {each.name: getattr(options, each.name, None) for each in fields(kind)}
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return kind(**{name: value for name, value in given.items() if value is not None})
+
+
+def _watch(steps, total: int, looking: bool):
+    """The last step; a bar shows the losses on the way."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit="step", disable=not looking) as bar:
         for step in steps:
             bar.set_postfix({name: f"{value:.3g}" for name, value in step.losses.items()}, refresh=False)
             bar.update(step.index - bar.n)
-    _write(target, images.Picture(images.from_tensor(step.picture.numpy()), photo.alpha))
-    return 0
+    return step
 
 
 # The other commands -------------------------------------------------------------------------------------------------
@@ -263,9 +338,13 @@ def _info(_options: argparse.Namespace, settings: Settings) -> int:
     print(f"device    {runtime.device}, {os.cpu_count()} cores")
     print(f"runtime   {runtime.library}, {runtime.precision}")
     print(f"gallery   {len(stylizer.gallery)} styles in {settings.styles}")
-    for stem, source in weights.WEIGHTS.items():
+    for network, stem in (("predictor", settings.predictor_stem), ("transformer", settings.transformer_stem)):
         digest = weights.fingerprint(settings.models, f"{stem}.safetensors")
+        source = weights.WEIGHTS.get(stem, weights.UNKNOWN)
         print(f"weights   {stem}@{digest}: {source.title}; {source.source}; {source.licence}")
+        others = [name for name in weights.choices(settings.models, network) if f"{network}-{name}" != stem]
+        if others:
+            print(f"          STYLIZER_{network.upper()} chooses {' or '.join(others)} in its place")
     return 0
 
 

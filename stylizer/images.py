@@ -57,6 +57,7 @@ UPRIGHT = {
 }
 PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}  # ICC colour space -> Pillow mode
 MAX_SCANS = 100  # of a progressive JPEG: real ones have about ten, and each, in 75 bytes, costs a pass over all pixels
+BAND = 256  # rows
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in JPEG
 
 
@@ -255,8 +256,7 @@ def _from_array(array: np.ndarray, settings: Settings) -> Picture:
 
 def resize(picture: Picture, longest: int) -> Picture:
     """Smaller or larger, so that the longer side has `longest` pixels; the same object where it has them already."""
-    width, height = picture.size
-    return _resized(picture, longest / max(width, height))
+    return resize_to(picture, scaled(picture.size, longest / max(picture.size)))
 
 
 def resize_shorter(picture: Picture, shortest: int) -> Picture:
@@ -270,11 +270,16 @@ def resize_shorter(picture: Picture, shortest: int) -> Picture:
     window = np.s_[top : top + 2 * shorter, left : left + 2 * shorter]
     if left or top:
         picture = Picture(*(None if each is None else each[window].copy() for each in (picture.rgb, picture.alpha)))
-    return _resized(picture, shortest / shorter)
+    return resize_to(picture, scaled(picture.size, shortest / shorter))
 
 
-def _resized(picture: Picture, scale: float) -> Picture:
-    size = tuple(max(1, round(side * scale)) for side in picture.size)
+def scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Both sides times `scale`, rounded, at least a pixel."""
+    return tuple(max(1, round(side * scale)) for side in size)
+
+
+def resize_to(picture: Picture, size: tuple[int, int]) -> Picture:
+    """(width, height) exactly; the same object where it has them already."""
     if size == picture.size:
         return picture
 
@@ -316,9 +321,23 @@ def keep_colors(stylised: np.ndarray, photo: np.ndarray) -> np.ndarray:
     """
     if stylised.shape != photo.shape:
         raise ValueError(f"the stylised picture is {stylised.shape}, the photo {photo.shape}; they must be of one size")
-    difference = np.subtract(stylised, photo, dtype=np.int16) @ LUMA  # (H, W)
-    shift = np.rint(difference, out=difference).astype(np.int16)
-    return (photo + shift[:, :, None]).clip(0, 255).astype(np.uint8)
+    return _add_luma(photo, stylised, photo)
+
+
+def add_detail(painted: np.ndarray, photo: np.ndarray, coarse: np.ndarray) -> np.ndarray:
+    """`painted` with the light that `photo` has beyond `coarse`, its blurred self; all (H, W, 3) uint8 of one size."""
+    return _add_luma(painted, photo, coarse)
+
+
+def _add_luma(base: np.ndarray, more: np.ndarray, less: np.ndarray) -> np.ndarray:
+    """base plus the luma of more - less in all three channels, in bands of rows: the sums take six times a picture."""
+    result = np.empty_like(base)
+    for top in range(0, len(base), BAND):
+        rows = slice(top, top + BAND)
+        difference = np.subtract(more[rows], less[rows], dtype=np.int16) @ LUMA  # (rows, W)
+        shift = np.rint(difference, out=difference).astype(np.int16)
+        result[rows] = (base[rows] + shift[:, :, None]).clip(0, 255)
+    return result
 
 
 # Out ---------------------------------------------------------------------------------------------------------------

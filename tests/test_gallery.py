@@ -5,7 +5,6 @@ import pytest
 from conftest import SHARED
 
 from stylizer import weights
-from stylizer.runtimes import PREDICTOR
 from stylizer.settings import Settings
 from stylizer.styles import KINDS, read_gallery, read_list, read_vectors
 from stylizer.training import vectors
@@ -15,7 +14,7 @@ FOLDER = Settings().styles
 
 def test_the_stored_vectors_were_made_by_the_shipped_predictor():
     _, predictor = read_vectors(FOLDER)
-    assert predictor == weights.fingerprint(Settings().models, f"{PREDICTOR}.safetensors"), (
+    assert predictor == weights.fingerprint(Settings().models, f"{Settings().predictor_stem}.safetensors"), (
         "the predictor changed: run `python -m stylizer.training.vectors --masters FOLDER`"
     )
 

@@ -20,7 +20,7 @@ from stylizer import cli, gatys, images, weights
 from stylizer.errors import ParameterError, PictureOutOfBounds, WeightsError
 from stylizer.gatys import GatysConfig, optimise
 from stylizer.networks import backbones
-from stylizer.networks.backbones import VGG16, VGG19, ResNet18
+from stylizer.networks.backbones import VGG16, VGG19, ResNet18, SmallNet
 from stylizer.settings import Settings
 
 
@@ -67,7 +67,7 @@ def test_the_loss_falls_and_every_step_is_told(network, optimiser, init):
     assert picture.min() >= 0 and picture.max() <= 1
 
 
-@pytest.mark.parametrize("kind", [VGG16, VGG19, ResNet18])
+@pytest.mark.parametrize("kind", [VGG16, VGG19, ResNet18, SmallNet])
 def test_every_backbone_optimises_by_its_own_layers(kind):
     steps = list(optimise(PHOTO, PAINTING, small(kind), GatysConfig(steps=6)))
     assert steps[-1].losses["style"] < steps[0].losses["style"]
@@ -348,8 +348,8 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_every_backbone_has_a_download_that_its_name_checks():
-    assert set(weights.DOWNLOADS) == set(backbones.BACKBONES)
+def test_every_backbone_is_shipped_or_has_a_download_that_its_name_checks():
+    assert set(weights.DOWNLOADS) | set(gatys.SHIPPED) == set(backbones.BACKBONES)
     for download in weights.DOWNLOADS.values():
         assert len(download.digest) == 8 and int(download.digest, 16) and download.url.startswith("https://")
 
@@ -379,7 +379,8 @@ class Narrow(VGG16):
 
 
 def run(files, *arguments) -> int:
-    given = ("gatys", files["photo.png"], "--backbone-weights", files["vgg16.safetensors"], *arguments)
+    weights = ("--backbone", "vgg16", "--backbone-weights", files["vgg16.safetensors"])
+    given = ("gatys", files["photo.png"], *weights, *arguments)
     try:
         return cli.main([str(argument) for argument in given])
     except SystemExit as stop:
@@ -393,7 +394,7 @@ def test_the_command_paints_by_the_layers_and_weights_it_is_told(files):
     config = GatysConfig(steps=4, content_layers=("relu3_1",), style_layers=("relu1_1", "relu2_1"), style_weight=5.0,
                          tv_weight=0.0, init="noise", seed=7)  # fmt: skip
     picture, steps = gatys.paint(files["photo.png"], [files["painting.png"]], config, Settings(), size=64,
-                                 backbone_weights=files["vgg16.safetensors"])  # fmt: skip
+                                 backbone="vgg16", backbone_weights=files["vgg16.safetensors"])  # fmt: skip
     *_, step = steps
     painted = np.asarray(Image.open(files["out.png"]))
     assert picture.size == (64, 43) and painted.shape == (43, 64, 3)
@@ -414,7 +415,7 @@ def test_the_command_polishes_what_the_network_painted(files, stylizer):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--style", "whirling-night", "--backbone", "vgg11"], "choose from vgg16, vgg16-torchvision, vgg19, resnet18"),
+        (["--style", "whirling-night", "--backbone", "vgg11"], "choose from small, vgg16, vgg16-torchvision, vgg19"),
         (["--style", "whirling-night", "--content-layer", "layer2"], "no layer 'layer2'; choose from relu1_1"),
         (["--style", "whirling-night", "--backbone", "resnet18", "--style-layers", "relu1_1"],
          "no layer 'relu1_1'; choose from layer1, layer2, layer3, layer4"),

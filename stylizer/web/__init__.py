@@ -12,7 +12,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from stylizer.feedforward import Stylizer
 from stylizer.settings import Settings
-from stylizer.web import callbacks
+from stylizer.web import callbacks, classic, optimise, private
 from stylizer.web.api import make_api, problem
 from stylizer.web.layout import make_layout
 
@@ -53,13 +53,19 @@ def create_app(settings: Settings | None = None) -> Dash:
     stylizer = Stylizer(settings=settings)
     server = StylizerServer("stylizer", static_folder=None)
     server.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-    server.register_blueprint(make_api(stylizer))
+    api = make_api(stylizer)
+    optimise.add_routes(api, stylizer)
+    server.register_blueprint(api)
+    server.register_blueprint(private.make_private(stylizer))
     app = Dash(
         "stylizer", server=server, title="Stylizer", update_title=None, assets_folder=str(settings.assets.resolve()),
+        assets_path_ignore=["device"],          # workers: served, but no scripts of the page
         index_string=PAGE, meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
     )  # fmt: skip
-    app.layout = make_layout(list(stylizer.gallery.values()), settings)
+    app.layout = make_layout(stylizer)
     callbacks.register(app, settings.max_styles)
+    private.register(app)
+    classic.register(app)
     _refuse_unknown_paths(server)
     _harden(app)
     server.register_error_handler(Exception, problem)
@@ -111,8 +117,8 @@ def _harden(app: Dash) -> None:
             if not policy:
                 scripts = " ".join(f"'{each.strip(chr(39))}'" for each in app.csp_hashes())
                 policy["value"] = (
-                    f"default-src 'self'; script-src 'self' {scripts}; style-src 'self' 'unsafe-inline'; "
-                    "img-src 'self' blob: data:; object-src 'none'; base-uri 'self'; form-action 'self'; "
+                    f"default-src 'self'; script-src 'self' 'wasm-unsafe-eval' {scripts}; style-src 'self' 'unsafe-inline'; "
+                    "img-src 'self' blob: data:; worker-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; "
                     "frame-ancestors 'self'"
                 )
         return policy["value"]
@@ -121,6 +127,10 @@ def _harden(app: Dash) -> None:
     def add_headers(response):
         response.headers.setdefault("Content-Security-Policy", content_security_policy())
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        # Isolated from other origins, a browser lets WebAssembly have threads.
+        response.headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
+        response.headers.setdefault("Cross-Origin-Embedder-Policy", "require-corp")
+        response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
         response.headers.setdefault("Referrer-Policy", "no-referrer")
         response.headers.setdefault("Permissions-Policy", "camera=(self), microphone=(), geolocation=()")
         return response

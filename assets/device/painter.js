@@ -1,0 +1,272 @@
+/* Photo + style vector -> painted photo, the arithmetic of stylizer/feedforward.py on networks that run here. */
+
+import * as pictures from "./picture.js";
+
+const VECTOR_SIZE = 100;
+const STYLE_SIDE = 256;                         // the shorter side at which the predictor looks at a painting
+const STRIDE = 4;                               // of the encoder: pictures are mirrored up to multiples of it
+const KEPT_BYTES = 128 * 2 ** 20;               // what photos between slider moves may take together
+const WALL_SIDE = 176;
+// Larger pictures are painted in tiles, as stylizer/tiles.py says: all by one set of statistics, measured on samples of
+// the photo, as many as may be painted at once. A tile's margin is the network's reach, so tiles fit without a seam.
+const TILES = [1024, 512];                      // px a side with margins, the first that may be painted in one piece
+const MARGIN = 60;
+const SAMPLES = 256, SAMPLE_SIDE = 128;
+const TILE_FORMAT = "webp";
+
+/** What is wrong with a request, as one of the API's problem documents. */
+export class Refusal extends Error {
+  constructor(problem) {
+    super(problem.detail);
+    this.problem = problem;
+  }
+}
+
+export class Painter {
+  /** `lost` rejects when the graphics card does; `whole`: pixels that are painted in one piece; `large()` gives the
+   *  networks {measure, tile} for what is larger. */
+  constructor({ predictor, encoder, decoder, large, Tensor, gallery, limits, whole, lost = new Promise(() => {}) }) {
+    Object.assign(this, { predictor, encoder, decoder, large, Tensor, gallery, limits, whole, lost });
+    this.photos = new Map();                    // key: {picture, full, features, samples, own_vector}, the oldest first
+  }
+
+  // The API's three ways to paint, `job` being { in_turn, check, on_tile, on_words, from } -------------------------
+
+  async stylize({ content, strength = 1, style_scale = 1, keep_colors = false, size, format = "png", ...styles }, job) {
+    return job.in_turn(async () => {
+      const vector = await this.mix(styles);
+      const photo = await this.photo(content, size, Number(style_scale));
+      const since = performance.now();
+      const painted = await this.paint(photo, vector, Number(strength), is_true(keep_colors), job);
+      const seconds = (performance.now() - since) / 1000;
+      const answer = await pictures.encode(painted, format);
+      if (!pictures.wrote(answer, format)) {
+        throw new Refusal({ detail: `this browser does not write ${format}; choose another`, field: "format" });
+      }
+      return { answer, seconds, pixels: painted.width * painted.height };
+    });
+  }
+
+  async wall({ content, size = WALL_SIDE, style_name, style_vector }, { in_turn, on_tile, from = 0 }) {
+    const vectors = [...list(style_name).map((name) => this.named(name)), ...list(style_vector).map(as_vector)];
+    const photo = await in_turn(() => this.photo(content, size, 1, true));
+    for (let index = from; index < vectors.length; index++) {
+      const picture = await in_turn(async () => this.paint(photo, vectors[index], 1));
+      on_tile({ index, picture: await pictures.encode(picture, TILE_FORMAT) });
+    }
+    return {};
+  }
+
+  async vectors({ style }, { in_turn }) {
+    return in_turn(async () => ({ answer: { vector: [...await this.predict(await decoded(style, "style"))] } }));
+  }
+
+  // Styles ---------------------------------------------------------------------------------------------------------
+
+  /** The weighted mean of the styles' vectors: files first, then names, then vectors, as the weights. */
+  async mix({ style, style_name, style_vector, weight }) {
+    const files = [];
+    for (const each of list(style)) files.push(await this.predict(await decoded(each, "style")));
+    const named = list(style_name).map((name) => this.named(name));
+    const vectors = [...files, ...named, ...list(style_vector).map(as_vector)];
+    if (!vectors.length) throw new Refusal({ detail: "no style was given", field: "style" });
+    const weights = list(weight).length ? list(weight).map(Number) : vectors.map(() => 1);
+    const sum = weights.reduce((one, other) => one + other, 0);
+    const good = weights.length === vectors.length && weights.every((each) => each >= 0) && sum > 0;
+    if (!good) throw new Refusal({ detail: "weights must be 0 or more, one a style, and not all 0", field: "weight" });
+    return blend(vectors, weights.map((each) => each / sum));
+  }
+
+  named(name) {
+    if (this.gallery[name]) return Float32Array.from(this.gallery[name]);
+    throw new Refusal({ detail: `there is no style ${name}`, field: "style_name" });
+  }
+
+  async predict(picture) {
+    const { width, height, ...rest } = pictures.resize_shorter(picture, STYLE_SIDE);
+    const planes = pictures.to_planes({ width, height, ...rest }, 0, 0, width, height);
+    const { vector } = await this.predictor.run({ style: new this.Tensor("float32", planes, [1, 3, height, width]) });
+    return vector.data;
+  }
+
+  // Painting -------------------------------------------------------------------------------------------------------
+
+  /** The photo decoded, in full as large as the painting will be, and as it is painted, smaller for larger strokes;
+   *  the same copy of it again costs nothing, while it is remembered. */
+  async photo(content, size = "original", style_scale = 1, only_shrink = false) {
+    const name = [content.key, size, style_scale].join(" ");
+    const kept = this.photos.get(name);
+    this.photos.delete(name);
+    if (kept) {
+      this.photos.set(name, kept);              // the newest last
+      return kept;
+    }
+    if (!(style_scale >= 0.5 && style_scale <= 2)) {
+      throw new Refusal({ detail: `style_scale is ${style_scale}; it goes from 0.5 to 2`, field: "style_scale" });
+    }
+    const source = await decoded(content, "content");
+    const longest = Math.max(source.width, source.height);
+    const scale = size === "original" || only_shrink && longest < size ? 1 : size / longest;
+    const sides = (factor) => [source.width, source.height].map((side) => Math.max(1, Math.round(side * factor)));
+    const full_size = sides(scale);
+    const painted_size = full_size.map((side) => Math.max(1, Math.round(side / style_scale)));
+    this.check_size(...full_size);
+    this.check_size(...painted_size);
+    const [full, picture] = [full_size, painted_size].map((size) => pictures.resize_to(source, ...size));
+    const photo = { full, picture };
+    this.photos.set(name, photo);
+    return photo;
+  }
+
+  check_size(width, height) {
+    const { min_side, max_side, max_ratio, max_megapixels } = this.limits;
+    const [shorter, longer] = [Math.min(width, height), Math.max(width, height)];
+    const bound = shorter < min_side ? `each side needs at least ${min_side} pixels`
+      : longer > max_side ? `each side may have at most ${max_side} pixels`
+      : longer > max_ratio * shorter ? `the longer side may be at most ${max_ratio} times the shorter`
+      : width * height > 1e6 * max_megapixels ? `at most ${max_megapixels} megapixels are taken` : "";
+    if (!bound) return;
+    const detail = `the photo is ${width}x${height} pixels; ${bound}`;
+    throw new Refusal({ detail, field: "content", code: "picture-out-of-bounds" });
+  }
+
+  /** The photo painted by a style vector, the size that came in, its alpha kept. */
+  async paint(photo, vector, strength, keep_colors = false, job = null) {
+    const { picture, full } = photo, { width, height } = picture;
+    if (strength < 1) {
+      photo.own_vector ??= await this.predict(full);
+      vector = blend([vector, photo.own_vector], [strength, 1 - strength]);
+    }
+    let painted = { width, height, data: picture.data.slice() };
+    const way = up_to_stride(width) * up_to_stride(height) > this.whole ? "paint_in_tiles" : "paint_whole";
+    const greatest = await this[way](photo, vector, painted, job);
+    if (!(greatest > 1 / 255)) throw Object.assign(new Error("the picture came out black"), { kind: "black" });
+    if (width < full.width || height < full.height) {       // enlarged it lacks fine detail: the photo gives its own
+      painted = pictures.resize_to(painted, full.width, full.height);
+      pictures.add_luma(painted, painted, full, pictures.resize_to(picture, full.width, full.height));
+    } else painted = pictures.resize_to(painted, full.width, full.height);
+    if (keep_colors) pictures.add_luma(painted, full, painted, full);       // the photo's chroma, the painting's light
+    this.trim();
+    return painted;
+  }
+
+  /** Fills `painted` and returns its greatest value, NaN if any is. */
+  async paint_whole(photo, vector, painted) {
+    const { width, height } = painted, [wide, high] = [up_to_stride(width), up_to_stride(height)];
+    photo.features ??= await this.encode(photo.picture, [0, 0, wide, high]);
+    const { stylised } = await this.run(this.decoder, { features: photo.features, vector: this.style(vector) });
+    return pictures.from_planes(stylised.data, wide, high, [0, 0], painted, [0, 0, width, height]);
+  }
+
+  /** As `paint_whole`, piece by piece: the pixels of a tile that lie nearer to it than to any other are kept. */
+  async paint_in_tiles(photo, vector, painted, job) {
+    const { width, height } = painted;
+    const { measure, tile } = await this.large();
+    photo.samples ??= await this.sample(photo.picture);
+    const { affine } = await this.run(measure, { features: photo.samples, vector: this.style(vector) });
+    const side = TILES.find((side) => side * side <= this.whole);
+    const [across, down] = [width, height].map((length) => axis(length, side));
+    let greatest = 0, done = 0;
+    for (const row of down) {
+      for (const column of across) {
+        job?.on_words(`Painting piece ${++done} of ${across.length * down.length}…`);
+        await job?.check();
+        const features = await this.encode(photo.picture, [column.start, row.start, column.outer, row.outer]);
+        const { stylised } = await this.run(tile, { features, affine });
+        const inside = [column.from - column.start, row.from - row.start];
+        const kept = [column.from, row.from, column.to - column.from, row.to - row.from];
+        const here = pictures.from_planes(stylised.data, column.outer, row.outer, inside, painted, kept);
+        greatest = Math.max(greatest, here);
+        features.dispose();
+      }
+    }
+    return greatest;
+  }
+
+  /** Features (N, 128, s/4, s/4) of N pieces spread over the picture, at its full size. */
+  async sample({ width, height, data }) {
+    const side = SAMPLE_SIDE, count = Math.min(SAMPLES, Math.floor(this.whole / side ** 2));
+    const columns = Math.max(1, Math.round(Math.sqrt(count * width / height)));
+    const rows = Math.max(1, Math.round(count / columns));
+    const place = (index, parts, length) =>
+      Math.max(0, Math.min(length - side, Math.floor((index + 0.5) * length / parts - side / 2)));
+    const size = 128 * (side / STRIDE) ** 2, all = new Float32Array(rows * columns * size);
+    for (let index = 0; index < rows * columns; index++) {
+      const left = place(index % columns, columns, width), top = place(Math.floor(index / columns), rows, height);
+      const features = await this.encode({ width, height, data }, [left, top, side, side]);
+      all.set(await features.getData(), index * size);
+      features.dispose();
+    }
+    return new this.Tensor("float32", all, [rows * columns, 128, side / STRIDE, side / STRIDE]);
+  }
+
+  /** Features of a window [left, top, width, height] of the picture, mirrored beyond its edges. */
+  async encode(picture, [left, top, width, height]) {
+    const planes = pictures.to_planes(picture, left, top, width, height);
+    const content = new this.Tensor("float32", planes, [1, 3, height, width]);
+    return (await this.run(this.encoder, { content })).features;
+  }
+
+  run = (network, feeds) => Promise.race([network.run(feeds), this.lost]);
+
+  style = (vector) => new this.Tensor("float32", vector, [1, VECTOR_SIZE]);
+
+  /** A small pattern painted, as planes: what one device makes of it another must make as well. */
+  async trial(side) {
+    const data = Uint8ClampedArray.from({ length: 4 * side * side }, (_, index) => index * index % 251);
+    const features = await this.encode({ width: side, height: side, data }, [0, 0, side, side]);
+    const vector = this.style(Float32Array.from({ length: VECTOR_SIZE }, (_, index) => Math.sin(index)));
+    return (await this.run(this.decoder, { features, vector })).stylised.data;
+  }
+
+  /** Forget the oldest photos until what is kept fits. */
+  trim() {
+    const cost = ({ picture, full, features, samples }) => picture.data.length
+      + (full === picture ? 0 : full.data.length) + 4 * ((features?.size ?? 0) + (samples?.size ?? 0));
+    let sum = [...this.photos.values()].reduce((all, photo) => all + cost(photo), 0);
+    for (const [name, photo] of this.photos) {
+      if (sum <= KEPT_BYTES) return;
+      sum -= cost(photo);
+      photo.features?.dispose();
+      photo.samples?.dispose();
+      photo.features = photo.samples = null;    // a wall may still be at it
+      this.photos.delete(name);
+    }
+  }
+}
+
+const up_to_stride = (length) => STRIDE * Math.ceil(length / STRIDE);
+
+/** Tiles along one side: each reads `outer` pixels from `start`, and what lies between `from` and `to` is kept. */
+function axis(length, side) {
+  const padded = up_to_stride(length), outer = Math.min(side, padded);
+  const count = outer === padded ? 1 : Math.ceil((padded - 2 * MARGIN) / (side - 2 * MARGIN));
+  const starts = Array.from({ length: count }, (_, index) =>
+    STRIDE * Math.floor((padded - outer) * index / Math.max(1, count - 1) / STRIDE));
+  const border = (index) => (index === 0 ? 0 : index === count ? length
+    : Math.floor((starts[index] + starts[index - 1] + outer) / 2));
+  return starts.map((start, index) => ({ start, outer, from: border(index), to: border(index + 1) }));
+}
+
+const list = (value) => [value ?? []].flat();
+const is_true = (value) => value === true || value === "true";
+
+function as_vector(text) {
+  const vector = Float32Array.from(typeof text === "string" ? JSON.parse(text) : text);
+  if (vector.length === VECTOR_SIZE && vector.every(Number.isFinite)) return vector;
+  throw new Refusal({ detail: `a style vector is ${VECTOR_SIZE} finite numbers`, field: "style_vector" });
+}
+
+function blend(vectors, shares) {
+  return Float32Array.from({ length: VECTOR_SIZE }, (_, index) =>
+    vectors.reduce((sum, vector, which) => sum + shares[which] * vector[index], 0));
+}
+
+async function decoded({ blob }, field) {
+  try {
+    return await pictures.decode(blob);
+  } catch {
+    const detail = "this browser cannot read the picture; save it as JPEG or PNG";
+    throw new Refusal({ detail, field, code: "broken-picture" });
+  }
+}

@@ -1,0 +1,178 @@
+/* Pictures in the worker, the arithmetic of stylizer/images.py. A picture is {width, height, data}, data being RGBA. */
+
+const LOBES = 3;                                // of Lanczos
+const REDUCING_GAP = 3;                         // a box filter does most of a large reduction, as in Pillow
+const LUMA = [0.299, 0.587, 0.114];             // ITU-R BT.601
+const QUALITY = 0.92;
+const MEDIA = { png: "image/png", jpeg: "image/jpeg", webp: "image/webp" };
+
+/** A Blob -> picture, upright and in sRGB; throws where this browser cannot decode it. */
+export async function decode(blob) {
+  const bitmap = await createImageBitmap(blob, { imageOrientation: "from-image" });
+  const { width, height } = bitmap;
+  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  context.drawImage(bitmap, 0, 0);
+  bitmap.close();
+  return { width, height, data: context.getImageData(0, 0, width, height).data };
+}
+
+/** Picture -> Blob without metadata; alpha is kept, and laid on white where JPEG has none. */
+export async function encode({ width, height, data }, format) {
+  const canvas = new OffscreenCanvas(width, height);
+  canvas.getContext("2d").putImageData(new ImageData(data, width, height), 0, 0);
+  if (format === "jpeg") {
+    const context = canvas.getContext("2d");
+    context.globalCompositeOperation = "destination-over";
+    context.fillStyle = "white";
+    context.fillRect(0, 0, width, height);
+  }
+  return canvas.convertToBlob({ type: MEDIA[format], quality: QUALITY });
+}
+
+export const wrote = (blob, format) => blob.type === MEDIA[format];
+
+// Sizes -------------------------------------------------------------------------------------------------------------
+
+/** The shorter side `shortest` pixels, first cut at the centre to 2:1 at most: how the predictor sees a style. */
+export function resize_shorter(picture, shortest) {
+  const side = Math.min(picture.width, picture.height);
+  const width = Math.min(picture.width, 2 * side), height = Math.min(picture.height, 2 * side);
+  const left = (picture.width - width) >> 1, top = (picture.height - height) >> 1;
+  const sides = [width, height].map((length) => Math.max(1, Math.round(length * shortest / side)));
+  return resize_to(cut(picture, left, top, width, height), ...sides);
+}
+
+function cut(picture, left, top, width, height) {
+  if (width === picture.width && height === picture.height) return picture;
+  const data = new Uint8ClampedArray(4 * width * height);
+  for (let row = 0; row < height; row++) {
+    const from = 4 * ((top + row) * picture.width + left);
+    data.set(picture.data.subarray(from, from + 4 * width), 4 * row * width);
+  }
+  return { width, height, data };
+}
+
+/** The same picture where it has that size already. */
+export function resize_to(picture, width, height) {
+  if (width === picture.width && height === picture.height) return picture;
+  const across = Math.max(1, Math.floor(picture.width / width / REDUCING_GAP));
+  const down = Math.max(1, Math.floor(picture.height / height / REDUCING_GAP));
+  const narrow = lanczos(reduced(picture, across, down), width, picture.width / across, false);
+  return lanczos(narrow, height, picture.height / down, true);
+}
+
+/** Means over boxes of `across` x `down` pixels; what is left over at the right and lower edge makes smaller boxes. */
+function reduced(picture, across, down) {
+  if (across === 1 && down === 1) return picture;
+  const width = Math.ceil(picture.width / across), height = Math.ceil(picture.height / down);
+  const data = new Uint8ClampedArray(4 * width * height), sums = new Float64Array(4 * width);
+  for (let y = 0; y < height; y++) {
+    sums.fill(0);
+    const rows = Math.min(down, picture.height - y * down);
+    for (let row = y * down; row < y * down + rows; row++) {
+      let at = 4 * row * picture.width;
+      for (let x = 0; x < picture.width; x++) {
+        const box = 4 * Math.floor(x / across);
+        for (let channel = 0; channel < 4; channel++) sums[box + channel] += picture.data[at++];
+      }
+    }
+    for (let x = 0; x < width; x++) {
+      const count = rows * Math.min(across, picture.width - x * across);
+      for (let channel = 0; channel < 4; channel++) data[4 * (y * width + x) + channel] = sums[4 * x + channel] / count;
+    }
+  }
+  return { width, height, data };
+}
+
+/** One direction of Pillow's LANCZOS, from the first `extent` pixels (no whole number after a box filter) to `length`:
+ *  the kernel widens with the reduction, so that nothing is skipped. */
+function lanczos(picture, length, extent, down) {
+  const from = down ? picture.height : picture.width;
+  if (extent === length) return picture;
+  const [width, height] = down ? [picture.width, length] : [length, picture.height];
+  const data = new Uint8ClampedArray(4 * width * height);
+  const [step, line, lines] = down ? [4 * picture.width, 4, picture.width] : [4, 4 * picture.width, picture.height];
+  const [out_step, out_line] = down ? [4 * width, 4] : [4, 4 * width];
+  const scale = extent / length, widen = Math.max(1, scale);
+  for (let index = 0; index < length; index++) {
+    const centre = (index + 0.5) * scale, reach = LOBES * widen;
+    const first = Math.max(0, Math.trunc(centre - reach + 0.5)), end = Math.min(from, Math.trunc(centre + reach + 0.5));
+    const taps = Float32Array.from({ length: end - first }, (_, tap) => sinc3((first + tap - centre + 0.5) / widen));
+    const sum = taps.reduce((one, other) => one + other, 0);
+    for (let each = 0; each < lines; each++) {
+      let red = 0, green = 0, blue = 0, alpha = 0, at = each * line + first * step;
+      for (let tap = 0; tap < taps.length; tap++, at += step) {
+        red += taps[tap] * picture.data[at];
+        green += taps[tap] * picture.data[at + 1];
+        blue += taps[tap] * picture.data[at + 2];
+        alpha += taps[tap] * picture.data[at + 3];
+      }
+      const to = each * out_line + index * out_step;
+      data[to] = red / sum;
+      data[to + 1] = green / sum;
+      data[to + 2] = blue / sum;
+      data[to + 3] = alpha / sum;
+    }
+  }
+  return { width, height, data };
+}
+
+function sinc3(x) {
+  if (x === 0) return 1;
+  if (Math.abs(x) >= LOBES) return 0;
+  const angle = Math.PI * x;
+  return LOBES * Math.sin(angle) * Math.sin(angle / LOBES) / (angle * angle);
+}
+
+// Planes ------------------------------------------------------------------------------------------------------------
+
+/** A window of the picture -> float32 (3, height, width) in [0, 1]; beyond the picture's edges it is mirrored. */
+export function to_planes(picture, left, top, width, height) {
+  const planes = new Float32Array(3 * width * height), area = width * height;
+  const columns = Int32Array.from({ length: width }, (_, x) => 4 * mirrored(left + x, picture.width));
+  for (let y = 0, at = 0; y < height; y++) {
+    const row = 4 * picture.width * mirrored(top + y, picture.height);
+    for (let x = 0; x < width; x++, at++) {
+      const from = row + columns[x];
+      planes[at] = picture.data[from] / 255;
+      planes[at + area] = picture.data[from + 1] / 255;
+      planes[at + 2 * area] = picture.data[from + 2] / 255;
+    }
+  }
+  return planes;
+}
+
+function mirrored(at, length) {
+  if (length === 1) return 0;
+  const period = 2 * length - 2, place = (at % period + period) % period;
+  return place < length ? place : period - place;
+}
+
+/** Write a window of planes (3, rows, columns) in [0, 1] into the picture; returns its greatest value, or NaN. */
+export function from_planes(planes, columns, rows, [from_x, from_y], picture, [left, top, width, height]) {
+  const area = columns * rows;
+  let greatest = 0;
+  for (let y = 0; y < height; y++) {
+    let at = (from_y + y) * columns + from_x, to = 4 * ((top + y) * picture.width + left);
+    for (let x = 0; x < width; x++, at++, to += 4) {
+      const red = planes[at], green = planes[at + area], blue = planes[at + 2 * area];
+      picture.data[to] = 255 * red;             // rounded and clipped by Uint8ClampedArray
+      picture.data[to + 1] = 255 * green;
+      picture.data[to + 2] = 255 * blue;
+      greatest = Math.max(greatest, red, green, blue);      // carries a NaN along
+    }
+  }
+  return greatest;
+}
+
+/** Fill `into` with `base` and the luma of `more` - `less` in all three channels; pictures of one size. */
+export function add_luma(into, base, more, less) {
+  for (let at = 0; at < into.data.length; at += 4) {
+    let shift = 0;
+    for (let channel = 0; channel < 3; channel++) {
+      shift += LUMA[channel] * (more.data[at + channel] - less.data[at + channel]);
+    }
+    shift = Math.round(shift);
+    for (let channel = 0; channel < 3; channel++) into.data[at + channel] = base.data[at + channel] + shift;
+  }
+}

@@ -1,0 +1,145 @@
+"""Painting on the visitor's own device: the runtime, the networks and the worker that a browser needs, from our origin.
+
+The runtime is ONNX Runtime Web, fetched from the npm registry when the project is set up (`make device`). Without it
+the page paints on the server alone, and the switch says why.
+"""
+
+import gzip
+import hashlib
+import json
+import threading
+from functools import cache
+from pathlib import Path
+
+import dash_bootstrap_components as dbc
+from dash import ClientsideFunction, Dash, Input, html
+from flask import Blueprint, Response, jsonify, request
+from werkzeug.exceptions import NotFound
+
+from stylizer import weights
+from stylizer.errors import ParameterError
+from stylizer.feedforward import Stylizer
+from stylizer.runtimes import TRANSFORMER_PARTS
+from stylizer.settings import Settings
+
+# What a browser loads: a script, the glue that starts threads, and the machine code. The first runs on processors; the
+# others on graphics cards too, by what the browser lets WebAssembly wait with. 4 to 7 MB each as they are sent.
+RUNTIMES = {
+    "wasm": ("ort.wasm.min.mjs", "ort-wasm-simd-threaded"),
+    "webgpu-jspi": ("ort.jspi.min.mjs", "ort-wasm-simd-threaded.jspi"),
+    "webgpu": ("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify"),
+}
+GALLERY = "gallery.json"  # every style's vector
+MEDIA = {".mjs": "text/javascript", ".wasm": "application/wasm", ".onnx": "application/octet-stream"}
+KEPT = "public, max-age=31536000, immutable"
+MISSING = "Needs onnxruntime-web on this server: install npm, then run make device."
+
+
+def has_runtime(settings: Settings) -> bool:
+    return all((settings.browser_runtime / file).is_file() for name in RUNTIMES for file in _files(name).values())
+
+
+def make_private(stylizer: Stylizer) -> Blueprint:
+    """The routes. Every file has its checksum in its address, so that browsers may keep it for good."""
+    private, settings = Blueprint("private", __name__), stylizer.settings
+    lock = threading.Lock()
+    limits = {name: getattr(settings, name) for name in ("min_side", "max_side", "max_ratio", "max_megapixels")}
+    vectors = {style.name: [float(str(number)) for number in style.vector] for style in stylizer.gallery.values()}
+    gallery, half = json.dumps(vectors, separators=(",", ":")).encode(), set(_networks(settings).values())
+    known = {GALLERY, *half, *(file for name in RUNTIMES for file in _files(name).values())}
+
+    def contents(file: str) -> bytes:
+        if file == GALLERY:
+            return gallery
+        return weights.read(settings.models, file) if file in half else (settings.browser_runtime / file).read_bytes()
+
+    @cache
+    def entry(file: str) -> dict:
+        data = contents(file)
+        digest = hashlib.sha256(data).hexdigest()
+        return {"url": f"device/{digest[:12]}/{file}", "sha256": digest, "bytes": len(data)}
+
+    @cache
+    def packed(file: str) -> bytes:
+        with lock:  # half a second of work, which two requests at once need not both do
+            return gzip.compress(contents(file), mtime=0)
+
+    @private.get("/device/manifest.json")
+    def manifest() -> Response:
+        kind = request.args.get("runtime", "wasm")
+        if kind not in RUNTIMES:
+            raise ParameterError("runtime", f"runtime is {kind!r}; choose from {', '.join(RUNTIMES)}")
+        if not has_runtime(settings):
+            raise NotFound(MISSING)
+        runtimes = {name: {part: entry(file) for part, file in _files(name).items()} for name in {kind, "wasm"}}
+        networks = {name: entry(file) for name, file in _networks(settings).items()}
+        response = jsonify(runtimes=runtimes, weights=networks, gallery=entry(GALLERY), limits=limits)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+    @private.get("/device/<version>/<file>")
+    def file(version: str, file: str) -> Response:
+        if file not in known or entry(file)["sha256"][:12] != version:
+            raise NotFound(f"there is no {file} of version {version}; device/manifest.json lists what there is")
+        headers = {"Cache-Control": KEPT, "Vary": "Accept-Encoding"}
+        media = MEDIA.get(Path(file).suffix, "application/json")
+        if file in half or "gzip" not in request.accept_encodings:
+            return Response(contents(file), mimetype=media, headers=headers)
+        return Response(packed(file), mimetype=media, headers={**headers, "Content-Encoding": "gzip"})
+
+    @private.get("/service-worker.js")
+    def service_worker() -> Response:
+        """At the root, because a service worker sees only what lies beside and below it."""
+        script = (settings.assets / "device" / "service-worker.js").read_bytes()
+        return Response(script, mimetype="text/javascript", headers={"Cache-Control": "no-cache"})
+
+    return private
+
+
+def _networks(settings: Settings) -> dict[str, str]:
+    """{network: its file in half precision}."""
+    parts = {part: f"{settings.transformer_stem}-{part}-half.onnx" for part in TRANSFORMER_PARTS}
+    return {"predictor": f"{settings.predictor_stem}-half.onnx", **parts}
+
+
+def _files(runtime: str) -> dict[str, str]:
+    script, core = RUNTIMES[runtime]
+    return {"script": script, "glue": f"{core}.mjs", "binary": f"{core}.wasm"}
+
+
+# On the page --------------------------------------------------------------------------------------------------------
+
+
+def make_switch(settings: Settings) -> html.Div:
+    """The switch, what it says of itself, and the question that is asked before a picture would leave the device."""
+    there = has_runtime(settings)
+    return html.Div(
+        [
+            dbc.Switch(id="on-device", label="On this device", value=False, disabled=not there),
+            html.P(
+                "Paints in your browser: no picture is sent." if there else MISSING,
+                id="device-words", **{"aria-live": "polite"},
+            ),
+            html.P("Works offline from now on.", id="device-offline", hidden=True),
+            html.Progress(id="device-progress", hidden=True, **{"aria-label": "Download"}),
+            html.Dialog(
+                [
+                    html.P(id="device-question"),
+                    html.Div(
+                        [
+                            html.Button("Not now", id="device-stay", className="minor"),
+                            html.Button("Paint on the server", id="device-leave", className="minor"),
+                        ],
+                        className="actions",
+                    ),
+                ],
+                id="device-dialog",
+                **{"aria-labelledby": "device-question"},
+            ),
+        ],
+        id="engine-switch",
+    )  # fmt: skip
+
+
+def register(app: Dash) -> None:
+    app.clientside_callback(ClientsideFunction("studio", "switch_device"), Input("on-device", "value"))

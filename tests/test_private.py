@@ -1,0 +1,350 @@
+"""Private mode: the page paints in the browser, in a worker, and no picture leaves it. Faults are put into the worker's
+script on its way to the browser, so that what answers them is what users have."""
+
+import base64
+import threading
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import numpy as np
+import pictures
+import pytest
+from browsing import CHROMIUM, FLAGS, decoded, difference, expect, settle, shown, transfer, upload, upload_photo
+from flask import request
+from werkzeug.serving import make_server
+
+from stylizer.settings import Settings
+from stylizer.web import QuietHandler, create_app, private
+
+SETTINGS = Settings(device="cpu", precision="f32")
+needs_runtime = pytest.mark.skipif(
+    not private.has_runtime(SETTINGS), reason="onnxruntime-web is not installed: make device (needs npm)"
+)
+CLOSE = 1  # of 255: what a browser's picture may differ from the server's, on average
+WORKER, PAGE_SIDE = "/assets/device/worker.js", "/assets/device.js"
+
+
+class Server:
+    """The application on a free port, what was asked of it, and what it is to send in a file's place."""
+
+    def __init__(self):
+        self.posts: list[str] = []
+        self.requests = 0
+        self.altered: dict[str, callable] = {}  # the end of a path: bytes -> bytes
+        self.app = create_app(SETTINGS)
+        self.app.server.before_request(self._before)
+        self.app.server.after_request(self._after)
+        self._http = make_server("127.0.0.1", 0, self.app.server, threaded=True, request_handler=QuietHandler)
+        self.url = f"http://127.0.0.1:{self._http.server_port}/"
+        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+
+    def _before(self):
+        self.requests += 1
+        if request.method == "POST":
+            self.posts.append(request.path)
+
+    def _after(self, response):
+        for end, alter in self.altered.items():
+            if request.path.endswith(end):
+                response.direct_passthrough = False
+                response.set_data(alter(response.get_data()))
+        return response
+
+    def painting(self, content: bytes, **fields) -> np.ndarray:
+        """What the API makes of it, (H, W, 3)."""
+        form = {"content": (pictures.io.BytesIO(content), "content"), "size": "original", **fields}
+        answer = self.app.server.test_client().post("/api/v1/stylize", data=form)
+        assert answer.status_code == 200, answer.text
+        self.posts.pop()
+        return decoded(answer.data)
+
+
+@pytest.fixture(scope="module")
+def private_server():
+    server = Server()
+    yield server
+    server._http.shutdown()
+
+
+@pytest.fixture
+def open_private(browser, private_server):
+    """Opens the page in a profile of its own, with some part altered, and turns the switch on."""
+    contexts = []
+
+    def open_private(altered=None, **options):
+        private_server.altered = altered or {}
+        private_server.posts.clear()
+        context = browser.new_context(viewport={"width": 1280, "height": 800}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.hosts = set()
+        context.on("request", lambda request: page.hosts.add(urlsplit(request.url).hostname))
+        page.goto(private_server.url)
+        expect(page.locator("#photo-caption")).to_contain_text("sample")
+        page.get_by_label("On this device").check()
+        return page
+
+    yield open_private
+    for context in contexts:
+        assert context.pages[0].hosts <= {"127.0.0.1", None}
+        context.close()
+    private_server.altered = {}
+
+
+@pytest.fixture(scope="module")
+def studio(browser, private_server):
+    """One page that paints in private, with a photo, for the tests that need nothing special."""
+    private_server.altered = {}
+    page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+    page.set_default_timeout(60_000)
+    page.goto(private_server.url)
+    expect(page.locator("#photo-caption")).to_contain_text("sample")
+    page.get_by_label("On this device").check()
+    ready(page)
+    private_server.posts.clear()
+    upload_photo(page)
+    transfer(page)
+    yield page
+    page.context.close()
+
+
+def ready(page) -> None:
+    expect(page.locator("#device-words")).to_contain_text("No picture is sent", timeout=90_000)
+
+
+def copy_of(page, longest: int = 1024) -> bytes:
+    """What the page would send of its photo."""
+    return base64.b64decode(page.evaluate("""async (longest) => {
+        const blob = await stylizer.copy_of(stylizer.state.photo, longest);
+        const bytes = new Uint8Array(await blob.arrayBuffer());
+        return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ""));
+    }""", longest))  # fmt: skip
+
+
+def prefix(script: str):
+    return lambda data: script.encode() + b"\n" + data
+
+
+# Painting -----------------------------------------------------------------------------------------------------------
+
+
+@needs_runtime
+def test_a_private_painting_is_the_servers_and_no_picture_is_sent(studio, private_server):
+    expected = private_server.painting(copy_of(studio), style_name="rainy-boulevard")
+    assert difference(shown(studio), expected) < CLOSE
+    expect(studio.locator("#device-words")).to_contain_text("WebAssembly")
+    expect(studio.locator("#device-words")).to_contain_text("megapixels a second")
+    assert private_server.posts == []
+
+
+@needs_runtime
+def test_dragging_strength_and_keeping_colours_paint_as_the_server_does(studio, private_server):
+    slider = studio.get_by_label("Strength")
+    slider.fill("0.8")
+    slider.fill("0.3")
+    settle(studio)
+    expected = private_server.painting(copy_of(studio), style_name="rainy-boulevard", strength="0.3")
+    assert difference(shown(studio), expected) < CLOSE
+    studio.get_by_label("Keep colours").check()
+    settle(studio)
+    kept = private_server.painting(
+        copy_of(studio), style_name="rainy-boulevard", strength="0.3", keep_colors="true"
+    )  # fmt: skip
+    assert difference(shown(studio), kept) < CLOSE
+    assert difference(kept, expected) > 2 * CLOSE
+    assert private_server.posts == []
+
+
+@needs_runtime
+@pytest.mark.parametrize("style_scale", ["0.5", "2"])
+def test_a_style_scale_paints_as_the_server_does(studio, private_server, style_scale):
+    ours = decoded(base64.b64decode(studio.evaluate("""async (style_scale) => {
+        const content = await stylizer.copy_of(stylizer.state.photo, 1024);
+        const fields = { content, style_name: ["great-wave"], size: "original", style_scale, format: "png" };
+        const blob = await stylizer.engine().post("api/v1/stylize", fields);
+        const bytes = new Uint8Array(await blob.arrayBuffer());
+        return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ""));
+    }""", style_scale)))  # fmt: skip
+    expected = private_server.painting(copy_of(studio), style_name="great-wave", style_scale=style_scale)
+    assert difference(ours, expected) < CLOSE
+
+
+@needs_runtime
+def test_the_wall_and_a_mix_with_an_own_painting_come_from_the_device(studio, private_server):
+    tile = studio.locator(".tiles input[value='starry-night'] + label img").first
+    expect(tile).to_have_attribute("src", pictures.re.compile("^blob:"), timeout=60_000)
+    upload(studio, "Style picture", pictures.png(pictures.painting(200, 160)), "own.png")
+    expect(studio.locator("#own label")).to_have_count(1)
+    settle(studio)
+    vector = studio.evaluate("stylizer.state.own[0].vector")
+    expected = private_server.painting(
+        copy_of(studio), style_vector=vector, strength="0.3", keep_colors="true"
+    )  # fmt: skip
+    assert difference(shown(studio), expected) < CLOSE
+    assert private_server.posts == []
+
+
+@needs_runtime
+def test_a_large_photo_is_painted_in_tiles_that_show_no_seam(open_private, private_server):
+    page = open_private({PAGE_SIDE: lambda data: data.replace(b"const WHOLE = 1.5e6;", b"const WHOLE = 2 ** 18;")})
+    ready(page)
+    upload_photo(page, pictures.png(pictures.photo(840, 420)))
+    page.get_by_label("Keep colours").uncheck()
+    transfer(page)
+    tiled, whole = shown(page), private_server.painting(copy_of(page), style_name="rainy-boulevard")
+    error = np.abs(tiled.astype(float) - whole).mean(axis=(0, 2))   # of each column
+    assert error.mean() < 0.01 * 255
+    step = np.abs(np.diff(tiled.astype(float) - whole, axis=1)).mean(axis=(0, 2))
+    border = 420  # the middle of 840: two tiles of 512, whose kept parts meet there
+    assert step[border - 1] < 2 * np.median(step) + 0.5
+    assert private_server.posts == []
+
+
+@needs_runtime
+def test_with_the_network_off_the_page_reloads_and_paints(open_private, private_server):
+    page = open_private()
+    expect(page.locator("#device-offline")).to_be_visible(timeout=90_000)
+    page.context.set_offline(True)
+    asked = private_server.requests
+    page.reload()
+    expect(page.get_by_label("On this device")).to_be_checked(timeout=60_000)
+    ready(page)
+    upload_photo(page)
+    transfer(page)
+    assert shown(page).shape == (104, 160, 3)
+    assert private_server.requests == asked
+    page.context.set_offline(False)
+    page.get_by_label("On this device").uncheck()
+    expect(page.locator("#device-words")).to_contain_text("server")
+    page.wait_for_timeout(500)
+    assert page.evaluate("caches.keys()") == []
+    assert page.evaluate("Object.keys(localStorage).filter((key) => key.startsWith('stylizer'))") == []
+
+
+# Faults -------------------------------------------------------------------------------------------------------------
+
+NO_SIMD = {WORKER: prefix("WebAssembly.validate = () => false;")}
+FAULTS = {
+    "no SIMD": (NO_SIMD, "no WebAssembly SIMD"),
+    "altered weights": ({"decoder-half.onnx": lambda data: data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]}, "altered"),
+    "cut weights": ({"decoder-half.onnx": lambda data: data[: len(data) // 2]}, "cut or altered"),
+    "no runtime": ({"manifest.json": lambda _data: b""}, "this device cannot paint"),
+    "no worker": ({WORKER: lambda _data: b"throw new Error('broken');"}, "this device cannot paint"),
+}
+
+
+@needs_runtime
+@pytest.mark.parametrize("fault", FAULTS)
+def test_where_this_device_cannot_paint_the_server_is_asked_for_first(open_private, private_server, fault):
+    altered, words = FAULTS[fault]
+    page = open_private(altered)
+    dialog = page.locator("#device-dialog")
+    expect(dialog).to_be_visible(timeout=60_000)
+    expect(dialog).to_contain_text(pictures.re.compile(words, pictures.re.IGNORECASE))
+    page.get_by_role("button", name="Not now").click()
+    page.get_by_role("button", name="Transfer").click()         # asks anew
+    expect(dialog).to_be_visible(timeout=60_000)
+    page.get_by_role("button", name="Not now").click()
+    expect(page.locator("#result-note")).to_contain_text("nothing was sent", ignore_case=True)
+    assert private_server.posts == []
+
+
+@needs_runtime
+def test_after_a_yes_the_server_paints_what_waited(open_private, private_server):
+    page = open_private(NO_SIMD)
+    page.get_by_role("button", name="Not now").click()
+    page.get_by_role("button", name="Transfer").click()
+    page.get_by_role("button", name="Paint on the server").click()
+    expect(page.get_by_role("status")).to_contain_text("Painted in", timeout=60_000)
+    assert private_server.posts == ["/api/v1/stylize"]
+    expect(page.get_by_label("On this device")).not_to_be_checked()
+
+
+@needs_runtime
+def test_where_memory_is_short_smaller_pieces_are_painted(open_private, private_server):
+    short = """const { Memory } = WebAssembly;
+        WebAssembly.Memory = function (options) { return new Memory({ ...options, maximum: 10000 }); };"""
+    page = open_private({WORKER: prefix(short)})
+    ready(page)
+    upload_photo(page, pictures.png(pictures.photo(1200, 1000)))
+    transfer(page)
+    assert shown(page).std() > 5
+    expect(page.locator("#device-words")).to_contain_text("megapixels")
+    assert private_server.posts == []
+
+
+@needs_runtime
+def test_a_black_picture_is_never_shown_as_success(open_private, private_server):
+    black = lambda data: data.replace(b"const red = planes[at]", b"planes.fill(0); const red = planes[at]")  # noqa: E731
+    page = open_private({"/assets/device/picture.js": black})
+    ready(page)
+    page.get_by_role("button", name="Transfer").click()
+    expect(page.locator("#device-dialog")).to_contain_text("came out black", timeout=60_000)
+    assert page.locator("#result").get_attribute("src") is None
+
+
+@needs_runtime
+@pytest.mark.parametrize("loss", ["refused", "lost"])
+def test_a_graphics_card_that_fails_is_replaced_by_webassembly(playwright_browser_with_card, private_server, loss):
+    """A real WebGPU device, drawn by software, that is taken away while it is tried, or that is never given."""
+    script = """Object.defineProperty(GPUAdapterInfo.prototype, "isFallbackAdapter", { get: () => false });
+        const give = GPUAdapter.prototype.requestDevice;
+        GPUAdapter.prototype.requestDevice = async function (...wanted) {
+            if ("%s" === "refused") throw new Error("no device");
+            const device = await give.apply(this, wanted);
+            setTimeout(() => device.destroy(), 500);
+            return device;
+        };"""
+    private_server.altered = {WORKER: prefix(script % loss)}
+    page = playwright_browser_with_card.new_context().new_page()
+    page.goto(private_server.url)
+    expect(page.locator("#photo-caption")).to_contain_text("sample")
+    page.get_by_label("On this device").check()
+    expect(page.locator("#device-words")).to_contain_text("Paints here by WebAssembly", timeout=120_000)
+    expect(page.locator("#device-words")).to_contain_text("lost" if loss == "lost" else "failed")
+    private_server.altered = {}
+    page.context.close()
+
+
+@pytest.fixture(scope="module")
+def playwright_browser_with_card(browser):
+    flags = [flag for flag in FLAGS if flag != "--disable-gpu"]
+    card = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
+    with_card = browser.browser_type.launch(executable_path=CHROMIUM, args=[*flags, *card])
+    yield with_card
+    with_card.close()
+
+
+# What is served -----------------------------------------------------------------------------------------------------
+
+
+@needs_runtime
+def test_what_browsers_download_is_small_checked_and_kept_for_good(client):
+    manifest = client.get("/device/manifest.json").get_json()
+    assert sum(each["bytes"] for each in manifest["weights"].values()) <= 8e6
+    for entry in (*manifest["weights"].values(), manifest["gallery"], manifest["runtimes"]["wasm"]["binary"]):
+        answer = client.get(f"/{entry['url']}")
+        assert private.hashlib.sha256(answer.data).hexdigest() == entry["sha256"]
+        assert "immutable" in answer.headers["Cache-Control"]
+    binary = manifest["runtimes"]["wasm"]["binary"]
+    packed = client.get(f"/{binary['url']}", headers={"Accept-Encoding": "gzip"})
+    assert len(packed.data) < binary["bytes"] / 2
+    assert client.get("/device/000000000000/gallery.json").status_code == 404
+    assert client.get("/device/manifest.json?runtime=webgl").status_code == 422
+
+
+def test_the_page_is_isolated_so_that_webassembly_may_have_threads(client):
+    headers = client.get("/").headers
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+    policy = headers["Content-Security-Policy"]
+    assert "'wasm-unsafe-eval'" in policy and "'unsafe-eval'" not in policy and "worker-src 'self'" in policy
+
+
+def test_without_the_runtime_the_switch_is_off_and_says_why(tmp_path):
+    settings = replace(SETTINGS, browser_runtime=tmp_path)
+    app = create_app(settings)
+    assert app.server.test_client().get("/device/manifest.json").status_code == 404
+    switch = str(private.make_switch(settings))
+    assert "disabled=True" in switch and "npm" in switch
