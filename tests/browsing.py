@@ -131,7 +131,7 @@ def settle(page) -> None:
         quiet = 0 if page.locator("#result-frame[aria-busy=true]").count() else quiet + 1
 
 
-def until(page, condition, seconds: float = 30) -> None:
+def until(page, condition, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"

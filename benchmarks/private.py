@@ -1,0 +1,128 @@
+"""Private mode against TensorFlow.js: python benchmarks/private.py [--weights FOLDER] [--threads 1] [--rounds 5]
+
+The rival's packages are no part of the project:
+    npm install --no-save @tensorflow/tfjs-{core,converter,backend-wasm}@4.22.0
+and FOLDER holds the published separable transformer (model.json and its shard). Both run in one headless Chromium on
+WebAssembly, taking turns, with the same number of threads; only ratios mean something on a machine with other work.
+"""
+
+import argparse
+import functools
+import http.server
+import json
+import shutil
+import threading
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).parents[1]
+SIDES = (256, 512)
+PAGE = """<!DOCTYPE html>
+<script src="/node_modules/@tensorflow/tfjs-core/dist/tf-core.min.js"></script>
+<script src="/node_modules/@tensorflow/tfjs-converter/dist/tf-converter.min.js"></script>
+<script src="/node_modules/@tensorflow/tfjs-backend-wasm/dist/tf-backend-wasm.min.js"></script>
+<script type="module">
+import * as ort from "/node_modules/onnxruntime-web/dist/ort.wasm.min.mjs";
+const median = (times) => times.sort((one, other) => one - other)[times.length >> 1];
+const timed = async (task) => { const since = performance.now(); await task(); return performance.now() - since; };
+
+window.compare = async (side, threads, rounds) => {
+  tf.wasm.setWasmPaths("/node_modules/@tensorflow/tfjs-backend-wasm/dist/");
+  tf.wasm.setThreadsCount(threads);
+  await tf.setBackend("wasm");
+  const rival = await tf.loadGraphModel("/rival/model.json");
+  ort.env.wasm.wasmPaths = "/node_modules/onnxruntime-web/dist/";
+  ort.env.wasm.numThreads = threads;
+  const make = (part) => ort.InferenceSession.create(`/models/transformer-separable-${part}-half.onnx`, {
+    executionProviders: ["wasm"], logSeverityLevel: 3,
+  });
+  const [encoder, decoder] = [await make("encoder"), await make("decoder")];
+  const pixels = Float32Array.from({ length: 3 * side * side }, () => Math.random());
+  const numbers = Float32Array.from({ length: 100 }, () => Math.random() - 0.5);
+  const content = new ort.Tensor("float32", pixels, [1, 3, side, side]);
+  const vector = new ort.Tensor("float32", numbers, [1, 100]);
+  const times = { rival: [], whole: [], slider: [] };
+  for (let round = 0; round <= rounds; round++) {             // the first is for warming up
+    const inputs = Object.fromEntries(rival.inputs.map(({ name, shape }) =>
+      [name, shape[3] === 3 ? tf.tensor(pixels, [1, side, side, 3]) : tf.tensor(numbers, [1, 1, 1, 100])]));
+    const theirs = await timed(async () => {
+      const painted = rival.execute(inputs);
+      await painted.data();
+      painted.dispose();
+    });
+    let features;
+    const encode = await timed(async () => { ({ features } = await encoder.run({ content })); });
+    const decode = await timed(() => decoder.run({ features, vector }));
+    tf.dispose(inputs);
+    if (!round) continue;
+    times.rival.push(theirs);
+    times.whole.push(encode + decode);
+    times.slider.push(decode);
+  }
+  const medians = Object.fromEntries(Object.entries(times).map(([name, each]) => [name, median(each)]));
+  return { ...medians, threads: [tf.wasm.getThreadsCount(), threads] };
+};
+</script>"""
+
+
+class Files(http.server.SimpleHTTPRequestHandler):
+    """The checkout, the rival's model and the page, isolated as WebAssembly's threads want it."""
+
+    extensions_map = {
+        **http.server.SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript", ".wasm": "application/wasm",
+    }  # fmt: skip
+
+    def __init__(self, *args, rival: Path, **options):
+        self.rival = rival
+        super().__init__(*args, directory=str(ROOT), **options)
+
+    def translate_path(self, path: str) -> str:
+        rival = path.startswith("/rival/")
+        return str(self.rival / path.removeprefix("/rival/")) if rival else super().translate_path(path)
+
+    def do_GET(self) -> None:
+        if self.path != "/":
+            return super().do_GET()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(PAGE.encode())
+
+    def end_headers(self) -> None:
+        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        super().end_headers()
+
+    def log_message(self, *_args) -> None:
+        pass
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, default=ROOT.parent / "shared" / "weights" / "magenta-separable-tfjs")
+    parser.add_argument("--threads", type=int, default=1, help="TensorFlow.js was seen to take one whatever it is told")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    weights = sum(each.stat().st_size for each in (ROOT / "models").glob("*-half.onnx"))
+    print(f"weights to download: {weights / 1e6:.1f} MB")
+    handler = functools.partial(Files, rival=options.weights)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
+            args=["--no-sandbox", "--disable-gpu"],
+        )
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{server.server_port}/")
+        for side in SIDES:
+            found = page.evaluate(f"compare({side}, {options.threads}, {options.rounds})")
+            whole, slider = found["rival"] / found["whole"], found["rival"] / found["slider"]
+            print(f"{side} px: whole {whole:.2f} x, slider move {slider:.2f} x   {json.dumps(found)}", flush=True)
+        browser.close()
+    server.shutdown()
+
+
+if __name__ == "__main__":
+    main()
