@@ -69,7 +69,7 @@ window.compare = async (side, threads, rounds) => {
 class Files(http.server.SimpleHTTPRequestHandler):
     """The checkout, the rival's model and the page, isolated as WebAssembly's threads want it."""
 
-    extensions_map = {
+    extensions_map = {  # noqa: RUF012 (the base class has it so)
         **http.server.SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript", ".wasm": "application/wasm",
     }  # fmt: skip
 

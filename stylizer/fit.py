@@ -20,13 +20,14 @@ from torch.func import functional_call
 
 from stylizer import gatys, images, losses, weights
 from stylizer.errors import NotFinite, ParameterError
-from stylizer.feedforward import STRIDE, PictureSource, Stylizer, check_size
+from stylizer.feedforward import PictureSource, Stylizer, check_size
 from stylizer.networks import Transformer, build
 from stylizer.networks.backbones import Backbone
 from stylizer.networks.merged import plain_shell, working_weights
 from stylizer.runtimes import check_memory
 from stylizer.settings import Settings
 from stylizer.styles import TunedStyle, is_norm, read_gallery
+from stylizer.tiles import STRIDE
 
 TUNES = ("vector", "norms", "network")
 RATES = {"vector": 0.05, "norms": 0.02, "network": 0.001}  # of Adam; the vector's numbers are of the order of 1
@@ -112,7 +113,7 @@ class Painter:
     def __init__(self, transformer: Transformer):
         self.transformer, self.weights = transformer, dict(transformer.named_parameters())
         self.merge = transformer.config.separable
-        self.shell = plain_shell(transformer) if self.merge else transformer
+        self.shell = plain_shell(transformer).eval() if self.merge else transformer
         self.dtype = torch.bfloat16 if gatys.computes_in_bf16(torch.device("cpu")) else torch.float32
 
     def __call__(self, photo: Tensor, vector: Tensor, added: Mapping[str, Tensor]) -> Tensor:

@@ -230,10 +230,20 @@ def network_of(backbone: str) -> type[Backbone]:
 
 
 def default_backbone(settings: Settings, file: Path | None = None) -> str:
-    """VGG-16 where it was downloaded already, else our own; ParameterError for weights whose network is not named."""
+    """Our own where it is shipped and VGG-16 was not downloaded yet, else that.
+
+    ParameterError for weights whose network is not named.
+    """
     if file is not None:
         raise ParameterError("backbone", f"{file} came without its network's name; name one of {', '.join(BACKBONES)}")
-    return "vgg16" if (settings.cache.expanduser() / weights.DOWNLOADS["vgg16"].file).exists() else "small"
+    downloaded = (settings.cache.expanduser() / weights.DOWNLOADS["vgg16"].file).exists()
+    return "vgg16" if downloaded or "small" not in available(settings) else "small"
+
+
+def available(settings: Settings) -> list[str]:
+    """Backbones that can be had: those to be downloaded, and our own where its weights lie in models/."""
+    listed = weights.checksums(settings.models)
+    return [name for name in BACKBONES if name in weights.DOWNLOADS or SHIPPED[name] in listed]
 
 
 def load_backbone(

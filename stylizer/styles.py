@@ -71,7 +71,7 @@ def read_tuned(path: Path) -> dict[str, TunedStyle]:
     except WeightsError as cause:
         raise ParameterError("style", str(cause)) from cause
     parts: dict[str, dict[str, np.ndarray]] = {}
-    for key, value in arrays.items():
+    for key, value in sorted(arrays.items()):
         name, _, weight = key.partition("/")
         parts.setdefault(name, {})[weight] = value.astype(np.float32)
     network = parts.pop("", {})

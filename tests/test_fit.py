@@ -8,6 +8,7 @@ import pictures
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from stylizer import cli, fit, images
 from stylizer.errors import ParameterError, WeightsError
@@ -202,7 +203,10 @@ def test_the_command_tunes_to_a_painting_and_paints_with_what_it_wrote(tmp_path)
     painting, photo, style, out = (tmp_path / name for name in ("dawn.png", "photo.png", "dawn.safetensors", "out.png"))
     painting.write_bytes(pictures.png(pictures.painting(64, 64)))
     photo.write_bytes(pictures.png(pictures.photo(64, 48)))
-    told = ["fit", painting, "--tune", "norms", "--photos", photo, "--steps", 2, "--size", 48, "-o", style]
+    looks = tmp_path / "small.safetensors"
+    save_file(SmallNet().state_dict(), looks)
+    told = ["fit", painting, "--tune", "norms", "--photos", photo, "--steps", 2, "--size", 48, "-o", style,
+            "--backbone", "small", "--backbone-weights", looks]  # fmt: skip
     assert cli.main([str(word) for word in told]) == 0
     assert list(read_tuned(style)) == ["dawn"] and read_tuned(style)["dawn"].norms
     assert cli.main(["stylize", str(photo), "--style", str(style), "-o", str(out)]) == 0

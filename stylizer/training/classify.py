@@ -291,7 +291,7 @@ def train(run: Run, report_every: int = 20, until: float = math.inf) -> Iterator
     NotFinite when a loss is not: nothing is yielded after the last good report.
     """
     last, started, sums, count = time.monotonic(), time.monotonic(), {}, 0
-    while run.done() < 1 and last < until:
+    while run.done() < 1:
         for name, value in run.advance().items():
             sums[name] = sums.get(name, 0) + value
         count, now = count + 1, time.monotonic()
@@ -302,6 +302,8 @@ def train(run: Run, report_every: int = 20, until: float = math.inf) -> Iterator
         if not math.isfinite(means["total"]):
             raise NotFinite(f"the loss is {means['total']} at step {run.step}: stopped; go on with a lower rate")
         yield Progress(run.step, run.seconds, run.done(), count * run.config.batch / (now - started), means)
+        if now >= until:
+            return
         started, sums, count = now, {}, 0
 
 
@@ -331,7 +333,7 @@ def export(network: SmallNet, path: Path, metadata: Mapping[str, str]) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="Tiny ImageNet, its folder or a tar of it")
     parser.add_argument("--run", type=Path, required=True, help="its folder: checkpoint, hints, weights")
-    parser.add_argument("--call-minutes", type=float, default=math.inf, help="stop this call, not the run, after it")
+    parser.add_argument("--call-minutes", type=float, default=math.inf, help="of training; stop this call, not the run")
     parser.add_argument("--save-minutes", type=float, default=2.0, help="between checkpoints")
     parser.add_argument("--judge-minutes", type=float, default=10.0, help="between looks at the validation pictures")
     group = parser.add_argument_group("settings")
@@ -342,7 +344,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_classify(options: argparse.Namespace, device: torch.device, teacher: VGG16 | None) -> int:
     """Train, print top-1 on the validation pictures, write the weights."""
-    until = time.monotonic() + 60 * options.call_minutes
     training, validation, names = (
         part.to(device) if isinstance(part, Labelled) else part for part in read_tiny_imagenet(options.data)
     )
@@ -358,6 +359,7 @@ def run_classify(options: argparse.Namespace, device: torch.device, teacher: VGG
           f"{sum(value.numel() for value in run.network.parameters()):,} numbers on {device}, from step {run.step}",
           flush=True)  # fmt: skip
     saved = judged = time.monotonic()
+    until = saved + 60 * options.call_minutes
     with tqdm(total=100, initial=round(100 * run.done(), 2), bar_format="{l_bar}{bar}| {postfix}") as bar:
         for now in train(run, until=until):
             words = " ".join(f"{name} {value:.3f}" for name, value in now.losses.items())

@@ -117,9 +117,9 @@ def _harden(app: Dash) -> None:
             if not policy:
                 scripts = " ".join(f"'{each.strip(chr(39))}'" for each in app.csp_hashes())
                 policy["value"] = (
-                    f"default-src 'self'; script-src 'self' 'wasm-unsafe-eval' {scripts}; style-src 'self' 'unsafe-inline'; "
-                    "img-src 'self' blob: data:; worker-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; "
-                    "frame-ancestors 'self'"
+                    f"default-src 'self'; script-src 'self' 'wasm-unsafe-eval' {scripts}; worker-src 'self'; "
+                    "style-src 'self' 'unsafe-inline'; img-src 'self' blob: data:; object-src 'none'; "
+                    "base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
                 )
         return policy["value"]
 

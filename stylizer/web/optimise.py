@@ -76,7 +76,6 @@ def add_routes(api: Blueprint, stylizer: Stylizer) -> None:
 def describe_choices(settings: Settings) -> dict:
     """{backbones, defaults, bounds}: what a form needs to offer. The first backbone is the default."""
     from stylizer import gatys
-    from stylizer.networks.backbones import BACKBONES
 
     config = gatys.GatysConfig()
     names = ("steps", "content_weight", "style_weight", "tv_weight", "init", "seed")
@@ -90,7 +89,7 @@ def describe_choices(settings: Settings) -> dict:
             "content_layers": network.CONTENT_LAYERS,
             "style_layers": network.STYLE_LAYERS,
         }
-        for name, network in ((name, gatys.network_of(name)) for name in BACKBONES)
+        for name, network in ((name, gatys.network_of(name)) for name in gatys.available(settings))
     ]
     return {
         "backbones": sorted(found, key=lambda each: STATES.index(each["state"])),
@@ -215,10 +214,10 @@ class Job(threading.Thread):
 
 
 def _backbone(settings: Settings) -> str:
-    from stylizer import gatys
-
-    backbone = request.form.get("backbone") or describe_choices(settings)["backbones"][0]["name"]
-    gatys.network_of(backbone)
+    names = [each["name"] for each in describe_choices(settings)["backbones"]]
+    backbone = request.form.get("backbone") or names[0]
+    if backbone not in names:
+        raise ParameterError("backbone", f"there is no backbone {backbone!r} here; choose from {', '.join(names)}")
     if _state(backbone, settings) == "downloadable" and not settings.optimise_download:
         raise ParameterError(
             "backbone",
