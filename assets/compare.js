@@ -15,7 +15,7 @@ stylizer.state ??= {};
     ArrowLeft: (now) => now - 5, ArrowDown: (now) => now - 5, ArrowRight: (now) => now + 5, ArrowUp: (now) => now + 5,
     PageDown: (now) => now - 20, PageUp: (now) => now + 20, Home: () => 0, End: () => 100,
   };
-  const ZOOM_STEP = 1.5, PAN_STEP = 80, DOUBLE = 300;       // a factor, CSS px, ms between two taps
+  const ZOOM_STEP = 1.5, PAN_STEP = 80, DOUBLE = 500;       // a factor, CSS px, ms between two taps
   const ZOOM_KEYS = {
     "+": () => zoom_by(ZOOM_STEP), "=": () => zoom_by(ZOOM_STEP), "-": () => zoom_by(1 / ZOOM_STEP),
     0: () => look(1, 0, 0), 1: () => look(full_zoom()),

@@ -48,8 +48,13 @@ def test_the_result_is_zoomed_and_moved_by_keys_buttons_wheel_and_pointer_and_fi
     page.mouse.wheel(0, 5000)
     until(page, lambda: view(page) == {"zoom": 1, "x": 0, "y": 0})
     assert page.get_by_role("button", name="Zoom out").is_disabled()
-    page.mouse.dblclick(x - 50, y)
-    assert view(page)["zoom"] >= 2
+
+    def twice() -> bool:
+        page.wait_for_timeout(600)                  # so that no tap belongs to an earlier one
+        page.mouse.dblclick(x - 50, y)
+        return view(page)["zoom"] >= 2
+
+    until(page, twice)                              # a busy machine may take too long between the two
     page.keyboard.press("0")
     assert view(page)["zoom"] == 1
 
