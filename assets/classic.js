@@ -10,7 +10,8 @@ stylizer.state ??= {};
 (() => {
   const { state } = stylizer;
   Object.assign(state, {
-    choices: null,      // what GET api/v1/optimise told, once the tab was open
+    asking: null,       // promise of what GET api/v1/optimise tells, once the tab was open,
+    choices: null,      // and what it told
     job: null,          // the picture being optimised, or the last one: see paint()
   });
 
@@ -38,7 +39,10 @@ stylizer.state ??= {};
   async function open() {
     for (const image of document.querySelectorAll("img[data-picture]:not([src])")) image.src = image.dataset.picture;
     say_inits();
-    if (state.choices) return;
+    await (state.asking ??= ask());
+  }
+
+  async function ask() {
     const said = setTimeout(stylizer.note, stylizer.PATIENCE, "classic-note", "Asking the server for its networks…", "note wide");
     try {
       const response = await fetch(PATH);
@@ -58,6 +62,7 @@ stylizer.state ??= {};
       const words = error instanceof stylizer.Problem ? error.message
         : "The server does not answer. Open this tab again when it is back.";
       say("classic-note", words, true);
+      state.asking = null;                      // the next look at the tab asks again
     }
     clearTimeout(said);
   }
@@ -321,6 +326,7 @@ stylizer.state ??= {};
   function resume() {
     const { job } = state;
     if (!["paused", "failed"].includes(job?.phase)) return;
+    if (state.engine) return complain(PRIVATE);
     say("classic-result-note", "");
     run(job);
     get("classic-pause").focus({ preventScroll: true });
@@ -365,7 +371,7 @@ stylizer.state ??= {};
     let src = job.before;
     if (what === "single") {
       set("compare-note", { children: "Painting it…" });
-      job.single ??= job.begin ? Promise.resolve(job.begin) : stylizer.server.post("api/v1/stylize", {
+      job.single ??= job.begin ? Promise.resolve(job.begin) : stylizer.engine().post("api/v1/stylize", {
         content: job.content, ...job.painting, size: job.photo.width ? "original" : job.fields.size, format: "jpeg",
       });
       try {
@@ -390,9 +396,8 @@ stylizer.state ??= {};
   /** From the studio: go on from its result, with the heaviest of its styles that there is a picture of. */
   async function polish() {
     stylizer.open_tab("classic-tab");
-    await until(() => state.choices || get("classic-note").textContent.length > 40);
+    await open();
     if (!state.choices) return;
-    say_inits();
     set("init", { value: "studio" });
     set("steps", { value: Math.min(POLISH_STEPS, state.choices.bounds.steps) });
     const parts = [...state.wanted.style.parts].sort((one, other) => other.weight - one.weight);
@@ -408,10 +413,6 @@ stylizer.state ??= {};
     if (!pictured(found).checked) pictured(found).click();
     await settled();
     get("classic-paint").click();
-  }
-
-  async function until(condition) {
-    while (!condition()) await new Promise((resolve) => setTimeout(resolve, 50));
   }
 
   /** Dash has taken in what was set. */

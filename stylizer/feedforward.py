@@ -299,7 +299,7 @@ def _fit_to_photo(rgb: np.ndarray, photo: Photo) -> np.ndarray:
     """The painted canvas at the photo's size. Enlarged it lacks fine detail, so the photo's own is given back to it."""
     size, canvas = photo.picture.size, photo.canvas
     painted = images.resize_to(Picture(rgb), size).rgb
-    if canvas.size >= size:
+    if canvas.rgb.size >= photo.picture.rgb.size:
         return painted
     return images.add_detail(painted, photo.picture.rgb, images.resize_to(Picture(canvas.rgb), size).rgb)
 

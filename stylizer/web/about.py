@@ -91,7 +91,11 @@ def _privacy(settings: Settings) -> html.Section:
                         f"that sliders answer at once it remembers up to {settings.cached_photos} photographs in "
                         "memory, until others take their place."
                     ),
-                    html.Li("A painting of yours is sent once; from then on its hundred numbers stand for it."),
+                    html.Li(
+                        "A painting of yours is sent once; from then on its hundred numbers stand for it. Classic alone "
+                        "needs the painting itself, and sends it along."
+                    ),
+                    html.Li("With the switch On this device your browser paints, and no picture is sent."),
                     html.Li("This page asks no other computer for anything. Close it, and your tries are gone."),
                     html.Li("The camera runs only while its window is open."),
                 ]

@@ -1,0 +1,119 @@
+"""The Classic tab in a real browser, with our own small network, its weights random: no download."""
+
+import shutil
+import threading
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import pictures
+import pytest
+import torch
+from browsing import decoded, expect, upload_photo
+from flask import request
+from safetensors.torch import save_file
+from werkzeug.serving import make_server
+
+from stylizer.gatys import SHIPPED
+from stylizer.networks.backbones import SmallNet
+from stylizer.settings import Settings
+from stylizer.training.export import write_checksums
+from stylizer.web import QuietHandler, create_app
+
+
+@pytest.fixture(scope="module")
+def classic_server(tmp_path_factory):
+    """The application with a backbone in its models/; `posts` are the paths that were posted to."""
+    settings = Settings(device="cpu")
+    folder = tmp_path_factory.mktemp("classic")
+    shutil.copytree(settings.models, folder / "models")
+    torch.manual_seed(0)
+    network = SmallNet()
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            torch.nn.init.kaiming_normal_(parameter)
+    save_file(network.state_dict(), folder / "models" / SHIPPED["small"])
+    write_checksums(folder / "models")
+    app = create_app(replace(settings, models=folder / "models", cache=folder / "cache"))
+    posts = []
+    app.server.before_request(lambda: posts.append(request.path) if request.method == "POST" else None)
+    server = make_server("127.0.0.1", 0, app.server, threaded=True, request_handler=QuietHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server.url, server.posts = f"http://127.0.0.1:{server.server_port}/", posts
+    yield server
+    server.shutdown()
+
+
+@pytest.fixture
+def tab(browser, classic_server):
+    """The tab, its networks there, with a small photo."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page, said = context.new_page(), []
+    page.set_default_timeout(60_000)
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda sent: said.append(sent.url) if urlsplit(sent.url).hostname not in ("127.0.0.1", None)
+            else None)  # fmt: skip
+    page.goto(classic_server.url)
+    expect(page.locator("#photo-caption")).to_contain_text("sample")
+    upload_photo(page, pictures.png(pictures.photo(160, 96)))
+    page.get_by_role("tab", name="Classic").click()
+    expect(page.get_by_role("button", name="Paint", exact=True)).to_be_enabled()
+    classic_server.posts.clear()
+    yield page
+    context.close()
+    assert said == []
+
+
+def steps(page, count: int) -> None:
+    page.get_by_label("Steps", exact=True).fill(str(count))
+    page.keyboard.press("Tab")
+
+
+def test_a_picture_grows_with_its_curve_and_is_downloaded(tab):
+    expect(tab.get_by_label("Network that looks")).to_have_value("small")
+    expect(tab.get_by_label("Content layer")).to_have_value("grouped2")
+    steps(tab, 6)
+    tab.get_by_role("button", name="Paint", exact=True).click()
+    expect(tab.locator("#classic-status")).to_contain_text("Done, 6 steps, 160 × 96 px")
+    expect(tab.locator("#loss-curve polyline")).not_to_have_count(0)
+    with tab.expect_download() as download:
+        tab.locator("#classic-download").click()
+    with open(download.value.path(), "rb") as file:
+        assert decoded(file.read()).shape == (96, 160, 3)
+
+
+def test_a_pause_gives_the_place_back_and_going_on_ends_at_the_same_step(tab, classic_server):
+    steps(tab, 300)
+    tab.get_by_role("button", name="Paint", exact=True).click()
+    expect(tab.get_by_alt_text("Optimised picture")).to_be_visible()
+    tab.get_by_role("button", name="Pause").click()
+    expect(tab.locator("#classic-status")).to_contain_text("Paused at step")
+    tab.get_by_role("button", name="Go on").click()
+    expect(tab.locator("#classic-status")).to_contain_text("of 300")
+    tab.get_by_role("button", name="Cancel").click()
+    expect(tab.locator("#classic-status")).to_contain_text("this is the picture so far")
+    assert classic_server.posts == ["/api/v1/optimise"] * 2
+
+
+def test_while_the_device_paints_nothing_is_posted_neither_anew_nor_after_a_pause(tab, classic_server):
+    steps(tab, 300)
+    tab.get_by_role("button", name="Paint", exact=True).click()
+    expect(tab.get_by_alt_text("Optimised picture")).to_be_visible()
+    tab.get_by_role("button", name="Pause").click()
+    expect(tab.locator("#classic-status")).to_contain_text("Paused at step")
+    tab.evaluate("stylizer.state.engine = { post: async () => { throw new Error('not here'); } }")
+    classic_server.posts.clear()
+    for button in ("Go on", "Paint anew"):
+        tab.get_by_role("button", name=button).click()
+        expect(tab.locator("#classic-note")).to_contain_text("no picture is sent")
+    assert classic_server.posts == []
+
+
+def test_polish_goes_on_from_the_studios_result(tab, classic_server):
+    tab.get_by_role("tab", name="Studio").click()
+    tab.get_by_role("button", name="Transfer").click()
+    expect(tab.get_by_role("status").first).to_contain_text("Painted in")
+    tab.get_by_role("button", name="Polish").click()
+    expect(tab.locator("#classic-status")).to_contain_text("Done, 30 steps")
+    expect(tab.get_by_label("Begin with")).to_have_value("studio")
+    assert classic_server.posts[-1] == "/api/v1/optimise"
