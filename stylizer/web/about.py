@@ -92,8 +92,8 @@ def _privacy(settings: Settings) -> html.Section:
                         "memory, until others take their place."
                     ),
                     html.Li(
-                        "A painting of yours is sent once; from then on its hundred numbers stand for it. Classic alone "
-                        "needs the painting itself, and sends it along."
+                        "A painting of yours is sent once; from then on its hundred numbers stand for it. Classic "
+                        "alone needs the painting itself, and sends it along."
                     ),
                     html.Li("With the switch On this device your browser paints, and no picture is sent."),
                     html.Li("This page asks no other computer for anything. Close it, and your tries are gone."),
