@@ -28,13 +28,13 @@ stylizer.state ??= {};
     const listen = (id, act) => document.getElementById(id).addEventListener("click", act);
     listen("camera-open", open_camera);
     listen("camera-take", take_picture);
-    listen("camera-close", () => dialog().close());
+    listen("camera-close", close_camera);
     listen("camera-switch", () => {
       state.facing = state.facing === "user" ? "environment" : "user";
       start_camera();
     });
-    dialog().addEventListener("close", stop_camera);
-    document.addEventListener("visibilitychange", () => { if (document.hidden) dialog().close(); });
+    dialog().addEventListener("close", stop_camera);                 // by Escape
+    document.addEventListener("visibilitychange", () => { if (document.hidden) close_camera(); });
   }
 
   function open_camera() {
@@ -60,7 +60,7 @@ stylizer.state ??= {};
       document.getElementById("camera-take").disabled = false;
     } catch (error) {
       if (error.name === "AbortError" && !dialog().open) return;
-      dialog().close();
+      close_camera();
       const words = REFUSALS[error.name] ?? error.message;
       stylizer.note("photo-note", new stylizer.Problem({ detail: `no camera: ${words}` }).message, "note error");
     }
@@ -71,11 +71,17 @@ stylizer.state ??= {};
     state.camera = video().srcObject = null;
   }
 
+  /** At once: the dialog's own event comes only after it was seen to close. */
+  function close_camera() {
+    stop_camera();
+    dialog().close();
+  }
+
   async function take_picture() {
     const { videoWidth: width, videoHeight: height } = video();
     const canvas = stylizer.draw(video(), width, height);
     const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", QUALITY));
-    dialog().close();
+    close_camera();
     stylizer.take_photo(new File([blob], "camera.jpg", { type: blob.type }));
   }
 

@@ -1,7 +1,7 @@
 /* The Classic tab: the server optimises a picture and streams how far it is; here it is watched, paused and compared.
  *
- * A pause keeps nothing on the server: the request ends, and going on is another one that begins with the picture shown.
- * So a pause may last, a connection that broke is a pause, and nobody's place on the server is held meanwhile. */
+ * A pause keeps nothing on the server: the request ends, and going on is another one that begins with the picture
+ * shown. So a pause may last, a broken connection is a pause, and nobody's place on the server is held meanwhile. */
 "use strict";
 
 window.stylizer ??= {};
@@ -17,8 +17,8 @@ stylizer.state ??= {};
 
   const PATH = "api/v1/optimise";
   const RETRIES = Array(24).fill(5);            // seconds: a place on the server comes free after a minute or so
-  const PRIVATE = "Classic runs on the server alone, and you chose that no picture is sent there. Switch that off in the "
-    + "Studio to paint here.";
+  const PRIVATE = "Classic runs on the server alone, and you chose that no picture is sent there. Switch that off in "
+    + "the Studio to paint here.";
   const POLISH_STEPS = 30;
   const CURVES = ["variation", "style", "content", "total"];        // the last one drawn lies on top
   const RATE_STEPS = 12;                        // whose pace tells the time left
@@ -43,7 +43,7 @@ stylizer.state ??= {};
   }
 
   async function ask() {
-    const said = setTimeout(stylizer.note, stylizer.PATIENCE, "classic-note", "Asking the server for its networks…", "note wide");
+    const said = setTimeout(say, stylizer.PATIENCE, "classic-note", "Asking the server for its networks…");
     try {
       const response = await fetch(PATH);
       if (!response.ok) throw new stylizer.Problem(await stylizer.read_problem(response));
@@ -151,7 +151,9 @@ stylizer.state ??= {};
     state.job?.controller.abort();
     forget(state.job);
     const { photo } = state;
-    const weights = { content: weight_of(content_weight), style: weight_of(style_weight), variation: weight_of(tv_weight) };
+    const weights = {
+      content: weight_of(content_weight), style: weight_of(style_weight), variation: weight_of(tv_weight),
+    };
     const job = state.job = {
       photo, style, weights, format, steps: Number(steps),
       done: 0,          // steps before this request
@@ -176,7 +178,7 @@ stylizer.state ??= {};
     };
     job.before = photo.shown && URL.createObjectURL(await stylizer.copy_of(photo, stylizer.SHOWN_SIDE));
     if (job.before) job.urls.push(job.before);
-    for (const note of ["classic-note", "classic-style-note", "classic-photo-note", "classic-result-note"]) say(note, "");
+    for (const part of ["", "-style", "-photo", "-result"]) say(`classic${part}-note`, "");
     set("classic-download", { hidden: true });
     set("compare-with", { value: "photo" });
     set("classic-before", { src: job.before, hidden: true });
@@ -236,7 +238,8 @@ stylizer.state ??= {};
     const weighted = Object.keys(job.weights).filter((name) => name in losses)
       .map((name) => [name, job.weights[name] * losses[name]]);
     if (last?.step === step) job.points.pop();  // the picture a pause was taken up with
-    job.points.push({ step, leg: job.done, at: performance.now(), total: losses.total, ...Object.fromEntries(weighted) });
+    const parts = Object.fromEntries(weighted);
+    job.points.push({ step, leg: job.done, at: performance.now(), total: losses.total, ...parts });
     draw_curve();
   }
 
@@ -267,7 +270,8 @@ stylizer.state ??= {};
   }
 
   function offer_download(job, url) {
-    const name = `${job.photo.name}-${job.style.title}-classic`.normalize("NFKD").replace(/[^\w-]+/g, "-").toLowerCase();
+    const words = `${job.photo.name}-${job.style.title}-classic`;
+    const name = words.normalize("NFKD").replace(/[^\w-]+/g, "-").toLowerCase();
     const ending = job.picture.type.replace("image/", "").replace("jpeg", "jpg");
     set("classic-download", { href: url, hidden: false, download: `${name}.${ending}` });
   }
@@ -343,7 +347,7 @@ stylizer.state ??= {};
   }
 
   function forget(job) {
-    if (job) setTimeout(() => job.urls.forEach((url) => URL.revokeObjectURL(url)), 1000);        // shown until replaced
+    if (job) setTimeout(() => job.urls.forEach((url) => URL.revokeObjectURL(url)), 1000);   // shown until replaced
   }
 
   function complain(words) {
@@ -387,8 +391,8 @@ stylizer.state ??= {};
     }
     if (job !== state.job) return;
     set("classic-before", { src, hidden: false });
-    const divider = get("classic-compare");
-    if (what === "single" && divider.getAttribute("aria-valuenow") === "0") stylizer.move_divider("classic-compare", 50);
+    const unmoved = get("classic-compare").getAttribute("aria-valuenow") === "0";
+    if (what === "single" && unmoved) stylizer.move_divider("classic-compare", 50);
   }
 
   // Polish -----------------------------------------------------------------------------------------------------------
@@ -418,7 +422,7 @@ stylizer.state ??= {};
   /** Dash has taken in what was set. */
   const settled = () => new Promise((resolve) => setTimeout(resolve, 100));
 
-  // The loss curve: logarithmic, weighted parts and their sum ----------------------------------------------------------
+  // The loss curve: logarithmic, weighted parts and their sum -------------------------------------------------------
 
   const MARGIN = { left: 44, right: 10, top: 8, bottom: 24 };
 
@@ -445,8 +449,9 @@ stylizer.state ??= {};
       svg.append(shape("text", { x: x(step), y: height - 6, "text-anchor": anchor }, `${step ? "step " : ""}${step}`));
     }
     for (const name of CURVES) {
-      const line = points.filter((point) => point[name] > 0).map((point) => `${x(point.step).toFixed(1)},${y(point[name]).toFixed(1)}`);
-      if (line.length) svg.append(shape("polyline", { class: name, points: line.join(" ") }));
+      const line = points.filter((point) => point[name] > 0)
+        .map((point) => `${x(point.step).toFixed(1)},${y(point[name]).toFixed(1)}`).join(" ");
+      if (line) svg.append(shape("polyline", { class: name, points: line }));
     }
     const [first, last] = [points[0], points.at(-1)];
     svg.append(shape("circle", { class: "total", cx: x(last.step), cy: y(last.total), r: 3.5 }));

@@ -167,6 +167,12 @@ def tile(page, name: str):
     return page.locator(f".tiles input[value='{name}'] + label img").first
 
 
+def choose(mark) -> None:
+    """Not Playwright's `check`, which wants the mark at once: Dash sets it a moment later."""
+    mark.click()
+    expect(mark).to_be_checked()
+
+
 def add_style(page, name: str) -> None:
     page.get_by_role("button", name="Add a style").click()
-    page.get_by_role("radio", name=name).check()
+    choose(page.get_by_role("radio", name=name))

@@ -1,6 +1,7 @@
 """The HTTP API, as its callers meet it: answers, bounds, and every bad input with its own status and words."""
 
 import base64
+import gzip
 import io
 import json
 import re
@@ -148,6 +149,13 @@ def test_every_answer_carries_the_security_headers(client):
         assert "default-src 'self'" in policy and "'unsafe-eval'" not in policy and "http" not in policy
         assert "'unsafe-inline'" not in policy.split("script-src")[1].split(";")[0]
         assert headers["X-Content-Type-Options"] == "nosniff" and "Set-Cookie" not in headers
+
+
+def test_text_travels_compressed_where_the_client_takes_that_and_pictures_as_they_are(client):
+    plain, packed = (client.get("/_dash-layout", headers={"Accept-Encoding": each}) for each in ("identity", "gzip"))
+    assert packed.headers["Content-Encoding"] == "gzip" and "Content-Encoding" not in plain.headers
+    assert json.loads(gzip.decompress(packed.data)) == plain.json and 5 * len(packed.data) < len(plain.data)
+    assert "Content-Encoding" not in client.get("/assets/sample.jpg", headers={"Accept-Encoding": "gzip"}).headers
 
 
 # The wall -----------------------------------------------------------------------------------------------------------

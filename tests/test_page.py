@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pictures
 import pytest
-from browsing import decoded, difference, expect, pixels, settle, shown, transfer, until, upload, upload_photo
+from browsing import choose, decoded, difference, expect, pixels, settle, shown, transfer, until, upload, upload_photo
 from PIL import Image
 
 
@@ -18,7 +18,7 @@ def test_a_newcomer_gets_a_painting_with_one_click(page, server):
 
 def test_an_uploaded_photo_is_painted_in_the_chosen_style_at_its_own_size(page, server):
     upload_photo(page)
-    page.get_by_role("radio", name="Stained glass").check()
+    choose(page.get_by_role("radio", name="Stained glass"))
     transfer(page)
     assert server.full()[-1]["style_name"] == "stained-glass"
     assert shown(page).shape == (104, 160, 3)
@@ -39,11 +39,11 @@ def test_every_control_has_the_one_name_that_assistive_technology_needs(page):
 
 def test_styles_are_one_group_in_which_one_is_chosen(page):
     assert page.get_by_role("radio", checked=True).count() == 1
-    page.get_by_role("radio", name="The Starry Night").check()
+    choose(page.get_by_role("radio", name="The Starry Night"))
     chosen = page.get_by_role("radio", checked=True)
     assert chosen.count() == 1
     assert chosen.get_attribute("value") == "starry-night"
-    page.get_by_role("radio", name="Whirling night").check()
+    choose(page.get_by_role("radio", name="Whirling night"))
     assert page.get_by_role("radio", checked=True).get_attribute("value") == "whirling-night"
 
 
@@ -70,7 +70,7 @@ def test_a_photo_is_shrunk_to_the_chosen_size_before_it_is_sent(page, server, si
     upload_photo(page, pictures.png(pictures.photo(700, 350)), "wide.png")
     page.get_by_label("Size").select_option(size)
     page.get_by_label("Format").select_option("webp")
-    page.get_by_label("Keep colours").check()
+    choose(page.get_by_label("Keep colours"))
     transfer(page)
     sent = server.paintings[-1]
     assert decoded(sent["content"]).shape == (longest // 2, longest, 3)
@@ -81,7 +81,7 @@ def test_a_photo_is_shrunk_to_the_chosen_size_before_it_is_sent(page, server, si
 
 def test_the_download_is_the_result_that_is_shown(page):
     upload_photo(page)
-    page.get_by_role("radio", name="Whirling night").check()
+    choose(page.get_by_role("radio", name="Whirling night"))
     transfer(page)
     with page.expect_download() as download:
         page.get_by_role("link", name="Download").click()
@@ -130,7 +130,7 @@ def test_the_divider_uncovers_the_photo_by_pointer_and_by_keys(page):
 
 def test_nothing_is_painted_before_the_first_transfer(page, server):
     page.get_by_label("Strength").fill("0.5")
-    page.get_by_role("radio", name="Whirling night").check()
+    choose(page.get_by_role("radio", name="Whirling night"))
     page.wait_for_timeout(600)
     assert server.paintings == []
 
@@ -174,7 +174,7 @@ def test_an_older_answer_never_replaces_a_newer_one(page, server):
 def test_after_the_first_transfer_another_style_and_another_photo_are_painted_at_once(page, server):
     upload_photo(page)
     transfer(page)
-    page.get_by_role("radio", name="Stained glass").check()
+    choose(page.get_by_role("radio", name="Stained glass"))
     until(page, lambda: server.full()[-1]["style_name"] == "stained-glass")
     upload_photo(page, pictures.png(pictures.photo(96, 144, seed=3)), "tower.png")
     until(page, lambda: len(server.full()) == 3)

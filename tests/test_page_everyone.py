@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from browsing import add_style, expect, transfer, until, upload_photo
+from browsing import add_style, choose, expect, transfer, until, upload_photo
 
 
 def test_a_phone_shows_everything_without_scrolling_sideways(open_page):
@@ -13,7 +13,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(open_page):
     add_style(page, "Whirling night")
     add_style(page, "The Scream")
     transfer(page)
-    page.get_by_role("radio", name="Batik").check()
+    choose(page.get_by_role("radio", name="Batik"))
     expect(page.get_by_role("button", name="Undo")).to_be_visible()
     widths = page.evaluate("[document.documentElement.scrollWidth, document.body.scrollWidth]")
     assert max(widths) <= 360

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pictures
-from browsing import decoded, expect, settle, shown, transfer, until, upload, upload_photo
+from browsing import choose, decoded, expect, settle, shown, transfer, until, upload, upload_photo
 
 BAD_PHOTOS = {
     "text": (pictures.text, "not a picture"),
@@ -28,7 +28,7 @@ BAD_PHOTOS = {
 
 def test_a_bad_photo_is_told_in_words_beside_the_upload_and_nothing_is_lost(page, server, tmp_path):
     upload_photo(page)
-    page.get_by_role("radio", name="Whirling night").check()
+    choose(page.get_by_role("radio", name="Whirling night"))
     page.get_by_label("Strength").fill("0.7")
     note = page.locator(".photo").get_by_role("alert")
     for name, (make, words) in BAD_PHOTOS.items():

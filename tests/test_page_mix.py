@@ -4,13 +4,26 @@ import re
 
 import numpy as np
 import pictures
-from browsing import FULL, add_style, decoded, difference, expect, settle, shown, transfer, until, upload, upload_photo
+from browsing import (
+    FULL,
+    add_style,
+    choose,
+    decoded,
+    difference,
+    expect,
+    settle,
+    shown,
+    transfer,
+    until,
+    upload,
+    upload_photo,
+)
 
 
 def test_two_styles_are_weighed_by_a_slider_that_repaints(page, server, stylizer):
     data = pictures.png(pictures.photo(160, 104))
     upload_photo(page, data)
-    page.get_by_role("radio", name="Whirling night").check()
+    choose(page.get_by_role("radio", name="Whirling night"))
     transfer(page)
     alone = shown(page)
     add_style(page, "Stained glass")
@@ -69,7 +82,7 @@ def test_a_slot_of_the_mix_is_chosen_by_its_button_and_refilled_from_the_wall(pa
     assert page.locator("#slot-1").get_attribute("aria-pressed") == "true"
     first.click()
     expect(page.get_by_role("radio", checked=True)).to_have_attribute("value", "rainy-boulevard")
-    page.get_by_role("radio", name="Batik").check()
+    choose(page.get_by_role("radio", name="Batik"))
     expect(first).to_contain_text("Batik")
     expect(page.locator("#style-caption")).to_have_text("Batik + Stained glass")
     page.get_by_role("button", name="Add a style").click()
@@ -84,7 +97,7 @@ def test_a_slot_of_the_mix_is_chosen_by_its_button_and_refilled_from_the_wall(pa
 def test_undo_redo_and_the_strip_bring_back_earlier_tries_with_their_mix_and_photo(page, server):
     first = pictures.png(pictures.photo(160, 104))
     upload_photo(page, first)
-    page.get_by_role("radio", name="Whirling night").check()
+    choose(page.get_by_role("radio", name="Whirling night"))
     transfer(page)
     add_style(page, "Stained glass")
     page.get_by_role("slider", name="Balance").fill("0.8")

@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 import pictures
-from browsing import add_style, difference, expect, pixels, settle, shown, transfer, until, upload, upload_photo
+from browsing import add_style, choose, difference, expect, pixels, settle, shown, transfer, until, upload, upload_photo
 
 # Zoom and pan ------------------------------------------------------------------------------------------------------
 
@@ -163,7 +163,7 @@ def test_a_style_code_carries_mix_strength_and_colours_to_another_page(open_page
     for _ in range(3):
         page.keyboard.press("ArrowRight")
     page.get_by_label("Strength").fill("0.6")
-    page.get_by_label("Keep colours").check()
+    choose(page.get_by_label("Keep colours"))
     transfer(page)
     painted, picture = server.full()[-1], shown(page)
     code = code_of(page)

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pictures
-from browsing import decoded, difference, expect, settle, shown, tile, transfer, until, upload, upload_photo
+from browsing import choose, decoded, difference, expect, settle, shown, tile, transfer, until, upload, upload_photo
 
 
 def test_the_wall_shows_the_users_photo_in_every_style_what_is_on_the_screen_first(page, server, stylizer):
@@ -92,7 +92,7 @@ def test_an_own_style_becomes_a_chosen_tile_and_is_sent_once(page, server):
         assert painting["style_vector"].count(",") == 99
     upload(page, "Style picture", pictures.png(pictures.painting(300, 260, seed=5)), "uncle.png")
     expect(page.get_by_role("radio", name="uncle")).to_be_checked()
-    page.get_by_role("radio", name="grandmother").check()
+    choose(page.get_by_role("radio", name="grandmother"))
     assert page.get_by_role("radio", checked=True).count() == 1
 
 

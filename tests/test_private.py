@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pictures
 import pytest
-from browsing import CHROMIUM, FLAGS, decoded, difference, expect, settle, shown, transfer, upload, upload_photo
+from browsing import CHROMIUM, FLAGS, choose, decoded, difference, expect, settle, shown, transfer, upload, upload_photo
 from flask import request
 from werkzeug.serving import make_server
 
@@ -84,7 +84,7 @@ def open_private(browser, private_server):
         context.on("request", lambda request: page.hosts.add(urlsplit(request.url).hostname))
         page.goto(private_server.url)
         expect(page.locator("#photo-caption")).to_contain_text("sample")
-        page.get_by_label("On this device").check()
+        choose(page.get_by_label("On this device"))
         return page
 
     yield open_private
@@ -102,7 +102,7 @@ def studio(browser, private_server):
     page.set_default_timeout(60_000)
     page.goto(private_server.url)
     expect(page.locator("#photo-caption")).to_contain_text("sample")
-    page.get_by_label("On this device").check()
+    choose(page.get_by_label("On this device"))
     ready(page)
     private_server.posts.clear()
     upload_photo(page)
@@ -148,7 +148,7 @@ def test_dragging_strength_and_keeping_colours_paint_as_the_server_does(studio, 
     settle(studio)
     expected = private_server.painting(copy_of(studio), style_name="rainy-boulevard", strength="0.3")
     assert difference(shown(studio), expected) < CLOSE
-    studio.get_by_label("Keep colours").check()
+    choose(studio.get_by_label("Keep colours"))
     settle(studio)
     kept = private_server.painting(
         copy_of(studio), style_name="rainy-boulevard", strength="0.3", keep_colors="true"
@@ -304,7 +304,7 @@ def test_a_graphics_card_that_fails_is_replaced_by_webassembly(playwright_browse
     page = playwright_browser_with_card.new_context().new_page()
     page.goto(private_server.url)
     expect(page.locator("#photo-caption")).to_contain_text("sample")
-    page.get_by_label("On this device").check()
+    choose(page.get_by_label("On this device"))
     expect(page.locator("#device-words")).to_contain_text("Paints here by WebAssembly", timeout=120_000)
     expect(page.locator("#device-words")).to_contain_text("lost" if loss == "lost" else "failed")
     private_server.altered = {}

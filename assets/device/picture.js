@@ -10,10 +10,18 @@ const MEDIA = { png: "image/png", jpeg: "image/jpeg", webp: "image/webp" };
 export async function decode(blob) {
   const bitmap = await createImageBitmap(blob, { imageOrientation: "from-image" });
   const { width, height } = bitmap;
-  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(bitmap, 0, 0);
   bitmap.close();
-  return { width, height, data: context.getImageData(0, 0, width, height).data };
+  const { data } = context.getImageData(0, 0, width, height);
+  forget(canvas);
+  return { width, height, data };
+}
+
+/** Its pixels now: the garbage collector lets them lie for a minute, 100 MB of a large photo. */
+function forget(canvas) {
+  canvas.width = canvas.height = 0;
 }
 
 /** Picture -> Blob without metadata; alpha is kept, and laid on white where JPEG has none. */
@@ -26,7 +34,9 @@ export async function encode({ width, height, data }, format) {
     context.fillStyle = "white";
     context.fillRect(0, 0, width, height);
   }
-  return canvas.convertToBlob({ type: MEDIA[format], quality: QUALITY });
+  const blob = await canvas.convertToBlob({ type: MEDIA[format], quality: QUALITY });
+  forget(canvas);
+  return blob;
 }
 
 export const wrote = (blob, format) => blob.type === MEDIA[format];

@@ -60,6 +60,7 @@ def create_app(settings: Settings | None = None) -> Dash:
     app = Dash(
         "stylizer", server=server, title="Stylizer", update_title=None, assets_folder=str(settings.assets.resolve()),
         assets_path_ignore=["device"],          # workers: served, but no scripts of the page
+        compress=True,                          # text alone: pictures and weights are small already
         index_string=PAGE, meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
     )  # fmt: skip
     app.layout = make_layout(stylizer)

@@ -11,9 +11,9 @@ from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 
 from stylizer.settings import Settings
 from stylizer.styles import Style
+from stylizer.web.elements import FORMATS, choice, drawn_slider, labelled, note, range_slider
 
 SIZES = (256, 384, 512, 768, 1024)  # longest side in pixels
-FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP"}
 INITS = {"photo": "The photo", "feedforward": "The single pass", "noise": "Noise", "studio": "The studio’s result"}
 
 
@@ -79,7 +79,7 @@ def _styles(originals: list[Style]) -> html.Section:
                 [html.H2("Painting"), html.Span(id="classic-style-caption", className="caption")], className="heading"
             ),
             html.Button("Add a painting of yours", id="classic-choose-style", className="minor add"),
-            _note("classic-style-note"),
+            note("classic-style-note"),
             html.Div(
                 [
                     html.H3("Yours", id="classic-own-heading", hidden=True),
@@ -121,7 +121,7 @@ def _photo() -> html.Section:
                 className="heading",
             ),
             html.Div(html.Img(id="classic-photo", alt="What will be painted"), className="frame"),
-            _note("classic-photo-note"),
+            note("classic-photo-note"),
         ],
         className="photo",
     )
@@ -139,9 +139,9 @@ def _controls(settings: Settings) -> html.Section:
     sizes = {str(size): f"{size} px" for size in SIZES if size <= settings.optimise_size}
     return html.Section(
         [
-            _labelled("Network that looks", dbc.Select(id="backbone", options=[]), wide=True),
+            labelled("Network that looks", dbc.Select(id="backbone", options=[]), wide=True),
             html.P(id="network-note", className="value wide"),
-            _labelled("Content layer", dbc.Select(id="content-layer", options=[]), wide=True),
+            labelled("Content layer", dbc.Select(id="content-layer", options=[]), wide=True),
             html.Fieldset(
                 [
                     html.Legend("Style layers"),
@@ -150,38 +150,19 @@ def _controls(settings: Settings) -> html.Section:
                 ],
                 className="wide layers",
             ),
-            *[_weight(id, label, ends) for id, (label, ends) in WEIGHTS.items()],
-            _labelled("Begin with", _choice("init", INITS, "photo")),
-            _labelled("Steps", dbc.Input(id="steps", type="number", min=1, max=settings.optimise_steps, step=1)),
-            _labelled("Longest side", _choice("longest", sizes, "512" if "512" in sizes else max(sizes, key=int))),
-            _labelled("Save as", _choice("save-as", FORMATS, "png")),
-            _labelled("Seed", dbc.Input(id="seed", type="number", min=0, max=2**32 - 1, step=1), id="seed-choice"),
+            *[
+                range_slider(id, label, ends, "wide", min=-2, max=3, step=0.05)
+                for id, (label, ends) in WEIGHTS.items()
+            ],
+            labelled("Begin with", choice("init", INITS, "photo")),
+            labelled("Steps", dbc.Input(id="steps", type="number", min=1, max=settings.optimise_steps, step=1)),
+            labelled("Longest side", choice("longest", sizes, "512" if "512" in sizes else max(sizes, key=int))),
+            labelled("Save as", choice("save-as", FORMATS, "png")),
+            labelled("Seed", dbc.Input(id="seed", type="number", min=0, max=2**32 - 1, step=1), id="seed-choice"),
             html.Button("Paint", id="classic-paint", className="wide", disabled=True),
-            _note("classic-note", "wide"),
+            note("classic-note", "wide"),
         ],
         className="controls",
-    )
-
-
-def _labelled(label: str, control, wide: bool = False, **properties) -> html.Div:
-    return html.Div(
-        [html.Label(label, htmlFor=control.id), control], className="choice wide" if wide else "choice", **properties
-    )
-
-
-def _choice(id: str, options: dict[str, str], value: str) -> dbc.Select:
-    return dbc.Select(id=id, options=[{"value": each, "label": label} for each, label in options.items()], value=value)
-
-
-def _weight(id: str, label: str, ends: tuple[str, str]) -> html.Div:
-    value = html.Span(id=f"{id}-value", className="value", **{"aria-hidden": "true"})
-    return html.Div(
-        [
-            html.Div([html.Label(label, htmlFor=id), value], className="heading"),
-            dbc.Input(id=id, type="range", min=-2, max=3, step=0.05),
-            html.Div([html.Span(end) for end in ends], className="ends"),
-        ],
-        className="wide",
     )
 
 
@@ -193,15 +174,7 @@ def _result() -> html.Section:
                 [
                     _layer("painted", html.Img(id="classic-result", alt="Optimised picture", hidden=True)),
                     _layer("original", html.Img(id="classic-before", alt="", hidden=True)),
-                    html.Div(
-                        id="classic-compare",
-                        className="divider",
-                        hidden=True,
-                        role="slider",
-                        tabIndex=0,
-                        title="Drag to compare",
-                        **{"aria-label": "Compare", "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": "0"},
-                    ),
+                    drawn_slider("classic-compare", "Compare", "Drag to compare", className="divider", hidden=True),
                     html.P("The picture grows here, step by step.", id="classic-invitation", className="invitation"),
                     html.Div(className="bar"),
                 ],
@@ -224,11 +197,11 @@ def _result() -> html.Section:
                 ],
                 className="status",
             ),
-            _note("classic-result-note"),
+            note("classic-result-note"),
             html.Div(
                 [
                     html.Label("Compare with", htmlFor="compare-with"),
-                    _choice("compare-with", {"photo": "The photo", "single": "The single pass"}, "photo"),
+                    choice("compare-with", {"photo": "The photo", "single": "The single pass"}, "photo"),
                     html.Span(id="compare-note", className="value", role="status"),
                 ],
                 id="compare-choice",
@@ -257,8 +230,3 @@ def _key(name: str, label: str) -> html.Span:
 
 def _layer(kind: str, picture: html.Img) -> html.Div:
     return html.Div(picture, className=f"layer {kind}")
-
-
-def _note(id: str, more: str = "") -> html.P:
-    """Words beside what they are about; screen readers say them when they change."""
-    return html.P(id=id, className=f"note {more}".strip(), role="alert")

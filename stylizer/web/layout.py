@@ -16,6 +16,7 @@ from stylizer.settings import Settings
 from stylizer.styles import Style
 from stylizer.tiles import WHOLE_PIXELS
 from stylizer.web import about, classic, private
+from stylizer.web.elements import FORMATS, choice, drawn_slider, labelled, note, range_slider
 from stylizer.weights import checksums
 
 FIRST_STYLE = "rainy-boulevard"     # chosen at the start: its colours suit nearly any photo
@@ -23,7 +24,6 @@ TRIES = 12                          # kept in the strip under the result; the br
 PREVIEW_SIZE = 384                  # longest side painted while the slider moves, in pixels
 SIZES = {"512": "512 px", "1024": "1024 px", "2048": "2048 px", "original": "Original"}
 POLISH = "Goes on from this painting in Classic, step by step"
-FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP"}
 
 
 def make_layout(stylizer: Stylizer) -> html.Div:
@@ -116,7 +116,7 @@ def _photo() -> html.Section:
                 id="photo-drop",
                 className="frame drop",
             ),
-            _note("photo-note"),
+            note("photo-note"),
             _camera(),
         ],
         className="photo",
@@ -157,7 +157,7 @@ def _gallery(styles: list[Style], first: str, settings: Settings) -> html.Sectio
                 id="style-drop",
                 className="drop",
             ),
-            _note("style-note"),
+            note("style-note"),
             _search(),
             html.Div(
                 [
@@ -208,30 +208,18 @@ def _controls(settings: Settings) -> html.Section:
     return html.Section(
         [
             _mix(settings.max_styles),
-            _range("strength", "Strength", ("the photo’s own", "the style’s"), min=0, max=1, step=0.05, value=1),
-            _range("style-scale", "Strokes", ("finer", "broader"), min=-1, max=1, step=0.25, value=0),     # log2
-            html.Div([html.Label("Size", htmlFor="size"), _choice("size", SIZES, "1024")], className="choice"),
-            html.Div([html.Label("Format", htmlFor="format"), _choice("format", FORMATS, "png")], className="choice"),
+            range_slider("strength", "Strength", ("the photo’s own", "the style’s"), min=0, max=1, step=0.05, value=1),
+            range_slider("style-scale", "Strokes", ("finer", "broader"), min=-1, max=1, step=0.25, value=0),     # log2
+            labelled("Size", choice("size", SIZES, "1024")),
+            labelled("Format", choice("format", FORMATS, "png")),
             html.P(id="size-cost", className="value"),
             dbc.Checkbox(id="keep-colors", label="Keep colours", value=False),
             private.make_switch(settings),
             dbc.Button("Transfer", id="transfer"),
-            _note("settings-note"),
+            note("settings-note"),
             _code(),
         ],
         className="controls",
-    )
-
-
-def _range(id: str, name: str, ends: tuple[str, str], **properties) -> html.Div:
-    value = html.Span(id=f"{id}-value", className="value", **{"aria-hidden": "true"})
-    return html.Div(
-        [
-            html.Div([html.Label(name, htmlFor=id), value], className="heading"),
-            dbc.Input(id=id, type="range", **properties),
-            html.Div([html.Span(end) for end in ends], className="ends"),
-        ],
-        className="range",
     )
 
 
@@ -249,7 +237,7 @@ def _code() -> html.Details:
                 ],
                 className="code",
             ),
-            _note("code-note"),
+            note("code-note"),
         ],
         className="share",
     )
@@ -301,7 +289,7 @@ def _mix(most: int) -> html.Div:
                 [
                     html.Div(id="pad-ground"),
                     *[html.Span(str(index + 1), id=f"corner-{index}", className="corner") for index in range(most)],
-                    _slider("handle", "Mix", "Arrow keys move it, Home goes to the middle, numbers to the corners"),
+                    drawn_slider("handle", "Mix", "Arrow keys move it, Home to the middle, numbers to the corners"),
                 ],
                 id="pad",
                 hidden=True,
@@ -309,10 +297,6 @@ def _mix(most: int) -> html.Div:
         ],
         className="mix",
     )
-
-
-def _choice(id: str, options: dict[str, str], value: str) -> dbc.Select:
-    return dbc.Select(id=id, options=[{"value": each, "label": label} for each, label in options.items()], value=value)
 
 
 def _result() -> html.Section:
@@ -337,7 +321,7 @@ def _result() -> html.Section:
                     html.Div(html.Img(id="result", alt="Stylised photo", hidden=True), className="layer painted"),
                     html.Div(html.Img(id="before", alt="", hidden=True), className="layer original"),
                     # drawn from the left edge over the result, it uncovers the photo
-                    _slider("compare", "Compare", "Drag to compare", className="divider", hidden=True),
+                    drawn_slider("compare", "Compare", "Drag to compare", className="divider", hidden=True),
                     html.P("Choose a style and press Transfer.", id="result-invitation", className="invitation"),
                     _zoom(),
                     html.Div(className="bar"),
@@ -356,7 +340,7 @@ def _result() -> html.Section:
                 ],
                 className="status",
             ),
-            _note("result-note"),
+            note("result-note"),
             _tries(),
         ],
         className="result",
@@ -389,12 +373,6 @@ def _tries() -> html.Div:
     )
 
 
-def _slider(id: str, name: str, hint: str, **properties) -> html.Div:
-    """What the scripts move by pointer and keys, where no native slider fits."""
-    values = {"aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": "0"}
-    return html.Div(id=id, role="slider", tabIndex=0, title=hint, **{"aria-label": name}, **values, **properties)
-
-
 def _footer() -> html.Footer:
     return html.Footer(
         [
@@ -402,8 +380,3 @@ def _footer() -> html.Footer:
             html.P([html.A("HTTP API", href="api/docs")]),
         ]
     )
-
-
-def _note(id: str) -> html.P:
-    """Words beside what they are about; screen readers say them when they change."""
-    return html.P(id=id, className="note", role="alert")

@@ -33,6 +33,7 @@ BEAT_SECONDS = 0.25  # between lines at the longest: a server notices at its sec
 PREVIEW_SECONDS = 0.5  # between pictures at the least
 PREVIEW_QUALITY = 90  # of JPEG
 COME_AGAIN_SECONDS = 5
+LET_GO_SECONDS = 2  # whoever pauses and goes on at once finds the place still taken by the request that was broken off
 
 
 def add_routes(api: Blueprint, stylizer: Stylizer) -> None:
@@ -53,7 +54,7 @@ def add_routes(api: Blueprint, stylizer: Stylizer) -> None:
         format = request.form.get("format", "png")
         if format not in FORMATS:
             raise ParameterError("format", f"format is {format!r}; choose from {', '.join(FORMATS)}")
-        if not slots.acquire(blocking=False):
+        if not slots.acquire(timeout=LET_GO_SECONDS):
             raise Busy(
                 "this server is optimising as many pictures as it takes at a time; try again when one is done, "
                 "in a minute or so", COME_AGAIN_SECONDS,
