@@ -293,6 +293,15 @@ def test_starting_from_another_architecture_is_refused(tmp_path):
         train.starting_pair(replace(SMALL, predictor_init=paths[0], trunk="inception-v3"))
 
 
+def test_a_plain_transformer_begins_as_the_separable_one_it_is_given(tmp_path):
+    given = make_run().pair
+    paths = tuple(map(str, train.save_pair(given, tmp_path)))
+    began = train.starting_pair(replace(SMALL, init=paths, separable=False)).transformer.eval()
+    photo, vector = torch.rand(2, 3, 48, 40), torch.randn(2, 100)
+    assert not began.config.separable
+    torch.testing.assert_close(began(photo, vector), given.transformer.eval()(photo, vector), atol=1e-5, rtol=0)
+
+
 # The commands --------------------------------------------------------------------------------------------------------
 
 

@@ -41,3 +41,11 @@ def plain_shell(transformer: Transformer) -> Transformer:
     """The same network with plain convolutions and no weights of its own: `working_weights` fill it."""
     with torch.device("meta"):
         return Transformer(replace(transformer.config, separable=False))
+
+
+@torch.no_grad()
+def as_plain(transformer: Transformer) -> Transformer:
+    """The plain network that a separable one equals, with weights of its own: where training a plain one begins."""
+    plain = Transformer(replace(transformer.config, separable=False))
+    plain.load_state_dict(working_weights(transformer, torch.float32, merge=True))
+    return plain

@@ -24,7 +24,7 @@ from stylizer import losses, weights
 from stylizer.errors import ParameterError, WeightsError
 from stylizer.networks import PREDICTORS, StylePredictor, Transformer, TransformerConfig, build, describe
 from stylizer.networks.backbones import VGG16
-from stylizer.networks.merged import plain_shell, working_weights
+from stylizer.networks.merged import as_plain, plain_shell, working_weights
 from stylizer.networks.predictor import INPUT_RANGES
 from stylizer.training import data
 
@@ -217,6 +217,8 @@ def starting_pair(config: TrainConfig) -> Pair:
             raise WeightsError(f"{path} holds another trunk than {config.trunk}")
         pair.predictor.load_state_dict({key: trunk[key] for key in wanted}, strict=False)
     for part, network in load_networks(map(Path, config.init)).items():
+        if part == "transformer" and network.config.separable and not config.separable:
+            network = as_plain(network)
         theirs, ours = describe(network), pair.architecture()[part]
         if theirs != ours:
             raise WeightsError(f"init holds the {part} {theirs['config']}; this run trains {ours['config']}")
