@@ -1,9 +1,10 @@
-"""Private mode against TensorFlow.js: python benchmarks/private.py [--weights FOLDER] [--threads 1] [--rounds 5]
+"""Private mode, measured in headless Chromium: python benchmarks/private.py [--weights FOLDER] [--threads 1]
 
-The rival's packages are no part of the project:
+First the page itself: what it sends, how far its pictures are from the server's, and what a large one takes. Then the
+networks against TensorFlow.js, whose packages are no part of the project:
     npm install --no-save @tensorflow/tfjs-{core,converter,backend-wasm}@4.22.0
-and FOLDER holds the published separable transformer (model.json and its shard). Both run in one headless Chromium on
-WebAssembly, taking turns, with the same number of threads; only ratios mean something on a machine with other work.
+FOLDER holds the published separable transformer (model.json and its shard). Both run on WebAssembly, taking turns, with
+the same number of threads; only ratios mean something on a machine with other work.
 """
 
 import argparse
@@ -11,10 +12,14 @@ import functools
 import http.server
 import json
 import shutil
+import tempfile
 import threading
+import time
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from page import WAIT, serving
+from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 SIDES = (256, 512)
@@ -66,6 +71,70 @@ window.compare = async (side, threads, rounds) => {
 </script>"""
 
 
+# One photo painted by the browser and by the server: the mean absolute difference, of 255.
+DIFFERENCE = """async () => {
+    const pixels = async (picture) => {
+        const bitmap = await createImageBitmap(picture);
+        const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
+        context.drawImage(bitmap, 0, 0);
+        return context.getImageData(0, 0, bitmap.width, bitmap.height).data;
+    };
+    const content = await (await fetch(stylizer.state.page.sample)).blob();
+    const style_name = stylizer.state.page.first_style;
+    const wish = { content, style_name, size: 512, format: "png" };
+    const here = await pixels(await stylizer.engine().post("api/v1/stylize", wish));
+    const there = await pixels(await stylizer.server.post("api/v1/stylize", wish));
+    return here.reduce((sum, value, index) => sum + Math.abs(value - there[index]), 0) * 4 / 3 / here.length;
+}"""
+
+
+class Peak(threading.Thread):
+    """The most memory that any of the browser's page processes held, in bytes, as Linux tells it."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.bytes = 0
+
+    def run(self) -> None:
+        while True:
+            for process in Path("/proc").glob("[0-9]*"):
+                try:
+                    if "--type=renderer" in (process / "cmdline").read_text():
+                        pages = int((process / "statm").read_text().split()[1])
+                        self.bytes = max(self.bytes, pages * 4096)
+                except OSError:
+                    pass  # it has just ended
+            time.sleep(0.2)
+
+
+def studio(browser: Browser, megapixels: float) -> None:
+    """The page with its switch on: posts, difference from the server, a large photo."""
+    posts = []
+    with serving() as url, tempfile.TemporaryDirectory() as folder:
+        # Playwright waits for expressions by eval, which the page's policy forbids
+        page = browser.new_page(bypass_csp=True)
+        page.set_default_timeout(WAIT)
+        page.goto(url)
+        page.get_by_label("On this device").click()
+        page.get_by_text("Paints here by").wait_for()
+        page.on("request", lambda request: posts.append(request.url) if request.method == "POST" else None)
+        width = round((megapixels * 1.5e6) ** 0.5)
+        large = Path(folder) / "large.jpg"
+        Image.open(ROOT / "assets/sample.jpg").resize((width, round(width / 1.5)), Image.Resampling.BICUBIC).save(large)
+        page.get_by_label("Photo").set_input_files(large)
+        page.get_by_text("large.jpg").first.wait_for()
+        page.locator("#size").select_option("original")
+        page.locator("#format").select_option("jpeg")
+        peak = Peak()
+        peak.start()
+        start = time.perf_counter()
+        page.get_by_role("button", name="Transfer").click()
+        page.get_by_role("status").filter(has_text="Painted in").wait_for(timeout=2 * WAIT)
+        print(f"{megapixels:g} megapixels: {time.perf_counter() - start:.0f} s, {peak.bytes / 1e9:.2f} GB at the peak")
+        print(f"posts while painting: {len(posts)}")
+        print(f"difference from the server's picture: {page.evaluate(DIFFERENCE):.2f} of 255")
+
+
 class Files(http.server.SimpleHTTPRequestHandler):
     """The checkout, the rival's model and the page, isolated as WebAssembly's threads want it."""
 
@@ -103,24 +172,30 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=ROOT.parent / "shared" / "weights" / "magenta-separable-tfjs")
     parser.add_argument("--threads", type=int, default=1, help="TensorFlow.js was seen to take one whatever it is told")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--megapixels", type=float, default=24)
     options = parser.parse_args()
     weights = sum(each.stat().st_size for each in (ROOT / "models").glob("*-half.onnx"))
     print(f"weights to download: {weights / 1e6:.1f} MB")
-    handler = functools.partial(Files, rival=options.weights)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
             args=["--no-sandbox", "--disable-gpu"],
         )
-        page = browser.new_page()
-        page.goto(f"http://127.0.0.1:{server.server_port}/")
-        for side in SIDES:
-            found = page.evaluate(f"compare({side}, {options.threads}, {options.rounds})")
-            whole, slider = found["rival"] / found["whole"], found["rival"] / found["slider"]
-            print(f"{side} px: whole {whole:.2f} x, slider move {slider:.2f} x   {json.dumps(found)}", flush=True)
+        studio(browser, options.megapixels)
+        against_rival(browser, options)
         browser.close()
+
+
+def against_rival(browser: Browser, options: argparse.Namespace) -> None:
+    handler = functools.partial(Files, rival=options.weights)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    page = browser.new_page()
+    page.goto(f"http://127.0.0.1:{server.server_port}/")
+    for side in SIDES:
+        found = page.evaluate(f"compare({side}, {options.threads}, {options.rounds})")
+        whole, slider = found["rival"] / found["whole"], found["rival"] / found["slider"]
+        print(f"{side} px: whole {whole:.2f} x, slider move {slider:.2f} x   {json.dumps(found)}", flush=True)
     server.shutdown()
 
 

@@ -38,13 +38,12 @@ def test_every_control_has_the_one_name_that_assistive_technology_needs(page):
 
 
 def test_styles_are_one_group_in_which_one_is_chosen(page):
-    assert page.get_by_role("radio", checked=True).count() == 1
-    choose(page.get_by_role("radio", name="The Starry Night"))
     chosen = page.get_by_role("radio", checked=True)
-    assert chosen.count() == 1
-    assert chosen.get_attribute("value") == "starry-night"
-    choose(page.get_by_role("radio", name="Whirling night"))
-    assert page.get_by_role("radio", checked=True).get_attribute("value") == "whirling-night"
+    expect(chosen).to_have_count(1)
+    for title, name in (("The Starry Night", "starry-night"), ("Whirling night", "whirling-night")):
+        choose(page.get_by_role("radio", name=title))
+        expect(chosen).to_have_count(1)
+        expect(chosen).to_have_value(name)
 
 
 def test_a_photo_leaves_the_browser_upright_and_without_name_or_metadata(page, server):

@@ -8,10 +8,10 @@ const STRIDE = 4;                               // of the encoder: pictures are 
 const KEPT_BYTES = 128 * 2 ** 20;               // what photos between slider moves may take together
 const WALL_SIDE = 176;
 // Larger pictures are painted in tiles, as stylizer/tiles.py says: all by one set of statistics, measured on samples of
-// the photo, as many as may be painted at once. A tile's margin is the network's reach, so tiles fit without a seam.
+// the photo, as many as make up a tile. A tile's margin is the network's reach, so tiles fit without a seam.
 const TILES = [1024, 512];                      // px a side with margins, the first that may be painted in one piece
 const MARGIN = 60;
-const SAMPLES = 256, SAMPLE_SIDE = 128;
+const SAMPLE_SIDE = 128;
 const TILE_FORMAT = "webp";
 
 /** What is wrong with a request, as one of the API's problem documents. */
@@ -164,7 +164,7 @@ export class Painter {
     const { measure, tile } = await this.large();
     photo.samples ??= await this.sample(photo.picture);
     const { affine } = await this.run(measure, { features: photo.samples, vector: this.style(vector) });
-    const side = TILES.find((side) => side * side <= this.whole);
+    const side = this.tile_side();
     const [across, down] = [width, height].map((length) => axis(length, side));
     let greatest = 0, done = 0;
     for (const row of down) {
@@ -183,9 +183,11 @@ export class Painter {
     return greatest;
   }
 
+  tile_side = () => TILES.find((side) => side * side <= this.whole);
+
   /** Features (N, 128, s/4, s/4) of N pieces spread over the picture, at its full size. */
   async sample({ width, height, data }) {
-    const side = SAMPLE_SIDE, count = Math.min(SAMPLES, Math.floor(this.whole / side ** 2));
+    const side = SAMPLE_SIDE, count = (this.tile_side() / side) ** 2;
     const columns = Math.max(1, Math.round(Math.sqrt(count * width / height)));
     const rows = Math.max(1, Math.round(count / columns));
     const place = (index, parts, length) =>
