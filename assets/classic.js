@@ -51,9 +51,7 @@ stylizer.state ??= {};
       const { defaults, backbones } = choices;
       set("backbone", { options: backbones.map(network_option), value: backbones[0].name });
       set("classic-choices", { data: choices });
-      for (const id of ["content_weight", "style_weight", "tv_weight"]) {
-        set(id.replace("_", "-"), { value: Math.round(20 * Math.log10(defaults[id])) / 20 });
-      }
+      for (const id of ["content_weight", "style_weight"]) set(id.replace("_", "-"), { value: power_of(defaults[id]) });
       set("steps", { value: defaults.steps });
       set("seed", { value: defaults.seed });
       set("classic-paint", { disabled: false });
@@ -121,11 +119,13 @@ stylizer.state ??= {};
     const network = choices?.backbones.find((each) => each.name === name);
     if (!network) return [[], null, [], [], ""];
     const options = network.layers.map((layer) => ({ value: layer, label: layer }));
+    set("tv-weight", { value: power_of(network.tv_weight) });
     const note = network.state !== "downloadable" ? ""
       : `The server downloads ${network.megabytes} MB when you first paint with it.`;
     return [options, network.content_layers[0], options, network.style_layers, note];
   }
 
+  const power_of = (weight) => Math.round(20 * Math.log10(weight)) / 20;      // a place on the slider
   const weight_of = (power) => Number((10 ** power).toPrecision(2));
 
   function say_weight(power) {

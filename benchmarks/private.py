@@ -122,7 +122,7 @@ def studio(browser: Browser, megapixels: float) -> None:
         large = Path(folder) / "large.jpg"
         Image.open(ROOT / "assets/sample.jpg").resize((width, round(width / 1.5)), Image.Resampling.BICUBIC).save(large)
         page.get_by_label("Photo").set_input_files(large)
-        page.get_by_text("large.jpg").first.wait_for()
+        page.locator("#photo-caption").filter(has_text="large").wait_for()
         page.locator("#size").select_option("original")
         page.locator("#format").select_option("jpeg")
         peak = Peak()

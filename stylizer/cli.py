@@ -95,7 +95,7 @@ def _add_gatys(commands) -> None:
     gatys.add_argument("--style-layers", nargs="+", metavar="LAYER", help="as relu1_1 relu2_1")
     gatys.add_argument("--style-layer-weights", nargs="+", type=float, metavar="WEIGHT", help="one a style layer")
     gatys.add_argument("--steps", type=int, help="100 by default")
-    for name, default in (("content", "1"), ("style", "10"), ("tv", "5")):
+    for name, default in (("content", "1"), ("style", "10"), ("tv", "the network's own")):
         gatys.add_argument(f"--{name}-weight", type=float, help=f"{default} by default")
     gatys.add_argument("--init", help="what to begin with: noise, photo (the default) or feedforward")
     gatys.add_argument("--optimiser", help="lbfgs (the default) or adam")

@@ -38,7 +38,7 @@ class GatysConfig:
     steps: int = 100  # evaluations of the loss after the first; from a photo little changes after them
     content_weight: float = 1.0  # alpha
     style_weight: float = 10.0  # beta: style falls to a few hundredths where content rises to a few tenths
-    tv_weight: float = 5.0  # gamma: takes the grain off, and is not seen otherwise
+    tv_weight: float | None = None  # gamma; None: the backbone's own
     content_layers: tuple[str, ...] = ()
     style_layers: tuple[str, ...] = ()
     style_layer_weights: tuple[float, ...] = ()  # one a style layer; equal where there are none
@@ -118,7 +118,7 @@ class Objective:
         self.weights = {
             "content": config.content_weight,
             "style": config.style_weight,
-            "variation": config.tv_weight,
+            "variation": _tv_weight(config, network),
         }
         self.content_layers = config.content_layers or network.CONTENT_LAYERS if config.content_weight else ()
         self.style_layers = config.style_layers or network.STYLE_LAYERS if config.style_weight else ()
@@ -465,6 +465,10 @@ def _check(content: Tensor, styles: list[Tensor], backbone: Backbone, config: Ga
         check_memory(*content.shape[2:], BYTES_PER_PIXEL[torch.bfloat16 if fast else torch.float32])
 
 
+def _tv_weight(config: GatysConfig, backbone: Backbone | type[Backbone]) -> float:
+    return backbone.TV_WEIGHT if config.tv_weight is None else config.tv_weight
+
+
 def check_config(config: GatysConfig, backbone: Backbone | type[Backbone]) -> None:
     """ParameterError for a setting out of bounds, or a layer that the network does not have."""
     for field, allowed in (("init", INITS), ("optimiser", OPTIMISERS), ("precision", PRECISIONS)):
@@ -477,11 +481,12 @@ def check_config(config: GatysConfig, backbone: Backbone | type[Backbone]) -> No
             raise ParameterError(
                 field, f"this network has no layer {unknown[0]!r}; choose from {', '.join(backbone.LAYERS)}"
             )
-    for field in ("content_weight", "style_weight", "tv_weight"):
-        value = getattr(config, field)
+    tv_weight = _tv_weight(config, backbone)
+    weights = {"content_weight": config.content_weight, "style_weight": config.style_weight, "tv_weight": tv_weight}
+    for field, value in weights.items():
         if not 0 <= value < float("inf"):
             raise ParameterError(field, f"{field} is {value}; it must be 0 or more")
-    if not config.content_weight + config.style_weight + config.tv_weight > 0:
+    if not sum(weights.values()) > 0:
         raise ParameterError("style_weight", "all three weights are 0, so there is nothing to optimise; raise one")
     if config.scales < 1 or config.steps < config.scales:
         raise ParameterError("steps", f"{config.steps} steps for {config.scales} scales; each needs one at least")

@@ -43,6 +43,9 @@ WEIGHTS = {
     "transformer-plain": WeightSource(
         "Transformer, plain convolutions", "trained by this project, see models/MODEL_CARD.md", "Apache-2.0"
     ),
+    "classifier-small": WeightSource(
+        "Our own loss network for the classic mode", "trained by this project, see models/MODEL_CARD.md", "Apache-2.0"
+    ),
 }
 UNKNOWN = WeightSource("Not one of this project's", "whoever put it there", "see its source")
 

@@ -1,39 +1,22 @@
-"""The Classic tab in a real browser, with our own small network, its weights random: no download."""
+"""The Classic tab in a real browser, with our own small network: no download."""
 
-import shutil
 import threading
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pictures
 import pytest
-import torch
 from browsing import decoded, expect, upload_photo
 from flask import request
-from safetensors.torch import save_file
 from werkzeug.serving import make_server
 
-from stylizer.gatys import SHIPPED
-from stylizer.networks.backbones import SmallNet
 from stylizer.settings import Settings
-from stylizer.training.export import write_checksums
 from stylizer.web import QuietHandler, create_app
 
 
 @pytest.fixture(scope="module")
 def classic_server(tmp_path_factory):
-    """The application with a backbone in its models/; `posts` are the paths that were posted to."""
-    settings = Settings(device="cpu")
-    folder = tmp_path_factory.mktemp("classic")
-    shutil.copytree(settings.models, folder / "models")
-    torch.manual_seed(0)
-    network = SmallNet()
-    for parameter in network.parameters():
-        if parameter.ndim == 4:
-            torch.nn.init.kaiming_normal_(parameter)
-    save_file(network.state_dict(), folder / "models" / SHIPPED["small"])
-    write_checksums(folder / "models")
-    app = create_app(replace(settings, models=folder / "models", cache=folder / "cache"))
+    """The application where no network was downloaded; `posts` are the paths that were posted to."""
+    app = create_app(Settings(device="cpu", cache=tmp_path_factory.mktemp("classic")))
     posts = []
     app.server.before_request(lambda: posts.append(request.path) if request.method == "POST" else None)
     server = make_server("127.0.0.1", 0, app.server, threaded=True, request_handler=QuietHandler)
@@ -71,7 +54,7 @@ def steps(page, count: int) -> None:
 
 def test_a_picture_grows_with_its_curve_and_is_downloaded(tab):
     expect(tab.get_by_label("Network that looks")).to_have_value("small")
-    expect(tab.get_by_label("Content layer")).to_have_value("grouped2")
+    expect(tab.get_by_label("Content layer")).to_have_value("grouped1")
     steps(tab, 6)
     tab.get_by_role("button", name="Paint", exact=True).click()
     expect(tab.locator("#classic-status")).to_contain_text("Done, 6 steps, 160 × 96 px")

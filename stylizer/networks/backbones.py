@@ -40,6 +40,7 @@ class Backbone(nn.Module):
     LAYERS: tuple[str, ...]  # from the picture to the deepest
     CONTENT_LAYERS: tuple[str, ...]  # good ones to begin with
     STYLE_LAYERS: tuple[str, ...]
+    TV_WEIGHT = 5.0  # takes the grain off, and is not seen otherwise
     STRIDE: int  # of the deepest layer: fewer pixels than that a side leave it nothing
 
     def __init__(self, scale: InputScale):
@@ -235,8 +236,9 @@ class SmallNet(Backbone):
     """
 
     LAYERS = ("stem", "mixed1", "grouped1", "mixed2", "grouped2", "mixed3", "grouped3")
-    CONTENT_LAYERS = ("grouped2",)
+    CONTENT_LAYERS = ("grouped1",)
     STYLE_LAYERS = ("stem", "grouped1", "grouped2", "grouped3")
+    TV_WEIGHT = 30.0  # through its strides a grid comes into flat areas
     STRIDE = 16
     BLOCKS = (1, 2, 3)
     CHANNELS = (32, 96, 192, 384)

@@ -58,7 +58,7 @@ def specification(settings: Settings) -> dict:
         "steps": {"type": "integer", "minimum": 1, "maximum": settings.optimise_steps, "description": f"1 to {settings.optimise_steps}; after {settings.optimise_seconds:g} seconds the picture so far is the result"},
         "content_weight": {**weight, "description": "How much the photo's content counts"},
         "style_weight": {**weight, "description": "How much the painting's style counts"},
-        "tv_weight": {**weight, "description": "How much grain costs: of the total variation"},
+        "tv_weight": {**weight, "description": "How much grain costs: of the total variation; by default the network's own"},
         "init": {"type": "string", "enum": ["noise", "photo", "feedforward"], "default": "photo", "description": "What it begins from: noise, the photo, or feedforward, which is what /api/v1/stylize paints"},
         "start": {**picture, "description": "With init=feedforward: a picture of the photo's shape to go on from instead"},
         "seed": {"type": "integer", "minimum": 0, "maximum": 2**32 - 1, "default": 0, "description": "Of the noise"},

@@ -79,7 +79,7 @@ def describe_choices(settings: Settings) -> dict:
     from stylizer import gatys
 
     config = gatys.GatysConfig()
-    names = ("steps", "content_weight", "style_weight", "tv_weight", "init", "seed")
+    names = ("steps", "content_weight", "style_weight", "init", "seed")
     found = [
         {
             "name": name,
@@ -89,6 +89,7 @@ def describe_choices(settings: Settings) -> dict:
             "layers": network.LAYERS,
             "content_layers": network.CONTENT_LAYERS,
             "style_layers": network.STYLE_LAYERS,
+            "tv_weight": network.TV_WEIGHT,
         }
         for name, network in ((name, gatys.network_of(name)) for name in gatys.available(settings))
     ]
@@ -302,8 +303,10 @@ def _whole(field: str, default: int, smallest: int, largest: int) -> int:
     return int(text)
 
 
-def _number(field: str, default: float) -> float:
-    text = request.form.get(field, str(default))
+def _number(field: str, default: float | None) -> float | None:
+    text = request.form.get(field)
+    if text is None:
+        return default
     try:
         return float(text)
     except ValueError:
