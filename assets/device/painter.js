@@ -204,8 +204,10 @@ export class Painter {
 
   /** Features of a window [left, top, width, height] of the picture, mirrored beyond its edges. */
   async encode(picture, [left, top, width, height]) {
-    const planes = pictures.to_planes(picture, left, top, width, height);
-    const content = new this.Tensor("float32", planes, [1, 3, height, width]);
+    const size = 3 * width * height;
+    if (this.planes?.length !== size) this.planes = new Float32Array(size);     // tiles write over each other's
+    pictures.to_planes(picture, left, top, width, height, this.planes);
+    const content = new this.Tensor("float32", this.planes, [1, 3, height, width]);
     return (await this.run(this.encoder, { content })).features;
   }
 

@@ -137,8 +137,8 @@ function sinc3(x) {
 // Planes ------------------------------------------------------------------------------------------------------------
 
 /** A window of the picture -> float32 (3, height, width) in [0, 1]; beyond the picture's edges it is mirrored. */
-export function to_planes(picture, left, top, width, height) {
-  const planes = new Float32Array(3 * width * height), area = width * height;
+export function to_planes(picture, left, top, width, height, planes = new Float32Array(3 * width * height)) {
+  const area = width * height;
   const columns = Int32Array.from({ length: width }, (_, x) => 4 * mirrored(left + x, picture.width));
   for (let y = 0, at = 0; y < height; y++) {
     const row = 4 * picture.width * mirrored(top + y, picture.height);
