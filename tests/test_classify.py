@@ -98,7 +98,7 @@ def test_it_learns_to_tell_classes_and_the_hints_with_them(some):
     run = started(training, targets=targets)
     seen = [run.advance() for _ in range(40)]
     assert seen[-1]["label"] < 0.8 * seen[0]["label"] and seen[-1]["hint"] < 0.8 * seen[0]["hint"]
-    assert top1(run.averaged(), validation) >= 0.75                     # 0.33 by chance
+    assert top1(run.averaged(), validation) >= 0.6                      # 0.33 by chance
 
 
 def test_a_run_that_was_cut_goes_on_as_it_would_have(some, tmp_path):

@@ -226,9 +226,6 @@ def starting_pair(config: TrainConfig) -> Pair:
     return pair
 
 
-# Computing: the weights as the machine likes them --------------------------------------------------------------------
-
-
 # Styles, measured in advance -----------------------------------------------------------------------------------------
 
 
