@@ -170,6 +170,13 @@ def test_a_merged_separable_network_is_the_separable_network():
     assert all(value.grad is not None for key, value in run.parameters.items() if "wise" in key)
 
 
+def test_what_no_picture_shows_stays_zero():
+    run = make_run()
+    run.advance()
+    betas = [block[1].beta for block in run.pair.transformer.residual]
+    assert not any(beta.weight.any() or beta.bias.any() for beta in betas)
+
+
 def test_a_rate_of_zero_freezes():
     run = make_run(replace(SMALL, predictor_rate=0.0))
     before = weights_of(run)

@@ -160,7 +160,8 @@ def load_networks(paths: Iterable[Path]) -> dict[str, nn.Module]:
     for path in paths:
         state, metadata = read_safetensors(path)
         if "network" in metadata:
-            found[metadata["network"]] = build(state, metadata, str(path))
+            if metadata["network"] in ("predictor", "transformer"):         # in models/ there is a classifier too
+                found[metadata["network"]] = build(state, metadata, str(path))
             continue
         for part in ("predictor", "transformer"):
             arrays = {key.removeprefix(f"{part}."): value for key, value in state.items() if key.startswith(f"{part}.")}
@@ -307,6 +308,7 @@ class Run:
         self.pair = (pair or starting_pair(config)).to(self.device)
         self.pair.predictor.eval()          # its batch norms stay as ImageNet left them
         self.pair.transformer.train(bool(config.transformer_rate))
+        idle = {f"transformer.{name}" for name in self.pair.transformer.centre()}
         self.shell = None
         if config.merge and config.separable:
             self.shell = plain_shell(self.pair.transformer).train(self.pair.transformer.training)
@@ -316,7 +318,7 @@ class Run:
         self.parameters = {
             name: value for name, value in self.pair.named_parameters()
             if (config.transformer_rate if name.startswith("transformer.") else config.predictor_rate)
-            and (self.paints or name.startswith("predictor."))
+            and (self.paints or name.startswith("predictor.")) and name not in idle
         }
         for name, value in self.pair.named_parameters():
             value.requires_grad_(name in self.parameters)
