@@ -182,7 +182,10 @@ def main() -> None:
             args=["--no-sandbox", "--disable-gpu"],
         )
         studio(browser, options.megapixels)
-        against_rival(browser, options)
+        if (ROOT / "node_modules/@tensorflow").exists():
+            against_rival(browser, options)
+        else:
+            print("TensorFlow.js is not installed: no comparison")
         browser.close()
 
 

@@ -8,8 +8,9 @@ const STRIDE = 4;                               // of the encoder: pictures are 
 const KEPT_BYTES = 128 * 2 ** 20;               // what photos between slider moves may take together
 const WALL_SIDE = 176;
 // Larger pictures are painted in tiles, as stylizer/tiles.py says: all by one set of statistics, measured on samples of
-// the photo, as many as make up a tile. A tile's margin is the network's reach, so tiles fit without a seam.
-const TILES = [1024, 512];                      // px a side with margins, the first that may be painted in one piece
+// the photo. A tile's margin is the network's reach, so tiles fit without a seam. The first kind is taken that may be
+// painted in one piece; px a side with margins, and how many samples: more would cost more memory than a tile.
+const TILES = [{ side: 768, samples: 49 }, { side: 512, samples: 16 }];
 const MARGIN = 60;
 const SAMPLE_SIDE = 128;
 const TILE_FORMAT = "webp";
@@ -164,7 +165,7 @@ export class Painter {
     const { measure, tile } = await this.large();
     photo.samples ??= await this.sample(photo.picture);
     const { affine } = await this.run(measure, { features: photo.samples, vector: this.style(vector) });
-    const side = this.tile_side();
+    const { side } = this.tiles();
     const [across, down] = [width, height].map((length) => axis(length, side));
     let greatest = 0, done = 0;
     for (const row of down) {
@@ -183,11 +184,11 @@ export class Painter {
     return greatest;
   }
 
-  tile_side = () => TILES.find((side) => side * side <= this.whole);
+  tiles = () => TILES.find(({ side }) => side * side <= this.whole);
 
   /** Features (N, 128, s/4, s/4) of N pieces spread over the picture, at its full size. */
   async sample({ width, height, data }) {
-    const side = SAMPLE_SIDE, count = (this.tile_side() / side) ** 2;
+    const side = SAMPLE_SIDE, count = this.tiles().samples;
     const columns = Math.max(1, Math.round(Math.sqrt(count * width / height)));
     const rows = Math.max(1, Math.round(count / columns));
     const place = (index, parts, length) =>
