@@ -10,7 +10,7 @@ const WALL_SIDE = 176;
 // Larger pictures are painted in tiles, as stylizer/tiles.py says: all by one set of statistics, measured on samples of
 // the photo. A tile's margin is the network's reach, so tiles fit without a seam. The first kind is taken that may be
 // painted in one piece; px a side with margins, and how many samples: more would cost more memory than a tile.
-const TILES = [{ side: 768, samples: 49 }, { side: 512, samples: 16 }];
+const TILES = [{ side: 768, samples: 49 }, { side: 512, samples: 25 }];
 const MARGIN = 60;
 const SAMPLE_SIDE = 128;
 const TILE_FORMAT = "webp";
