@@ -52,6 +52,15 @@ def steps(page, count: int) -> None:
     page.keyboard.press("Tab")
 
 
+def paint_and_pause(page) -> None:
+    """300 steps, of which some are done."""
+    steps(page, 300)
+    page.get_by_role("button", name="Paint", exact=True).click()
+    expect(page.get_by_alt_text("Optimised picture")).to_be_visible()
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#classic-status")).to_contain_text("Paused at step")
+
+
 def test_a_picture_grows_with_its_curve_and_is_downloaded(tab):
     expect(tab.get_by_label("Network that looks")).to_have_value("small")
     expect(tab.get_by_label("Content layer")).to_have_value("grouped1")
@@ -66,11 +75,7 @@ def test_a_picture_grows_with_its_curve_and_is_downloaded(tab):
 
 
 def test_a_pause_gives_the_place_back_and_going_on_ends_at_the_same_step(tab, classic_server):
-    steps(tab, 300)
-    tab.get_by_role("button", name="Paint", exact=True).click()
-    expect(tab.get_by_alt_text("Optimised picture")).to_be_visible()
-    tab.get_by_role("button", name="Pause").click()
-    expect(tab.locator("#classic-status")).to_contain_text("Paused at step")
+    paint_and_pause(tab)
     tab.get_by_role("button", name="Go on").click()
     expect(tab.locator("#classic-status")).to_contain_text("of 300")
     tab.get_by_role("button", name="Cancel").click()
@@ -79,11 +84,7 @@ def test_a_pause_gives_the_place_back_and_going_on_ends_at_the_same_step(tab, cl
 
 
 def test_while_the_device_paints_nothing_is_posted_neither_anew_nor_after_a_pause(tab, classic_server):
-    steps(tab, 300)
-    tab.get_by_role("button", name="Paint", exact=True).click()
-    expect(tab.get_by_alt_text("Optimised picture")).to_be_visible()
-    tab.get_by_role("button", name="Pause").click()
-    expect(tab.locator("#classic-status")).to_contain_text("Paused at step")
+    paint_and_pause(tab)
     tab.evaluate("stylizer.state.engine = { post: async () => { throw new Error('not here'); } }")
     classic_server.posts.clear()
     for button in ("Go on", "Paint anew"):

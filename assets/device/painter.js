@@ -9,7 +9,7 @@ const KEPT_BYTES = 128 * 2 ** 20;               // what photos between slider mo
 const WALL_SIDE = 176;
 // Larger pictures are painted in tiles, as stylizer/tiles.py says: all by one set of statistics, measured on samples of
 // the photo. A tile's margin is the network's reach, so tiles fit without a seam. The first kind is taken that may be
-// painted in one piece; px a side with margins, and how many samples: more would cost more memory than a tile.
+// painted in one piece; px a side with margins, and how many samples: these take half as much again as a tile.
 const TILES = [{ side: 768, samples: 49 }, { side: 512, samples: 25 }];
 const MARGIN = 60;
 const SAMPLE_SIDE = 128;
