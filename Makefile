@@ -42,8 +42,8 @@ train-gpu: install
 	$(TRAIN) --minutes 24 --call-minutes 8.5
 
 train-cpu: install
-	nice $(TRAIN) --minutes 60 --stages 0:128:8,0.5:192:5 --bank 1024 --bank-steps 5000 \
-		--transformer-rate 4e-4 --predictor-rate 0 --average 0.998
+	nice $(TRAIN) --minutes 84 --stages 0:256:5 --bank 2048 --bank-steps 2200 --style-weight 10 --statistics-weight 1 \
+		--weak 0.375 --weak-weight 20 --transformer-rate 5e-4 --freeze-trunk --predictor-rate 3e-5 --average 0.998
 
 # after replacing weights: ONNX files, checksums and every stored style vector
 export: install

@@ -16,13 +16,36 @@ EPSILON = 1e-8                                                      # a flat pic
 Features = Mapping[str, Tensor]
 
 
+class _Moments(torch.autograd.Function):
+    """Pixels (N, P, C) -> mean products (N, C, C) and means (N, C), with a gradient in one pass over the pixels.
+
+    What autograd would make of the two formulas takes five passes, and at the first layers of a loss network memory is
+    what a step waits for.
+    """
+
+    @staticmethod
+    def forward(ctx, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(pixels)
+        return pixels.mT @ pixels / pixels.shape[1], pixels.mean(1)
+
+    @staticmethod
+    def backward(ctx, of_products: Tensor, of_means: Tensor) -> Tensor:
+        (pixels,) = ctx.saved_tensors
+        count = pixels.shape[1]
+        return torch.baddbmm(of_means[:, None] / count, pixels, (of_products + of_products.mT) / count)
+
+
+def moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Gram matrix (N, C, C) and mean (N, C) of features (N, C, H, W)."""
+    return _Moments.apply(features.permute(0, 2, 3, 1).flatten(1, 2))       # channels last: a view
+
+
 def gram_matrix(features: Tensor) -> Tensor:
     """Correlations between channels, (N, C, H, W) -> (N, C, C); Gatys et al. 2016, eq. 3.
 
     Averaged over pixels where the paper sums, so pictures of any size compare.
     """
-    flat = features.flatten(2)                                      # (N, C, H*W)
-    return flat @ flat.mT / flat.shape[-1]
+    return moments(features)[0]
 
 
 def gram_matrices(features: Features, layers: Sequence[str] = STYLE_LAYERS) -> dict[str, Tensor]:
@@ -30,13 +53,11 @@ def gram_matrices(features: Features, layers: Sequence[str] = STYLE_LAYERS) -> d
     return {layer: gram_matrix(features[layer]) for layer in layers}
 
 
-def channel_statistics(features: Features, layers: Sequence[str] = STYLE_LAYERS) -> dict[str, Tensor]:
-    """{layer: (N, 2, C)}, each channel's mean and standard deviation over the picture; Huang and Belongie 2017."""
-    statistics = {}
-    for layer in layers:
-        variance, mean = torch.var_mean(features[layer].flatten(2), dim=2, correction=0)
-        statistics[layer] = torch.stack((mean, (variance + EPSILON).sqrt()), dim=1)
-    return statistics
+def channel_statistics(gram: Tensor, mean: Tensor) -> Tensor:
+    """Each channel's mean and standard deviation over the picture, (N, 2, C), of `moments`; Huang and Belongie 2017."""
+    mean = mean.float()
+    variance = gram.diagonal(dim1=1, dim2=2).float() - mean.square()
+    return torch.stack((mean, (variance.clamp(min=0) + EPSILON).sqrt()), dim=1)
 
 
 def relative_distance(given: Tensor, target: Tensor) -> Tensor:
@@ -45,22 +66,19 @@ def relative_distance(given: Tensor, target: Tensor) -> Tensor:
     return (given - target).square().sum(1) / (target.square().sum(1) + EPSILON)
 
 
+def mean_distance(given: Mapping[str, Tensor], target: Mapping[str, Tensor], layers: Sequence[str]) -> Tensor:
+    """Mean over layers of the relative distance, (N,), whatever is given of them."""
+    return torch.stack([relative_distance(given[layer], target[layer]) for layer in layers]).mean(0)
+
+
 def content_distance(features: Features, target: Features, layers: Sequence[str] = CONTENT_LAYERS) -> Tensor:
     """Mean over layers of the relative distance of features, (N,); Gatys et al. 2016, eq. 1, made relative."""
-    return torch.stack([relative_distance(features[layer], target[layer]) for layer in layers]).mean(0)
+    return mean_distance(features, target, layers)
 
 
 def style_distance(features: Features, grams: Mapping[str, Tensor], layers: Sequence[str] = STYLE_LAYERS) -> Tensor:
     """Mean over layers of the relative distance of Gram matrices, (N,); Gatys et al. 2016, eq. 5, made relative."""
-    return torch.stack([relative_distance(gram_matrix(features[layer]), grams[layer]) for layer in layers]).mean(0)
-
-
-def statistics_distance(
-    features: Features, statistics: Mapping[str, Tensor], layers: Sequence[str] = STYLE_LAYERS
-) -> Tensor:
-    """Mean over layers of the relative distance of channel means and deviations, (N,)."""
-    given = channel_statistics(features, layers)
-    return torch.stack([relative_distance(given[layer], statistics[layer]) for layer in layers]).mean(0)
+    return mean_distance(gram_matrices(features, layers), grams, layers)
 
 
 def total_variation(pictures: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from stylizer.networks.backbones import SmallNet, build_backbone
 from stylizer.training import __main__ as command
 from stylizer.training import classify
 from stylizer.training.classify import ClassifyConfig, Run, augment, read_tiny_imagenet, top1
-from stylizer.training.train import read_safetensors
+from stylizer.training.pairs import read_safetensors
 
 COLOURS = {"n01": (220, 40, 40), "n02": (40, 200, 60), "n03": (50, 60, 220)}
 CONFIG = ClassifyConfig(batch=12, first_side=32, last_side=48)

@@ -19,6 +19,7 @@ from stylizer.errors import EmptyInput, ParameterError, WeightsError  # noqa: E4
 from stylizer.networks.backbones import VGG16  # noqa: E402
 from stylizer.training import __main__ as command  # noqa: E402
 from stylizer.training import data, evaluate, train  # noqa: E402
+from stylizer.training.pairs import load_pair, save_pair  # noqa: E402
 from stylizer.training.train import NotFinite, Run, TrainConfig  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -186,8 +187,22 @@ def test_a_rate_of_zero_freezes():
     assert not torch.equal(before["transformer.expand.2.beta.bias"], now["transformer.expand.2.beta.bias"])
 
 
+def test_a_frozen_trunk_is_asked_once_a_bank_and_its_last_layer_learns():
+    run, whole = make_run(replace(SMALL, freeze_trunk=True)), make_run()
+    (_, answers, *_, of_photos), (_, views, *_, photos) = run.batch(), whole.batch()
+    with torch.no_grad():
+        asked = run.pair.predictor.pool(views), run.pair.predictor.pool(photos)
+    assert torch.allclose(answers, asked[0], rtol=0.05, atol=1e-3)          # views are rounded to bytes
+    assert torch.allclose(of_photos, asked[1], atol=1e-5)
+    before = weights_of(run)
+    run.advance()
+    changed = {key for key, value in run.pair.state_dict().items() if not torch.equal(before[key], value)}
+    assert {"predictor.to_vector.weight", "predictor.to_vector.bias"} <= changed
+    assert not [key for key in changed if key.startswith("predictor.features.")]
+
+
 def test_a_pair_distilled_from_itself_has_nothing_to_learn(tmp_path):
-    paths = tuple(map(str, train.save_pair(make_run().pair, tmp_path)))
+    paths = tuple(map(str, save_pair(make_run().pair, tmp_path)))
     config = replace(SMALL, init=paths, teacher=paths, vector_weight=1.0, picture_weight=1.0, content_weight=0.0,
                      style_weight=0.0, statistics_weight=0.0, weak=0.0, transformer_rate=0.0)
     found = make_run(config, network=False).advance()
@@ -227,7 +242,7 @@ def test_stages_are_read_and_bad_ones_refused():
 
 
 def test_a_resumed_run_is_the_uninterrupted_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "SHARD_BYTES", 10**6)
+    monkeypatch.setattr("stylizer.training.pairs.SHARD_BYTES", 10**6)
     whole = make_run()
     curve = [report.losses for report in train.train(whole, report_every=1)]
     first = make_run()
@@ -275,12 +290,12 @@ def test_nan_stops_the_run_and_the_checkpoint_before_is_good(tmp_path):
 
 def test_a_saved_pair_loads_as_it_was_from_two_files_or_from_one(tmp_path):
     pair = make_run().averaged()
-    paths = train.save_pair(pair, tmp_path)
+    paths = save_pair(pair, tmp_path)
     assert [path.stem for path in paths] == ["predictor-mobilenet-v2", "transformer-separable-0.25"]
     save_file({f"{part}.{key}": value for part, path in zip(("predictor", "transformer"), paths, strict=True)
                for key, value in load_file(path).items()}, tmp_path / "both.safetensors")
     for place in ([*paths], [tmp_path / "both.safetensors"]):
-        again = train.load_pair(place)
+        again = load_pair(place)
         assert again.architecture() == pair.architecture() and same(again.state_dict(), pair.state_dict())
 
 
@@ -289,11 +304,11 @@ def test_other_files_than_weights_are_refused(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
     for name, message in (("text", "no safetensors"), ("other", "holds no predictor"), ("none", "does not exist")):
         with pytest.raises(WeightsError, match=message):
-            train.load_pair([tmp_path / f"{name}.safetensors"])
+            load_pair([tmp_path / f"{name}.safetensors"])
 
 
 def test_starting_from_another_architecture_is_refused(tmp_path):
-    paths = tuple(map(str, train.save_pair(make_run().pair, tmp_path)))
+    paths = tuple(map(str, save_pair(make_run().pair, tmp_path)))
     with pytest.raises(WeightsError, match=r"init holds the transformer .*0\.25.*this run trains"):
         train.starting_pair(replace(SMALL, init=paths, width=0.5))
     with pytest.raises(WeightsError, match="another trunk than inception-v3"):
@@ -302,7 +317,7 @@ def test_starting_from_another_architecture_is_refused(tmp_path):
 
 def test_a_plain_transformer_begins_as_the_separable_one_it_is_given(tmp_path):
     given = make_run().pair
-    paths = tuple(map(str, train.save_pair(given, tmp_path)))
+    paths = tuple(map(str, save_pair(given, tmp_path)))
     began = train.starting_pair(replace(SMALL, init=paths, separable=False)).transformer.eval()
     photo, vector = torch.rand(2, 3, 48, 40), torch.randn(2, 100)
     assert not began.config.separable
@@ -313,7 +328,7 @@ def test_a_plain_transformer_begins_as_the_separable_one_it_is_given(tmp_path):
 
 
 def test_the_train_command_trains_resumes_and_writes_what_it_says(folder, tmp_path, capsys):
-    paths = list(map(str, train.save_pair(train.starting_pair(replace(SMALL, width=0.25)), tmp_path / "teacher")))
+    paths = list(map(str, save_pair(train.starting_pair(replace(SMALL, width=0.25)), tmp_path / "teacher")))
     call = ["train", "--device", "cpu", "--content", str(folder), "--style", str(folder),
             "--run", str(tmp_path / "run"), "--teacher", *paths, "--vector-weight", "1", "--content-weight", "0",
             "--style-weight", "0", "--statistics-weight", "0", "--stages", "0:32:2", "--stored", "72", "--view", "64",
@@ -347,10 +362,11 @@ def test_evaluate_prints_a_row_for_each_candidate(tmp_path, capsys):
     (tmp_path / "answers").mkdir()
     for photo in ("p0", "p1"):
         (tmp_path / "answers" / f"{photo}__s1.png").write_bytes((tmp_path / "photos" / f"{photo}.png").read_bytes())
-    train.save_pair(train.starting_pair(SMALL), tmp_path / "pair")
+    save_pair(train.starting_pair(SMALL), tmp_path / "pair")
     options = command.parser().parse_args(
         ["evaluate", "--photos", str(tmp_path / "photos"), "--styles", str(tmp_path / "styles"), "--sizes", "64",
-         "--weights", str(tmp_path / "pair"), "--results", str(tmp_path / "answers"), "--strengths", "--border"]
+         "--weights", str(tmp_path / "pair"), "--results", str(tmp_path / "answers"), "--strengths", "--border",
+         "--bound", "3", "--polish", "2"]
     )  # fmt: skip
     evaluate.print_table(options, loss_network(), CPU)
     lines = capsys.readouterr().out.splitlines()
@@ -358,7 +374,18 @@ def test_evaluate_prints_a_row_for_each_candidate(tmp_path, capsys):
     assert [row[:4] for row in rows[:1]] == [["the", "photo", "itself", "64"]] and rows[1][1:3] == ["64", "6"]
     answers = [line.split() for line in lines if line.startswith(str(tmp_path / "answers")[-28:])]
     assert answers[0][1:4] == ["64", "2", "0.000"]                          # the photos are their own answers
+    assert any(line.startswith("3 steps from the photo") for line in lines)
+    assert any(line.split(" + ")[-1].startswith("2 steps ") for line in lines)
     assert any("monotone" in line for line in lines) and any("border error" in line for line in lines)
+
+
+def test_the_bound_is_nearer_to_the_style_than_where_it_begins():
+    judge = evaluate.Judge(loss_network(), CPU, torch.float32)
+    rgb = np.random.default_rng(0).integers(0, 256, (2, 48, 64, 3), np.uint8)
+    rgb[1] //= 3                                                            # a dark style
+    photo, style = (evaluate.Sample(name, picture, None) for name, picture in zip("ps", rgb, strict=True))
+    optimised = evaluate.optimiser(evaluate.untouched, 5, judge)(photo, style, 1.0)
+    assert judge.distances(optimised, photo, style)[1] < 0.5 * judge.distances(photo.rgb, photo, style)[1]
 
 
 def test_border_error_counts_the_frame_alone():

@@ -54,7 +54,9 @@ class StylePredictor(nn.Module):
                 module.eps = BATCH_NORM_EPSILON  # both trunks were trained with it, in TensorFlow
 
     def forward(self, style: Tensor) -> Tensor:
+        return self.to_vector(self.pool(style))
+
+    def pool(self, style: Tensor) -> Tensor:
+        """What the trunk says of the whole picture, (N, 1280) or (N, 768): all that the vector is made of."""
         scale, shift = INPUT_RANGES[self.input_range]
-        features = self.features(style * scale + shift)  # (N, 1280, H/32, W/32)
-        pooled = features.mean(dim=(2, 3))  # (N, 1280)
-        return self.to_vector(pooled)  # (N, 100)
+        return self.features(style * scale + shift).mean(dim=(2, 3))

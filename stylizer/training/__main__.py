@@ -17,7 +17,8 @@ from tqdm import tqdm
 from stylizer.errors import ParameterError, StylizerError
 from stylizer.networks.backbones import VGG16, load_vgg16
 from stylizer.training import classify, data, evaluate
-from stylizer.training.train import NotFinite, Run, TrainConfig, in_words, read_safetensors, save_pair, train
+from stylizer.training.pairs import in_words, read_safetensors, save_pair
+from stylizer.training.train import NotFinite, Run, TrainConfig, train
 
 BEGAN = time.monotonic()        # loading torch and the data counts into a call's time
 

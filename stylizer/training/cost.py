@@ -10,7 +10,7 @@ from stylizer import losses
 from stylizer.errors import ParameterError
 from stylizer.networks import Transformer
 from stylizer.networks.backbones import VGG16
-from stylizer.training.train import Run, TrainConfig, channels_last, stages
+from stylizer.training.train import Run, TrainConfig, stages
 
 # VGG-16 to relu4_3 does 36.3 GFLOP on 256 x 256 pixels, to relu3_3 24.3; backward to the picture costs as much again.
 VGG_GFLOP = (2 * 36.3 + 24.3) / 256**2
@@ -41,16 +41,18 @@ def print_costs(config: TrainConfig, loss_network: VGG16 | None, device: torch.d
     teraflops = count / _seconds(run.advance, device) * VGG_GFLOP * pixels**2 / 1000
     print(f"{'':44} {teraflops:9.1f} TFLOP/s in VGG-16 alone")
     show("drawing a batch", run.batch)
-    contents, views = (channels_last(value).to(run.dtype) for value in run.batch()[:2])
+    contents, views, *_ = run.batch()
+    contents = contents.to(run.dtype)
     everything = {*losses.CONTENT_LAYERS, *losses.STYLE_LAYERS}
-    vectors = run._call(run.pair.predictor, views).detach()
+    vectors = run._predict(run.pair.predictor, views).to(run.dtype).detach()
 
     def paint(shell: Transformer | None) -> None:
-        run._call(run.pair.transformer, contents, vectors, shell=shell).float().mean().backward()
+        run._paint(contents, vectors, shell).float().mean().backward()
 
     show("VGG-16 forward", lambda: _forward(run.loss_network, contents, everything))
     show("VGG-16 forward and backward", lambda: _both(run.loss_network, contents, everything))
-    show("predictor forward and backward", lambda: run._call(run.pair.predictor, views).float().mean().backward())
+    if config.predictor_rate:
+        show("predictor forward and backward", lambda: run._predict(run.pair.predictor, views).mean().backward())
     show("transformer forward and backward", lambda: paint(None))
     if run.shell is not None:
         show("transformer forward and backward, merged", lambda: paint(run.shell))

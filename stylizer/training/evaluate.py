@@ -8,7 +8,7 @@ import argparse
 import itertools
 import re
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +21,10 @@ from tqdm import tqdm
 
 from stylizer import images, losses
 from stylizer.errors import EmptyInput, ParameterError
+from stylizer.gatys import GatysConfig, optimise
 from stylizer.networks.backbones import VGG16
 from stylizer.settings import Settings
-from stylizer.training.train import Pair, averaged_pair, load_pair, read_checkpoint
+from stylizer.training.pairs import Pair, averaged_pair, load_pair, read_checkpoint
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 FRAME, AROUND = 16, 64          # border error: this frame, with so much more around it, in pixels
@@ -49,6 +50,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
                          help="pairs: a run's folder, a folder of two weight files, or FILE[,FILE]")
     command.add_argument("--results", type=Path, nargs="*", default=[], help="folders of PHOTO__STYLE.png")
     command.add_argument("--rival", nargs="*", default=[], choices=sorted(RIVALS), help="others, where installed")
+    command.add_argument("--bound", type=int, default=0, metavar="STEPS",
+                         help="also: what so many steps of optimising the picture itself reach, from the photo")
+    command.add_argument("--polish", type=int, default=0, metavar="STEPS",
+                         help="also: what the weights' answers become by so many steps")
     command.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024], help="longer sides in pixels")
     command.add_argument("--pairs", type=int, default=0, help="evenly spread over all pairs; 0: every pair")
     command.add_argument("--strengths", action="store_true", help="also: does strength act monotonically")
@@ -69,9 +74,10 @@ def print_table(options: argparse.Namespace, loss_network: VGG16 | None, device:
         raise ParameterError("weights", "nothing to evaluate: give --weights, --results or --rival")
     print(f"{len(pairs)} pairs of {len(photos)} photos and {len(styles)} styles; medians")
     print(f"{'':28} {'size':>5} {'pairs':>5} {'content':>8} {'style':>8} {'better at both':>15}", flush=True)
+    optimised = optimised_of(options, candidates, judge)
     for size in options.sizes:
         baseline = None
-        for name, paint in {"the photo itself": untouched, **candidates}.items():
+        for name, paint in {"the photo itself": untouched, **candidates, **optimised}.items():
             found = measure(paint, pairs, size, judge, name, options.save)
             if not found:
                 continue
@@ -244,6 +250,31 @@ def painter(pair: Pair, device: torch.device) -> Paint:
         height, width = photo.rgb.shape[:2]
         content = F.pad(as_tensor(photo.rgb, device), (0, -width % 4, 0, -height % 4), mode="reflect")
         return images.from_tensor(pair.transformer(content, wanted)[..., :height, :width].cpu().numpy())
+
+    return paint
+
+
+def optimised_of(options: argparse.Namespace, candidates: Mapping[str, Paint], judge: Judge) -> dict[str, Paint]:
+    """Pictures optimised for the very distances that are measured: the bound, and answers polished towards it."""
+    found = {}
+    if options.bound:
+        found[f"{options.bound} steps from the photo"] = optimiser(untouched, options.bound, judge)
+    if options.polish:
+        found |= {f"{place[-14:]} + {options.polish} steps": optimiser(candidates[place], options.polish, judge)
+                  for place in options.weights}
+    return found
+
+
+def optimiser(begin: Paint, steps: int, judge: Judge) -> Paint:
+    """Paint by `steps` steps of L-BFGS from another painter's answer; Gatys et al. 2016, with the judge's layers."""
+    config = GatysConfig(steps=steps, init="feedforward", content_layers=losses.CONTENT_LAYERS,
+                         style_layers=losses.STYLE_LAYERS)
+
+    def paint(photo: Sample, style: Sample, strength: float) -> np.ndarray:
+        content, target, start = (as_tensor(rgb, judge.device)
+                                  for rgb in (photo.rgb, style.rgb, begin(photo, style, strength)))
+        *_, last = optimise(content, target, judge.network, config, start=start)
+        return images.from_tensor(last.picture.numpy())
 
     return paint
 

@@ -4,31 +4,38 @@ A step's batch is drawn from (seed, step) and a bank of styles from (seed, its n
 draws what it would have drawn: the only state is weights, averages, Adam's moments and two counters.
 """
 
-import json
 import math
-import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 from torch.func import functional_call
 from tqdm import tqdm
 
-from stylizer import losses, weights
+from stylizer import losses
 from stylizer.errors import ParameterError, WeightsError
-from stylizer.networks import PREDICTORS, StylePredictor, Transformer, TransformerConfig, build, describe
+from stylizer.networks import PREDICTORS, StylePredictor, Transformer, TransformerConfig, describe
 from stylizer.networks.backbones import VGG16
+from stylizer.networks.layers import Norm, TrainedNorm
 from stylizer.networks.merged import as_plain, plain_shell, working_weights
 from stylizer.networks.predictor import INPUT_RANGES
 from stylizer.training import data
+from stylizer.training.pairs import (
+    Pair,
+    averaged_pair,
+    in_words,
+    load_networks,
+    load_pair,
+    read_checkpoint,
+    read_safetensors,
+    write_checkpoint,
+)
 
-SHARD_BYTES = 15 * 10**6        # a checkpoint's files stay below it, so that they pass where single files are capped
 BANK_CHUNK = 16                 # styles a pass while a bank is built
 
 
@@ -52,7 +59,7 @@ class TrainConfig:
     log_style: bool = setting(True, "log(1 + style): a few styles far from any photo would drown the rest")
     statistics_weight: float = setting(0.5, "of channel means and deviations: steadier colours than Grams alone")
     tv_weight: float = setting(1.0, "of total variation, about 0.01 in a picture: only noise feels it")
-    weak: float = setting(0.25, "share of a batch painted at strengths below 1, a fifth of it at 0: the slider's road")
+    weak: float = setting(0.25, "share of a batch painted at strengths below 1, half of it at 0: the slider's road")
     weak_weight: float = setting(5.0, "of the mean absolute difference to the photo at strength 0, none at 1")
     teacher: tuple[str, ...] = setting((), "weight files of the pair to distil from")
     vector_weight: float = setting(0.0, "of the squared distance to the teacher's vectors: one space for all pairs")
@@ -71,6 +78,7 @@ class TrainConfig:
     # how it is learnt
     transformer_rate: float = setting(1e-3, "Adam's rate for the transformer; 0 freezes it")
     predictor_rate: float = setting(2e-4, "Adam's rate for the predictor, which starts trained; 0 freezes it")
+    freeze_trunk: bool = setting(False, "train only the predictor's last layer: small batches spoil a trunk")
     clip: float = setting(5.0, "bound on the gradient's norm: early steps can be wild")
     warmup: int = setting(100, "steps of rising rate, while Adam's moments settle")
     average: float = setting(0.999, "decay of the averaged weights, the ones that ship")
@@ -111,96 +119,58 @@ def stages(text: str) -> list[tuple[float, int, int]]:
     return parsed
 
 
-# A pair of networks, and its files -----------------------------------------------------------------------------------
+# Styles, measured in advance -----------------------------------------------------------------------------------------
 
 
-class Pair(nn.Module):
-    """A predictor and a transformer that share a space of vectors."""
+@dataclass(frozen=True)
+class StyleBank:
+    """Crops of style pictures: what the predictor sees of each, and what its answer has to match."""
 
-    def __init__(self, predictor: StylePredictor, transformer: Transformer):
-        super().__init__()
-        self.predictor, self.transformer = predictor, transformer
+    views: Tensor                       # (M, 3, view, view) uint8, or what a frozen trunk says of them, (M, 1280)
+    grams: dict[str, Tensor]            # {layer: (M, C, C)}
+    statistics: dict[str, Tensor]       # {layer: (M, 2, C)}
 
-    def architecture(self) -> dict[str, dict[str, str]]:
-        """What their weight files say of the two."""
-        return {"predictor": describe(self.predictor), "transformer": describe(self.transformer)}
-
-
-def in_words(architecture: Mapping[str, Mapping[str, str]]) -> str:
-    """mobilenet-v2 predictor (-1..1) + separable transformer (width 1, reflect padding, 5 residual blocks)"""
-    predictor, transformer = (json.loads(architecture[part]["config"]) for part in ("predictor", "transformer"))
-    kind = "separable" if transformer["separable"] else "plain"
-    return (f"{predictor['trunk']} predictor ({predictor['input_range']}) + {kind} transformer (width "
-            f"{transformer['width']:g}, {transformer['padding']} padding, "
-            f"{transformer['residual_blocks']} residual blocks)")
+    def take(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        views = self.views[rows]
+        return (views if views.ndim == 2 else views.float() / 255,
+                {layer: values[rows] for layer, values in self.grams.items()},
+                {layer: values[rows] for layer, values in self.statistics.items()})
 
 
-def save_pair(pair: Pair, folder: Path) -> list[Path]:
-    """predictor-TRUNK.safetensors and transformer-KIND.safetensors, as `models/` has them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config = pair.transformer.config
-    kind = ("separable" if config.separable else "plain") + ("" if config.width == 1 else f"-{config.width:g}")
-    paths = []
-    stems = {f"predictor-{pair.predictor.trunk}": pair.predictor, f"transformer-{kind}": pair.transformer}
-    for stem, network in stems.items():
-        state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()
-                 if not key.endswith("num_batches_tracked")}
-        paths.append(folder / f"{stem}.safetensors")
-        paths[-1].write_bytes(save(state, describe(network)))      # save_file would make it readable by its owner alone
-    return paths
+@torch.no_grad()
+def build_bank(styles: Tensor, loss_network: VGG16 | None, config: TrainConfig, number: int,
+               trunk: StylePredictor | None = None) -> StyleBank:
+    """Bank `number` of a run, from (N, 3, S, S) uint8 styles. Without a loss network it holds views alone.
 
-
-def load_networks(paths: Iterable[Path]) -> dict[str, nn.Module]:
-    """{"predictor": ..., "transformer": ...}, whichever of the two these safetensors files hold.
-
-    A file is one network with its description, or both without, under keys predictor.* and transformer.*; then their
-    shapes tell which they are. WeightsError where a file is neither.
+    Of a frozen `trunk` it holds the answers in place of the views.
     """
-    found = {}
-    for path in paths:
-        state, metadata = read_safetensors(path)
-        if "network" in metadata:
-            if metadata["network"] in ("predictor", "transformer"):         # in models/ there is a classifier too
-                found[metadata["network"]] = build(state, metadata, str(path))
-            continue
-        for part in ("predictor", "transformer"):
-            arrays = {key.removeprefix(f"{part}."): value for key, value in state.items() if key.startswith(f"{part}.")}
-            if arrays:
-                found[part] = build(arrays, guess(part, arrays), f"{path} ({part})")
-        if not found:
-            raise WeightsError(f"{path} holds no predictor and no transformer: its keys have neither prefix, its "
-                               "metadata no network")
-    return found
+    generator = data.generator_for(styles.device, config.seed, 1, number)
+    views, grams, statistics = [], [], []
+    dtype = torch.bfloat16 if config.bf16 else torch.float32
+    for index in tqdm(range(0, config.bank, BANK_CHUNK), desc="measuring styles", leave=False):
+        count = min(BANK_CHUNK, config.bank - index)
+        chosen = styles[data.random_rows(len(styles), count, generator)]
+        side = config.style_sides[index // BANK_CHUNK % len(config.style_sides)]
+        crops = data.jitter_colors(data.random_crops(chosen, side, generator), config.jitter, generator)
+        seen = data.resize(crops, config.view)
+        views.append(trunk.pool(channels_last(seen)) if trunk else (seen * 255).round().byte())
+        if loss_network is not None:
+            found = loss_network(channels_last(crops), losses.STYLE_LAYERS)
+            measured = {layer: losses.moments(found[layer]) for layer in losses.STYLE_LAYERS}
+            grams.append({layer: gram.to(dtype) for layer, (gram, _) in measured.items()})
+            statistics.append({layer: losses.channel_statistics(*pair) for layer, pair in measured.items()})
+    return StyleBank(torch.cat(views), _stacked(grams), _stacked(statistics))
 
 
-def load_pair(paths: Iterable[Path]) -> Pair:
-    """Both networks from one or two files; WeightsError where one is missing."""
-    paths = list(paths)
-    found = load_networks(paths)
-    missing = [part for part in ("predictor", "transformer") if part not in found]
-    if missing:
-        raise WeightsError(f"{', '.join(map(str, paths)) or 'no file'}: holds no {missing[0]}; a pair needs both")
-    return Pair(**found).eval()
+def _stacked(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {layer: torch.cat([part[layer] for part in parts]) for layer in (parts[0] if parts else ())}
 
 
-def guess(part: str, arrays: Mapping[str, Tensor]) -> dict[str, str]:
-    """The description of a network whose file has none."""
-    if part == "predictor":
-        inception = any(key.startswith("features.Mixed") for key in arrays)
-        config = {"trunk": "inception-v3" if inception else "mobilenet-v2"}
-    else:
-        first = arrays.get("contract.0.conv.weight", torch.empty(32))
-        config = {"separable": "expand.0.depthwise.weight" in arrays, "width": len(first) / 32}
-    return {"network": part, "config": json.dumps(config)}
+def channels_last(pictures: Tensor) -> Tensor:
+    return pictures.contiguous(memory_format=torch.channels_last)
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """({key: float32 tensor}, metadata)."""
-    try:
-        arrays, metadata = weights.parse(path.read_bytes(), str(path))
-    except FileNotFoundError:
-        raise WeightsError(f"{path} does not exist; name a safetensors file") from None
-    return {key: torch.from_numpy(value).float() for key, value in arrays.items()}, metadata
+# The run -------------------------------------------------------------------------------------------------------------
 
 
 def starting_pair(config: TrainConfig) -> Pair:
@@ -225,52 +195,6 @@ def starting_pair(config: TrainConfig) -> Pair:
             raise WeightsError(f"init holds the {part} {theirs['config']}; this run trains {ours['config']}")
         getattr(pair, part).load_state_dict(network.state_dict())
     return pair
-
-
-# Styles, measured in advance -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class StyleBank:
-    """Crops of style pictures: what the predictor sees of each, and what its answer has to match."""
-
-    views: Tensor                       # (M, 3, view, view) uint8
-    grams: dict[str, Tensor]            # {layer: (M, C, C)}
-    statistics: dict[str, Tensor]       # {layer: (M, 2, C)}
-
-    def take(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        return (self.views[rows].float() / 255, {layer: values[rows] for layer, values in self.grams.items()},
-                {layer: values[rows] for layer, values in self.statistics.items()})
-
-
-@torch.no_grad()
-def build_bank(styles: Tensor, loss_network: VGG16 | None, config: TrainConfig, number: int) -> StyleBank:
-    """Bank `number` of a run, from (N, 3, S, S) uint8 styles. Without a loss network it holds views alone."""
-    generator = data.generator_for(styles.device, config.seed, 1, number)
-    views, grams, statistics = [], [], []
-    dtype = torch.bfloat16 if config.bf16 else torch.float32
-    for index in tqdm(range(0, config.bank, BANK_CHUNK), desc="measuring styles", leave=False):
-        count = min(BANK_CHUNK, config.bank - index)
-        chosen = styles[data.random_rows(len(styles), count, generator)]
-        side = config.style_sides[index // BANK_CHUNK % len(config.style_sides)]
-        crops = data.jitter_colors(data.random_crops(chosen, side, generator), config.jitter, generator)
-        views.append((data.resize(crops, config.view) * 255).round().byte())
-        if loss_network is not None:
-            found = loss_network(channels_last(crops), losses.STYLE_LAYERS)
-            grams.append({layer: value.to(dtype) for layer, value in losses.gram_matrices(found).items()})
-            statistics.append(losses.channel_statistics(found))
-    return StyleBank(torch.cat(views), _stacked(grams), _stacked(statistics))
-
-
-def _stacked(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {layer: torch.cat([part[layer] for part in parts]) for layer in (parts[0] if parts else ())}
-
-
-def channels_last(pictures: Tensor) -> Tensor:
-    return pictures.contiguous(memory_format=torch.channels_last)
-
-
-# The run -------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -319,7 +243,11 @@ class Run:
             name: value for name, value in self.pair.named_parameters()
             if (config.transformer_rate if name.startswith("transformer.") else config.predictor_rate)
             and (self.paints or name.startswith("predictor.")) and name not in idle
+            and not (config.freeze_trunk and name.startswith("predictor.features."))
         }
+        # A frozen trunk's answers are measured once a bank, in float32; a teacher has to see the views themselves.
+        frozen = not any(name.startswith("predictor.features.") for name in self.parameters)
+        self.trunk = self.pair.predictor if frozen and not self.teacher else None
         for name, value in self.pair.named_parameters():
             value.requires_grad_(name in self.parameters)
         cuda = self.device.type == "cuda"
@@ -349,13 +277,14 @@ class Run:
     def batch(self) -> tuple[Tensor, Tensor, dict[str, Tensor], dict[str, Tensor], Tensor, Tensor]:
         """(contents, style views, Gram targets, statistics targets, strengths, photo views) of this step.
 
-        The first strengths are below 1; for those alone there are views of the photo.
+        The first strengths are below 1; for those alone there are views of the photo. In place of views there are a
+        frozen trunk's answers.
         """
         config = self.config
         if self.step // config.bank_steps != self.bank_number:
             self.bank = None                # freed before the next is built
             self.bank_number = self.step // config.bank_steps
-            self.bank = build_bank(self.styles, self.loss_network, config, self.bank_number)
+            self.bank = build_bank(self.styles, self.loss_network, config, self.bank_number, self.trunk)
         pixels, count = self.size()
         generator = data.generator_for(self.device, config.seed, 0, self.step)
         largest = min(config.stored, round(pixels / config.zoom))
@@ -365,15 +294,20 @@ class Run:
         views, grams, statistics = self.bank.take(data.random_rows(len(self.bank.views), count, generator))
         weak = round(config.weak * count) if self.paints else 0
         strengths = torch.ones(count, device=self.device)
-        strengths[:weak] = (1.25 * torch.rand(weak, generator=generator, device=self.device) - 0.25).clamp(min=0)
-        own = data.resize(contents[:weak], config.view)
-        return channels_last(contents), channels_last(views), grams, statistics, strengths, channels_last(own)
+        strengths[:weak] = (2 * torch.rand(weak, generator=generator, device=self.device) - 1).clamp(min=0)
+        own = channels_last(data.resize(contents[:weak], config.view))
+        if self.trunk:
+            with torch.no_grad():
+                own = self.trunk.pool(own)
+        else:
+            views = channels_last(views)
+        return channels_last(contents), views, grams, statistics, strengths, own
 
     def _losses(self, contents: Tensor, views: Tensor, grams: dict, statistics: dict, strengths: Tensor,
                 own: Tensor) -> dict[str, Tensor]:
         """Every loss that has a weight, "loss" being their sum; a batch as `batch` gives it."""
         config = self.config
-        contents, views, own = contents.to(self.dtype), views.to(self.dtype), own.to(self.dtype)
+        contents = contents.to(self.dtype)
         vectors = self._vectors(self.pair.predictor, views, own, strengths)
         found: dict[str, Tensor] = {}
         total = vectors.new_zeros((), dtype=torch.float32)
@@ -385,7 +319,7 @@ class Run:
             total = total + config.vector_weight * found["vector"]
         if not self.paints:
             return {**found, "loss": total}
-        painted = self._call(self.pair.transformer, contents, vectors, shell=self.shell)
+        painted = self._paint(contents, vectors, self.shell)
         if config.picture_weight:
             with torch.no_grad():
                 wanted = self._call(self.teacher.transformer, contents, wanted)
@@ -402,13 +336,18 @@ class Run:
 
     def _vectors(self, predictor: nn.Module, views: Tensor, own: Tensor, strengths: Tensor) -> Tensor:
         """What is painted by: the style's vector, or as far towards it from the photo's as the strength says."""
-        vectors = self._call(predictor, views)
-        if not len(own):
-            return vectors
-        weak = torch.lerp(self._call(predictor, own).float(), vectors[:len(own)].float(), strengths[:len(own), None])
-        return torch.cat((weak.to(vectors.dtype), vectors[len(own):]))
+        vectors, photos = (self._predict(predictor, given) for given in (views, own))
+        weak = torch.lerp(photos, vectors[:len(own)], strengths[:len(own), None])
+        return torch.cat((weak, vectors[len(own):])).to(self.dtype)
 
-    def _call(self, module: nn.Module, *inputs: Tensor, shell: nn.Module | None = None) -> Tensor:
+    def _predict(self, predictor: StylePredictor, given: Tensor) -> Tensor:
+        """Vectors (N, 100) in float32, of views or of a frozen trunk's answers."""
+        return predictor.to_vector(given) if self.trunk else self._call(predictor, given.to(self.dtype)).float()
+
+    def _paint(self, contents: Tensor, vectors: Tensor, shell: nn.Module | None) -> Tensor:
+        return self._call(self.pair.transformer, contents, vectors, TrainedNorm.apply, shell=shell)
+
+    def _call(self, module: nn.Module, *inputs: Tensor | Norm, shell: nn.Module | None = None) -> Tensor:
         """The module's answer in working precision, computed by `shell` where one stands in for it."""
         working = working_weights(module, self.dtype, merge=shell is not None)
         return functional_call(shell or module, working, inputs)
@@ -421,8 +360,10 @@ class Run:
             target = self.loss_network(contents, losses.CONTENT_LAYERS)
         features = self.loss_network(painted, {*losses.CONTENT_LAYERS, *losses.STYLE_LAYERS})
         content = losses.content_distance(features, target)
-        style = losses.style_distance(features, grams)
-        means = losses.statistics_distance(features, statistics)
+        found = {layer: losses.moments(features[layer]) for layer in losses.STYLE_LAYERS}
+        style = losses.mean_distance({layer: gram for layer, (gram, _) in found.items()}, grams, losses.STYLE_LAYERS)
+        means = losses.mean_distance({layer: losses.channel_statistics(*pair) for layer, pair in found.items()},
+                                     statistics, losses.STYLE_LAYERS)
         squash = torch.log1p if config.log_style else (lambda distance: distance)
         photographic = config.content_weight * content + config.tv_weight * losses.total_variation(painted)
         painterly = config.style_weight * squash(style) + config.statistics_weight * squash(means)
@@ -453,28 +394,14 @@ class Run:
         """The averaged weights as a pair of their own, ready to paint."""
         return averaged_pair(self.pair.architecture(), self.average).to(self.device)
 
-    # Checkpoints: a folder of safetensors, replaced whole
-
     def save(self, folder: Path) -> None:
         """Write the checkpoint beside the last one, then put it in its place: a cut leaves one of them whole."""
-        moments = [("first", "exp_avg"), ("second", "exp_avg_sq")]
-        state = {"weights": dict(self.pair.state_dict()), "average": self.average, **{
-            name: {key: self.optimizer.state[value][entry] for key, value in self.parameters.items()
-                   if self.optimizer.state[value]} for name, entry in moments}}
-        fresh, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        for name, tensors in state.items():
-            for index, shard in enumerate(shards(tensors)):
-                save_file(shard, fresh / f"{name}-{index}.safetensors")
-        (fresh / "state.json").write_text(json.dumps({
-            "step": self.step, "seconds": self.seconds, "architecture": self.pair.architecture(),
-            "config": asdict(self.config)}, indent=1))
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            folder.rename(old)
-        fresh.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+        moments = {name: {key: self.optimizer.state[value][entry] for key, value in self.parameters.items()
+                          if self.optimizer.state[value]}
+                   for name, entry in (("first", "exp_avg"), ("second", "exp_avg_sq"))}
+        state = {"step": self.step, "seconds": self.seconds, "architecture": self.pair.architecture(),
+                 "config": asdict(self.config)}
+        write_checkpoint(folder, state, {"weights": self.pair.state_dict(), "average": self.average, **moments})
 
     def load(self, folder: Path) -> None:
         """Go on where a checkpoint ends; WeightsError, naming both, where it is of another architecture."""
@@ -492,42 +419,6 @@ class Run:
                     "exp_avg": torch.empty_like(value).copy_(parts["first"][key]),
                     "exp_avg_sq": torch.empty_like(value).copy_(parts["second"][key])}
         self.step, self.seconds = state["step"], state["seconds"]
-
-
-def averaged_pair(architecture: Mapping[str, Mapping[str, str]], average: Mapping[str, Tensor]) -> Pair:
-    """The pair that averaged weights make."""
-    networks = {}
-    for part, description in architecture.items():
-        arrays = {key.removeprefix(f"{part}."): value.cpu() for key, value in average.items() if key.startswith(part)}
-        networks[part] = build(arrays, description, f"the averaged {part}")
-    return Pair(**networks).eval()
-
-
-def read_checkpoint(folder: Path) -> tuple[dict, dict[str, dict[str, Tensor]]]:
-    """(state, {weights, average, first, second: tensors}) of a checkpoint; WeightsError where it does not read."""
-    old = folder.with_name(folder.name + ".old")
-    if not folder.exists() and old.exists():
-        old.rename(folder)              # the run was cut between two renames
-    try:
-        state = json.loads((folder / "state.json").read_text())
-        return state, {part: {key: value for path in sorted(folder.glob(f"{part}-*.safetensors"))
-                              for key, value in load_file(path).items()}
-                       for part in ("weights", "average", "first", "second")}
-    except Exception as error:
-        raise WeightsError(f"{folder} is no checkpoint that can be read: {error}") from error
-
-
-def shards(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """The tensors in parts of at most SHARD_BYTES, as they come."""
-    part, size = {}, 0
-    for key, value in tensors.items():
-        value = value.detach().cpu().contiguous()
-        if part and size + value.nbytes > SHARD_BYTES:
-            yield part
-            part, size = {}, 0
-        part[key], size = value, size + value.nbytes
-    if part:
-        yield part
 
 
 def train(run: Run, report_every: int = 10, until: float = math.inf, began: float | None = None) -> Iterator[Progress]:
