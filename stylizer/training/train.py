@@ -158,7 +158,7 @@ def build_bank(styles: Tensor, loss_network: VGG16 | None, config: TrainConfig, 
             found = loss_network(channels_last(crops), losses.STYLE_LAYERS)
             measured = {layer: losses.moments(found[layer]) for layer in losses.STYLE_LAYERS}
             grams.append({layer: gram.to(dtype) for layer, (gram, _) in measured.items()})
-            statistics.append({layer: losses.channel_statistics(*pair) for layer, pair in measured.items()})
+            statistics.append({layer: losses.channel_statistics(*moments) for layer, moments in measured.items()})
     return StyleBank(torch.cat(views), _stacked(grams), _stacked(statistics))
 
 
@@ -362,7 +362,7 @@ class Run:
         content = losses.content_distance(features, target)
         found = {layer: losses.moments(features[layer]) for layer in losses.STYLE_LAYERS}
         style = losses.mean_distance({layer: gram for layer, (gram, _) in found.items()}, grams, losses.STYLE_LAYERS)
-        means = losses.mean_distance({layer: losses.channel_statistics(*pair) for layer, pair in found.items()},
+        means = losses.mean_distance({layer: losses.channel_statistics(*moments) for layer, moments in found.items()},
                                      statistics, losses.STYLE_LAYERS)
         squash = torch.log1p if config.log_style else (lambda distance: distance)
         photographic = config.content_weight * content + config.tv_weight * losses.total_variation(painted)
