@@ -19,8 +19,8 @@ Features = Mapping[str, Tensor]
 class _Moments(torch.autograd.Function):
     """Pixels (N, P, C) -> mean products (N, C, C) and means (N, C), with a gradient in one pass over the pixels.
 
-    What autograd would make of the two formulas takes five passes, and at the first layers of a loss network memory is
-    what a step waits for.
+    What autograd would make of the two formulas takes several, and at the first layers of a loss network memory is what
+    a step waits for.
     """
 
     @staticmethod

@@ -39,7 +39,7 @@ def instance_norm(features: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
 
 
 class TrainedNorm(torch.autograd.Function):
-    """`instance_norm` for training: `TrainedNorm.apply` is a Norm, and twice as fast forward and back on a CPU.
+    """`instance_norm` for training: `TrainedNorm.apply` is a Norm, and up to twice as fast on a CPU, there and back.
 
     torch's own lays out its features anew, channels first, and each convolution then lays them out back. Sums are in
     float32, whatever the features are in.

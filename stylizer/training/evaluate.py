@@ -260,7 +260,7 @@ def optimised_of(options: argparse.Namespace, candidates: Mapping[str, Paint], j
     if options.bound:
         found[f"{options.bound} steps from the photo"] = optimiser(untouched, options.bound, judge)
     if options.polish:
-        found |= {f"{place[-14:]} + {options.polish} steps": optimiser(candidates[place], options.polish, judge)
+        found |= {f"{place} + {options.polish} steps": optimiser(candidates[place], options.polish, judge)
                   for place in options.weights}
     return found
 
