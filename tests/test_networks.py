@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from stylizer import weights
 from stylizer.errors import WeightsError
 from stylizer.networks import StylePredictor, Transformer, TransformerConfig, build, describe
-from stylizer.networks.layers import TrainedNorm, instance_norm
+from stylizer.networks.layers import STYLE_NORM_EPSILON, instance_norm
 from stylizer.training import convert, export
 
 PAIRS = [(trunk, separable) for trunk in ("mobilenet-v2", "inception-v3") for separable in (True, False)]
@@ -30,19 +30,28 @@ def test_all_four_pairs_paint_a_picture_of_the_size_that_came_in(trunk, separabl
     assert stylised.min() >= 0 and stylised.max() <= 1 and stylised.std() > 0.01
 
 
-def test_the_norm_of_training_is_instance_norm_and_so_are_its_gradients():
+@pytest.mark.parametrize("pictures", [1, 2])        # of one picture torch's own gradient is wrong
+def test_the_norm_of_training_is_instance_norm_and_its_gradients_are_those_of_the_formula(pictures):
     generator = torch.Generator().manual_seed(0)
-    inputs = [torch.randn(shape, generator=generator) for shape in ((2, 3, 8, 6), (2, 3, 1, 1), (2, 3, 1, 1))]
+    shapes = ((pictures, 3, 8, 6), (pictures, 3, 1, 1), (pictures, 3, 1, 1))
+    inputs = [torch.randn(shape, generator=generator) for shape in shapes]
     inputs[0] = (3 * inputs[0] + 5).contiguous(memory_format=torch.channels_last)
-    weight = torch.randn((2, 3, 8, 6), generator=generator)
+    weight = torch.randn(shapes[0], generator=generator).contiguous(memory_format=torch.channels_last)
+
+    def formula(features, gamma, beta):
+        variance, mean = torch.var_mean(features, dim=(2, 3), correction=0, keepdim=True)
+        return (features - mean) / (variance + STYLE_NORM_EPSILON).sqrt() * gamma + beta
+
     found = []
-    for norm in (instance_norm, TrainedNorm.apply):
+    for norm in (formula, instance_norm):
         given = [value.clone().requires_grad_() for value in inputs]
         answer = norm(*given)
         (answer * weight).sum().backward()
         found.append([answer, *(value.grad for value in given)])
     for theirs, ours in zip(*found, strict=True):
         assert torch.allclose(theirs, ours, atol=1e-4)
+    with torch.no_grad():
+        assert torch.allclose(instance_norm(*inputs), found[0][0], atol=1e-4)
 
 
 def parameter_count(network) -> int:
