@@ -43,7 +43,7 @@ train-gpu: install
 
 train-cpu: install
 	nice $(TRAIN) --minutes 84 --stages 0:256:5 --bank 2048 --bank-steps 2200 --style-weight 10 --statistics-weight 1 \
-		--weak 0.375 --weak-weight 20 --transformer-rate 5e-4 --freeze-trunk --predictor-rate 3e-5 \
+		--weak 0.375 --weak-weight 20 --transformer-rate 5e-4 --frozen-stages 19 --predictor-rate 3e-5 \
 		--warmup 50 --average 0.998
 
 # after replacing weights: ONNX files, checksums and every stored style vector

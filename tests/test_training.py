@@ -187,18 +187,28 @@ def test_a_rate_of_zero_freezes():
     assert not torch.equal(before["transformer.expand.2.beta.bias"], now["transformer.expand.2.beta.bias"])
 
 
-def test_a_frozen_trunk_is_asked_once_a_bank_and_its_last_layer_learns():
-    run, whole = make_run(replace(SMALL, freeze_trunk=True)), make_run()
+@pytest.mark.parametrize(("trunk", "frozen", "first"), [
+    ("mobilenet-v2", 19, "to_vector"), ("mobilenet-v2", 14, "features.14."), ("inception-v3", 14, "features.Mixed_6e."),
+])
+def test_frozen_stages_of_a_trunk_are_asked_once_a_bank_and_the_others_learn(trunk, frozen, first):
+    config = replace(SMALL, trunk=trunk)
+    run, whole = make_run(replace(config, frozen_stages=frozen)), make_run(config)
     (_, answers, *_, of_photos), (_, views, *_, photos) = run.batch(), whole.batch()
     with torch.no_grad():
-        asked = run.pair.predictor.pool(views), run.pair.predictor.pool(photos)
-    assert torch.allclose(answers, asked[0], rtol=0.05, atol=1e-3)          # views are rounded to bytes
+        asked = [run.pair.predictor.begin(some, frozen) for some in (views, photos)]
+    assert torch.allclose(answers, asked[0], rtol=0.05, atol=1e-2)          # views are rounded to bytes
     assert torch.allclose(of_photos, asked[1], atol=1e-5)
     before = weights_of(run)
     run.advance()
-    changed = {key for key, value in run.pair.state_dict().items() if not torch.equal(before[key], value)}
-    assert {"predictor.to_vector.weight", "predictor.to_vector.bias"} <= changed
-    assert not [key for key in changed if key.startswith("predictor.features.")]
+    changed = [key for key, value in run.pair.state_dict().items() if not torch.equal(before[key], value)]
+    changed = [key.removeprefix("predictor.") for key in changed if key.startswith("predictor.")]
+    assert {"to_vector.weight", "to_vector.bias"} <= set(changed)
+    assert changed[0].startswith(first)
+
+
+def test_more_frozen_stages_than_the_trunk_has_are_refused():
+    with pytest.raises(ParameterError, match="frozen_stages is 20; the trunk of mobilenet-v2 has 0 to 19"):
+        make_run(replace(SMALL, frozen_stages=20))
 
 
 def test_a_pair_distilled_from_itself_has_nothing_to_learn(tmp_path):
@@ -297,6 +307,17 @@ def test_a_saved_pair_loads_as_it_was_from_two_files_or_from_one(tmp_path):
     for place in ([*paths], [tmp_path / "both.safetensors"]):
         again = load_pair(place)
         assert again.architecture() == pair.architecture() and same(again.state_dict(), pair.state_dict())
+
+
+def test_a_weight_file_that_would_be_too_large_has_its_kernels_in_half_precision(tmp_path):
+    pair = train.starting_pair(replace(SMALL, trunk="inception-v3")).eval()
+    paths = save_pair(pair, tmp_path)
+    assert paths[0].stem == "predictor-inception-v3" and paths[0].stat().st_size < 25e6
+    with torch.no_grad():
+        picture = torch.rand(1, 3, 96, 96)
+        vector, again = pair.predictor(picture), load_pair(paths).predictor(picture)
+    assert torch.allclose(vector, again, rtol=0.01, atol=0.01 * float(vector.abs().max()))
+    assert not torch.equal(vector, again)
 
 
 def test_other_files_than_weights_are_refused(tmp_path):

@@ -54,9 +54,17 @@ class StylePredictor(nn.Module):
                 module.eps = BATCH_NORM_EPSILON  # both trunks were trained with it, in TensorFlow
 
     def forward(self, style: Tensor) -> Tensor:
-        return self.to_vector(self.pool(style))
+        stages = len(self.features)
+        return self.finish(self.begin(style, stages), stages)
 
-    def pool(self, style: Tensor) -> Tensor:
-        """What the trunk says of the whole picture, (N, 1280) or (N, 768): all that the vector is made of."""
+    def begin(self, style: Tensor, stages: int) -> Tensor:
+        """What the trunk's first stages say of pictures, (N, C, h, w); if these are all, its mean over space, (N, C)."""
         scale, shift = INPUT_RANGES[self.input_range]
-        return self.features(style * scale + shift).mean(dim=(2, 3))
+        features = self.features[:stages](style * scale + shift)
+        return features.mean(dim=(2, 3)) if stages == len(self.features) else features
+
+    def finish(self, features: Tensor, stages: int) -> Tensor:
+        """What `begin` said of pictures -> their style vectors (N, 100)."""
+        if stages < len(self.features):
+            features = self.features[stages:](features).mean(dim=(2, 3))
+        return self.to_vector(features)

@@ -13,6 +13,7 @@ from stylizer import weights
 from stylizer.errors import WeightsError
 from stylizer.networks import StylePredictor, Transformer, build, describe
 
+LARGEST_BYTES = 25 * 10**6      # a weight file that would be larger has its kernels in half precision
 SHARD_BYTES = 15 * 10**6        # a checkpoint's files stay below it, so that they pass where single files are capped
 
 
@@ -47,6 +48,8 @@ def save_pair(pair: Pair, folder: Path) -> list[Path]:
     for stem, network in stems.items():
         state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()
                  if not key.endswith("num_batches_tracked")}
+        if sum(value.nbytes for value in state.values()) > LARGEST_BYTES:
+            state = {key: value.half() if value.ndim > 1 else value for key, value in state.items()}
         paths.append(folder / f"{stem}.safetensors")
         paths[-1].write_bytes(save(state, describe(network)))      # save_file would make it readable by its owner alone
     return paths

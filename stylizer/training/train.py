@@ -6,7 +6,7 @@ draws what it would have drawn: the only state is weights, averages, Adam's mome
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from stylizer import losses
 from stylizer.errors import ParameterError, WeightsError
 from stylizer.networks import PREDICTORS, StylePredictor, Transformer, TransformerConfig, describe
 from stylizer.networks.backbones import VGG16
-from stylizer.networks.layers import Norm, TrainedNorm
 from stylizer.networks.merged import as_plain, plain_shell, working_weights
 from stylizer.networks.predictor import INPUT_RANGES
 from stylizer.training import data
@@ -78,7 +77,8 @@ class TrainConfig:
     # how it is learnt
     transformer_rate: float = setting(1e-3, "Adam's rate for the transformer; 0 freezes it")
     predictor_rate: float = setting(2e-4, "Adam's rate for the predictor, which starts trained; 0 freezes it")
-    freeze_trunk: bool = setting(False, "train only the predictor's last layer: small batches spoil a trunk")
+    frozen_stages: int = setting(0, "first stages of the predictor's trunk that stay as they are, of 19 or 15: their "
+                                 "answers are measured once a bank, and small batches do not spoil them")
     clip: float = setting(5.0, "bound on the gradient's norm: early steps can be wild")
     warmup: int = setting(100, "steps of rising rate, while Adam's moments settle")
     average: float = setting(0.999, "decay of the averaged weights, the ones that ship")
@@ -126,23 +126,23 @@ def stages(text: str) -> list[tuple[float, int, int]]:
 class StyleBank:
     """Crops of style pictures: what the predictor sees of each, and what its answer has to match."""
 
-    views: Tensor                       # (M, 3, view, view) uint8, or what a frozen trunk says of them, (M, 1280)
+    views: Tensor                       # (M, 3, view, view) uint8, or what a trunk's frozen stages say of them
     grams: dict[str, Tensor]            # {layer: (M, C, C)}
     statistics: dict[str, Tensor]       # {layer: (M, 2, C)}
 
     def take(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         views = self.views[rows]
-        return (views if views.ndim == 2 else views.float() / 255,
+        return (views.float() / 255 if views.dtype == torch.uint8 else views,
                 {layer: values[rows] for layer, values in self.grams.items()},
                 {layer: values[rows] for layer, values in self.statistics.items()})
 
 
 @torch.no_grad()
 def build_bank(styles: Tensor, loss_network: VGG16 | None, config: TrainConfig, number: int,
-               trunk: StylePredictor | None = None) -> StyleBank:
+               frozen: Callable[[Tensor], Tensor] | None = None) -> StyleBank:
     """Bank `number` of a run, from (N, 3, S, S) uint8 styles. Without a loss network it holds views alone.
 
-    Of a frozen `trunk` it holds the answers in place of the views.
+    In place of the views it holds what `frozen`, the first stages of a trunk, says of them.
     """
     generator = data.generator_for(styles.device, config.seed, 1, number)
     views, grams, statistics = [], [], []
@@ -153,7 +153,7 @@ def build_bank(styles: Tensor, loss_network: VGG16 | None, config: TrainConfig, 
         side = config.style_sides[index // BANK_CHUNK % len(config.style_sides)]
         crops = data.jitter_colors(data.random_crops(chosen, side, generator), config.jitter, generator)
         seen = data.resize(crops, config.view)
-        views.append(trunk.pool(channels_last(seen)) if trunk else (seen * 255).round().byte())
+        views.append(frozen(channels_last(seen)) if frozen else (seen * 255).round().byte())
         if loss_network is not None:
             found = loss_network(channels_last(crops), losses.STYLE_LAYERS)
             measured = {layer: losses.moments(found[layer]) for layer in losses.STYLE_LAYERS}
@@ -239,15 +239,19 @@ class Run:
         self.teacher = load_pair(map(Path, config.teacher)).to(self.device) if config.teacher else None
         self.tracked = {key: value for key, value in self.pair.state_dict().items() if value.is_floating_point()}
         self.average = {key: value.clone() for key, value in self.tracked.items()}
+        stages_of_trunk = [name for name, _ in self.pair.predictor.features.named_children()]
+        if not 0 <= config.frozen_stages <= len(stages_of_trunk):
+            raise ParameterError("frozen_stages", f"frozen_stages is {config.frozen_stages}; the trunk of "
+                                                  f"{config.trunk} has 0 to {len(stages_of_trunk)}")
+        frozen = config.frozen_stages if config.predictor_rate else len(stages_of_trunk)
+        still = tuple(f"predictor.features.{name}." for name in stages_of_trunk[:frozen])
         self.parameters = {
             name: value for name, value in self.pair.named_parameters()
             if (config.transformer_rate if name.startswith("transformer.") else config.predictor_rate)
-            and (self.paints or name.startswith("predictor.")) and name not in idle
-            and not (config.freeze_trunk and name.startswith("predictor.features."))
+            and (self.paints or name.startswith("predictor.")) and name not in idle and not name.startswith(still)
         }
-        # A frozen trunk's answers are measured once a bank, in float32; a teacher has to see the views themselves.
-        frozen = not any(name.startswith("predictor.features.") for name in self.parameters)
-        self.trunk = self.pair.predictor if frozen and not self.teacher else None
+        # What frozen stages say is measured once a bank, in float32; a teacher has to see the views themselves.
+        self.frozen = 0 if self.teacher else frozen
         for name, value in self.pair.named_parameters():
             value.requires_grad_(name in self.parameters)
         cuda = self.device.type == "cuda"
@@ -277,14 +281,15 @@ class Run:
     def batch(self) -> tuple[Tensor, Tensor, dict[str, Tensor], dict[str, Tensor], Tensor, Tensor]:
         """(contents, style views, Gram targets, statistics targets, strengths, photo views) of this step.
 
-        The first strengths are below 1; for those alone there are views of the photo. In place of views there are a
-        frozen trunk's answers.
+        The first strengths are below 1; for those alone there are views of the photo. In place of views there is what
+        frozen stages say of them.
         """
         config = self.config
         if self.step // config.bank_steps != self.bank_number:
             self.bank = None                # freed before the next is built
             self.bank_number = self.step // config.bank_steps
-            self.bank = build_bank(self.styles, self.loss_network, config, self.bank_number, self.trunk)
+            self.bank = build_bank(self.styles, self.loss_network, config, self.bank_number,
+                                   self._ask_frozen if self.frozen else None)
         pixels, count = self.size()
         generator = data.generator_for(self.device, config.seed, 0, self.step)
         largest = min(config.stored, round(pixels / config.zoom))
@@ -296,12 +301,15 @@ class Run:
         strengths = torch.ones(count, device=self.device)
         strengths[:weak] = (2 * torch.rand(weak, generator=generator, device=self.device) - 1).clamp(min=0)
         own = channels_last(data.resize(contents[:weak], config.view))
-        if self.trunk:
-            with torch.no_grad():
-                own = self.trunk.pool(own)
+        if self.frozen:
+            own = self._ask_frozen(own)
         else:
             views = channels_last(views)
         return channels_last(contents), views, grams, statistics, strengths, own
+
+    @torch.no_grad()
+    def _ask_frozen(self, views: Tensor) -> Tensor:
+        return self.pair.predictor.begin(views, self.frozen)
 
     def _losses(self, contents: Tensor, views: Tensor, grams: dict, statistics: dict, strengths: Tensor,
                 own: Tensor) -> dict[str, Tensor]:
@@ -341,13 +349,15 @@ class Run:
         return torch.cat((weak, vectors[len(own):])).to(self.dtype)
 
     def _predict(self, predictor: StylePredictor, given: Tensor) -> Tensor:
-        """Vectors (N, 100) in float32, of views or of a frozen trunk's answers."""
-        return predictor.to_vector(given) if self.trunk else self._call(predictor, given.to(self.dtype)).float()
+        """Vectors (N, 100) in float32, of views or of what frozen stages say of them."""
+        if self.frozen:
+            return predictor.finish(given, self.frozen)
+        return self._call(predictor, given.to(self.dtype)).float()
 
     def _paint(self, contents: Tensor, vectors: Tensor, shell: nn.Module | None) -> Tensor:
-        return self._call(self.pair.transformer, contents, vectors, TrainedNorm.apply, shell=shell)
+        return self._call(self.pair.transformer, contents, vectors, shell=shell)
 
-    def _call(self, module: nn.Module, *inputs: Tensor | Norm, shell: nn.Module | None = None) -> Tensor:
+    def _call(self, module: nn.Module, *inputs: Tensor, shell: nn.Module | None = None) -> Tensor:
         """The module's answer in working precision, computed by `shell` where one stands in for it."""
         working = working_weights(module, self.dtype, merge=shell is not None)
         return functional_call(shell or module, working, inputs)
