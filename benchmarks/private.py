@@ -21,6 +21,8 @@ from page import WAIT, serving
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
+from stylizer.settings import Settings
+
 ROOT = Path(__file__).parents[1]
 SIDES = (256, 512)
 PAGE = """<!DOCTYPE html>
@@ -39,7 +41,7 @@ window.compare = async (side, threads, rounds) => {
   const rival = await tf.loadGraphModel("/rival/model.json");
   ort.env.wasm.wasmPaths = "/node_modules/onnxruntime-web/dist/";
   ort.env.wasm.numThreads = threads;
-  const make = (part) => ort.InferenceSession.create(`/models/transformer-separable-${part}-half.onnx`, {
+  const make = (part) => ort.InferenceSession.create(`/models/transformer-separable-${part}.onnx`, {
     executionProviders: ["wasm"], logSeverityLevel: 3,
   });
   const [encoder, decoder] = [await make("encoder"), await make("decoder")];
@@ -174,7 +176,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--megapixels", type=float, default=24)
     options = parser.parse_args()
-    weights = sum(each.stat().st_size for each in (ROOT / "models").glob("*-half.onnx"))
+    networks = (f"{stem}*.onnx" for stem in (Settings().predictor_stem, Settings().transformer_stem))
+    weights = sum(file.stat().st_size for network in networks for file in (ROOT / "models").glob(network))
     print(f"weights to download: {weights / 1e6:.1f} MB")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(

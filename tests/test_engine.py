@@ -10,7 +10,7 @@ import pictures
 import pytest
 from PIL import Image
 
-from stylizer import Settings, Stylizer, images, runtimes
+from stylizer import Settings, Stylizer, images, runtimes, weights
 from stylizer.errors import ParameterError, PictureOutOfBounds, UnknownStyle, WeightsError
 from stylizer.feedforward import Photo, Stopwatch, pad
 from stylizer.runtimes import KEPT_PIXELS, make_runtime
@@ -198,30 +198,36 @@ def paint_on(runtime, photo) -> tuple[np.ndarray, np.ndarray]:
     return vector, runtime.decode(runtime.encode(content), vector)
 
 
+@pytest.fixture(scope="module", params=weights.choices(Settings().models, "transformer"))
+def transformer(request) -> str:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def reference(photo):
+def reference(photo, transformer):
     """torch on the CPU in float32: the networks as they were trained."""
-    return paint_on(make_runtime(Settings(device="torch-cpu")), photo)
+    return paint_on(make_runtime(Settings(device="torch-cpu", transformer=transformer)), photo)
 
 
-def test_openvino_in_float32_computes_what_torch_computes(photo, reference):
-    vector, stylised = paint_on(make_runtime(Settings(device="cpu", precision="f32")), photo)
-    assert np.abs(vector - reference[0]).max() < 1e-3
-    assert np.abs(stylised - reference[1]).max() < 1e-3
+def test_openvino_in_float32_computes_what_torch_computes_but_for_what_its_files_round(photo, transformer, reference):
+    vector, stylised = paint_on(make_runtime(Settings(device="cpu", precision="f32", transformer=transformer)), photo)
+    assert np.abs(vector - reference[0]).max() < 5e-3  # its numbers are of the order of 1
+    assert np.abs(stylised - reference[1]).max() < 5e-3
+    assert np.abs(stylised - reference[1]).mean() < 5e-4
 
 
-def test_the_fast_precision_stays_within_the_stated_tolerance(photo, reference):
+def test_the_fast_precision_stays_within_the_stated_tolerance(photo, transformer, reference):
     """docs/design.md states it: mean difference at most 0.003, at least 48 dB. Seen: 0.0008 to 0.0010, 54 to 55."""
-    _, stylised = paint_on(make_runtime(Settings(device="cpu")), photo)
+    _, stylised = paint_on(make_runtime(Settings(device="cpu", transformer=transformer)), photo)
     assert np.abs(stylised - reference[1]).mean() < 0.003
     assert psnr(stylised, reference[1]) > 48
 
 
-def test_cuda_in_half_precision_stays_within_the_stated_tolerance(photo, reference):
+def test_cuda_in_half_precision_stays_within_the_stated_tolerance(photo, transformer, reference):
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
-    runtime = make_runtime(Settings(device="cuda"))
+    runtime = make_runtime(Settings(device="cuda", transformer=transformer))
     vector, stylised = paint_on(runtime, photo)
     assert np.abs(stylised - reference[1]).mean() < 0.003
     again = runtime.decode(runtime.encode(images.to_tensor(photo)), vector)  # a graph replayed, not captured

@@ -230,8 +230,8 @@ def test_with_the_network_off_the_page_reloads_and_paints(open_private, private_
 NO_SIMD = {WORKER: prefix("WebAssembly.validate = () => false;")}
 FAULTS = {
     "no SIMD": (NO_SIMD, "no WebAssembly SIMD"),
-    "altered weights": ({"decoder-half.onnx": lambda data: data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]}, "altered"),
-    "cut weights": ({"decoder-half.onnx": lambda data: data[: len(data) // 2]}, "cut or altered"),
+    "altered weights": ({"decoder.onnx": lambda data: data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]}, "altered"),
+    "cut weights": ({"decoder.onnx": lambda data: data[: len(data) // 2]}, "cut or altered"),
     "no runtime": ({"manifest.json": lambda _data: b""}, "this device cannot paint"),
     "no worker": ({WORKER: lambda _data: b"throw new Error('broken');"}, "this device cannot paint"),
 }

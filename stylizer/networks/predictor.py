@@ -58,7 +58,7 @@ class StylePredictor(nn.Module):
         return self.finish(self.begin(style, stages), stages)
 
     def begin(self, style: Tensor, stages: int) -> Tensor:
-        """What the trunk's first stages say of pictures, (N, C, h, w); if these are all, its mean over space, (N, C)."""
+        """What the trunk's first stages say of pictures, (N, C, h, w); if these are all, its mean (N, C)."""
         scale, shift = INPUT_RANGES[self.input_range]
         features = self.features[:stages](style * scale + shift)
         return features.mean(dim=(2, 3)) if stages == len(self.features) else features

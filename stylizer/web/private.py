@@ -45,13 +45,15 @@ def make_private(stylizer: Stylizer) -> Blueprint:
     lock = threading.Lock()
     limits = {name: getattr(settings, name) for name in ("min_side", "max_side", "max_ratio", "max_megapixels")}
     vectors = {style.name: [float(str(number)) for number in style.vector] for style in stylizer.gallery.values()}
-    gallery, half = json.dumps(vectors, separators=(",", ":")).encode(), set(_networks(settings).values())
-    known = {GALLERY, *half, *(file for name in RUNTIMES for file in _files(name).values())}
+    gallery, networks = json.dumps(vectors, separators=(",", ":")).encode(), set(_networks(settings).values())
+    known = {GALLERY, *networks, *(file for name in RUNTIMES for file in _files(name).values())}
 
     def contents(file: str) -> bytes:
         if file == GALLERY:
             return gallery
-        return weights.read(settings.models, file) if file in half else (settings.browser_runtime / file).read_bytes()
+        if file in networks:
+            return weights.read(settings.models, file)
+        return (settings.browser_runtime / file).read_bytes()
 
     @cache
     def entry(file: str) -> dict:
@@ -72,8 +74,8 @@ def make_private(stylizer: Stylizer) -> Blueprint:
         if not has_runtime(settings):
             raise NotFound(MISSING)
         runtimes = {name: {part: entry(file) for part, file in _files(name).items()} for name in {kind, "wasm"}}
-        networks = {name: entry(file) for name, file in _networks(settings).items()}
-        response = jsonify(runtimes=runtimes, weights=networks, gallery=entry(GALLERY), limits=limits)
+        files = {name: entry(file) for name, file in _networks(settings).items()}
+        response = jsonify(runtimes=runtimes, weights=files, gallery=entry(GALLERY), limits=limits)
         response.headers["Cache-Control"] = "no-cache"
         return response
 
@@ -83,7 +85,7 @@ def make_private(stylizer: Stylizer) -> Blueprint:
             raise NotFound(f"there is no {file} of version {version}; device/manifest.json lists what there is")
         headers = {"Cache-Control": KEPT, "Vary": "Accept-Encoding"}
         media = MEDIA.get(Path(file).suffix, "application/json")
-        if file in half or "gzip" not in request.accept_encodings:
+        if file in networks or "gzip" not in request.accept_encodings:
             return Response(contents(file), mimetype=media, headers=headers)
         return Response(packed(file), mimetype=media, headers={**headers, "Content-Encoding": "gzip"})
 
@@ -97,9 +99,9 @@ def make_private(stylizer: Stylizer) -> Blueprint:
 
 
 def _networks(settings: Settings) -> dict[str, str]:
-    """{network: its file in half precision}."""
-    parts = {part: f"{settings.transformer_stem}-{part}-half.onnx" for part in TRANSFORMER_PARTS}
-    return {"predictor": f"{settings.predictor_stem}-half.onnx", **parts}
+    """{network: its file}."""
+    parts = {part: f"{settings.transformer_stem}-{part}.onnx" for part in TRANSFORMER_PARTS}
+    return {"predictor": f"{settings.predictor_stem}.onnx", **parts}
 
 
 def _files(runtime: str) -> dict[str, str]:
