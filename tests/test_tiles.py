@@ -1,6 +1,7 @@
 """Pictures too large for one piece, painted in tiles; the size of strokes; and which networks paint."""
 
 import io
+import re
 import shutil
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from stylizer.feedforward import pad
 from stylizer.images import Picture
 from stylizer.networks import Transformer, TransformerConfig
 from stylizer.networks.layers import GivenNorm, JointNorm
+from stylizer.web.about import make_panel
 
 STYLE = "whirling-night"
 SIDES = (458, 1023, 1024, 1025, 1904, 1905, 2049, 5773, 16384)
@@ -241,3 +243,9 @@ def test_a_gallery_of_another_predictor_is_refused(models):
     )
     with pytest.raises(WeightsError, match=r"gallery.*another predictor.*training\.vectors"):
         Stylizer(settings=Settings(device="cpu", models=models))
+
+
+@pytest.mark.parametrize("transformer", ["separable", "plain"])
+def test_the_page_about_lists_the_networks_that_run(transformer):
+    words = str(make_panel(Stylizer(settings=Settings(device="cpu", transformer=transformer))))
+    assert re.findall(r"Transformer, (\w+)", words) == [transformer] and "MobileNetV2" in words

@@ -48,8 +48,9 @@ def _how() -> html.Section:
 
 
 def _networks(stylizer: Stylizer) -> html.Section:
-    runtime = stylizer.runtime
-    rows = [_network(stylizer.settings, name, source) for name, source in weights.WEIGHTS.items()]
+    runtime, settings = stylizer.runtime, stylizer.settings
+    names = (settings.predictor_stem, settings.transformer_stem, "classifier-small")
+    rows = [_network(settings, name, weights.WEIGHTS.get(name, weights.UNKNOWN)) for name in names]
     return html.Section(
         [
             html.H2("What runs"),
