@@ -124,5 +124,5 @@ class Transformer(nn.Module):
         nothing = features.new_zeros(1, VECTOR_SIZE)  # the style is in the affine already
         return self.decode(features, nothing, GivenNorm(affine.split(self.styled_channels, dim=1)))
 
-    def forward(self, content: Tensor, vector: Tensor, norm: Norm = instance_norm) -> Tensor:
-        return self.decode(self.encode(content), vector, norm)
+    def forward(self, content: Tensor, vector: Tensor) -> Tensor:
+        return self.decode(self.encode(content), vector)

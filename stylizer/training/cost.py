@@ -47,7 +47,7 @@ def print_costs(config: TrainConfig, loss_network: VGG16 | None, device: torch.d
     vectors = run._predict(run.pair.predictor, views).to(run.dtype).detach()
 
     def paint(shell: Transformer | None) -> None:
-        run._paint(contents, vectors, shell).float().mean().backward()
+        run._call(run.pair.transformer, contents, vectors, shell=shell).float().mean().backward()
 
     show("VGG-16 forward", lambda: _forward(run.loss_network, contents, everything))
     show("VGG-16 forward and backward", lambda: _both(run.loss_network, contents, everything))

@@ -327,7 +327,7 @@ class Run:
             total = total + config.vector_weight * found["vector"]
         if not self.paints:
             return {**found, "loss": total}
-        painted = self._paint(contents, vectors, self.shell)
+        painted = self._call(self.pair.transformer, contents, vectors, shell=self.shell)
         if config.picture_weight:
             with torch.no_grad():
                 wanted = self._call(self.teacher.transformer, contents, wanted)
@@ -353,9 +353,6 @@ class Run:
         if self.frozen:
             return predictor.finish(given, self.frozen)
         return self._call(predictor, given.to(self.dtype)).float()
-
-    def _paint(self, contents: Tensor, vectors: Tensor, shell: nn.Module | None) -> Tensor:
-        return self._call(self.pair.transformer, contents, vectors, shell=shell)
 
     def _call(self, module: nn.Module, *inputs: Tensor, shell: nn.Module | None = None) -> Tensor:
         """The module's answer in working precision, computed by `shell` where one stands in for it."""
