@@ -305,12 +305,12 @@ def _fit_to_photo(rgb: np.ndarray, photo: Photo) -> np.ndarray:
 
 
 def check_gallery(settings: Settings, predictor: str) -> None:
-    """WeightsError where the gallery's vectors were made by another predictor: to this one they mean other styles."""
-    _, origin = read_vectors(settings.styles)
-    if origin not in ("", predictor):
+    """WeightsError where the gallery's vectors are of another predictor's space: to this one they mean other styles."""
+    _, origins = read_vectors(settings.styles)
+    if origins and predictor not in origins:
         raise WeightsError(
-            f"the gallery was made by another predictor ({origin}, this one is {predictor}); choose that one, "
-            "or make them anew: python -m stylizer.training.vectors"
+            f"the gallery was made by another predictor ({', '.join(origins)}; this one is {predictor}); choose that "
+            "one, or make its vectors anew: python -m stylizer.training.vectors"
         )
 
 

@@ -167,14 +167,14 @@ def _tuned_entries(path: Path, gallery: Mapping[str, Style]) -> dict[str, Style]
     }  # fmt: skip
 
 
-def read_vectors(folder: Path) -> tuple[dict[str, np.ndarray], str]:
-    """({name: vector}, fingerprint of the predictor that made them)."""
+def read_vectors(folder: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """({name: vector}, fingerprints of the predictor that made them and of those that answer in the same space)."""
     try:
         data = (folder / VECTORS).read_bytes()
     except FileNotFoundError:
         raise WeightsError(f"{folder / VECTORS} is missing; run python -m stylizer.training.vectors") from None
     vectors, metadata = weights.parse(data, VECTORS)
-    return vectors, metadata.get("predictor", "")
+    return vectors, metadata.get("predictor", "").split()
 
 
 def find(gallery: dict[str, Style], name: str) -> Style:

@@ -12,11 +12,22 @@ from stylizer.training import vectors
 FOLDER = Settings().styles
 
 
-def test_the_stored_vectors_were_made_by_the_shipped_predictor():
-    _, predictor = read_vectors(FOLDER)
-    assert predictor == weights.fingerprint(Settings().models, f"{Settings().predictor_stem}.safetensors"), (
-        "the predictor changed: run `python -m stylizer.training.vectors --masters FOLDER`"
+def test_the_stored_vectors_are_of_the_space_of_every_shipped_predictor():
+    models = Settings().models
+    names = [Settings().predictor, *weights.choices(models, "predictor")]
+    shipped = [weights.fingerprint(models, f"predictor-{name}.safetensors") for name in dict.fromkeys(names)]
+    assert read_vectors(FOLDER)[1] == shipped, (
+        "a predictor changed: run `python -m stylizer.training.vectors --masters FOLDER`"
     )
+
+
+def test_a_predictor_is_of_the_space_if_it_answers_nearly_the_same():
+    generator = np.random.default_rng(0)
+    made = {name: generator.normal(size=100) for name in "abcdefgh"}
+    near = {name: vector + generator.normal(size=100) / 4 for name, vector in made.items()}
+    unrelated = {name: generator.normal(size=100) for name in made}
+    assert vectors.explained(made, made) == 1 and 0.9 < vectors.explained(near, made) < 1
+    assert vectors.explained(unrelated, made) < 0
 
 
 def test_every_style_is_credited_and_of_a_known_kind():

@@ -18,9 +18,11 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 from stylizer.errors import EmptyInput, ParameterError, WeightsError  # noqa: E402
 from stylizer.networks.backbones import VGG16  # noqa: E402
 from stylizer.training import __main__ as command  # noqa: E402
-from stylizer.training import data, evaluate, train  # noqa: E402
+from stylizer.training import data, evaluate, train, whiten  # noqa: E402
+from stylizer.training.export import write_checksums  # noqa: E402
 from stylizer.training.pairs import load_pair, save_pair  # noqa: E402
 from stylizer.training.train import NotFinite, Run, TrainConfig  # noqa: E402
+from stylizer.weights import checksums  # noqa: E402
 
 CPU = torch.device("cpu")
 SMALL = TrainConfig(
@@ -334,6 +336,56 @@ def test_starting_from_another_architecture_is_refused(tmp_path):
         train.starting_pair(replace(SMALL, init=paths, width=0.5))
     with pytest.raises(WeightsError, match="another trunk than inception-v3"):
         train.starting_pair(replace(SMALL, predictor_init=paths[0], trunk="inception-v3"))
+
+
+def test_favourites_are_their_share_of_every_bank():
+    config = replace(SMALL, favoured=0.5, bank=32, jitter=0)
+    black, white = torch.zeros(3, 3, 72, 72, dtype=torch.uint8), torch.full((2, 3, 72, 72), 255, dtype=torch.uint8)
+    for number in range(2):
+        bank = train.build_bank(black, None, config, number, favourites=white)
+        assert bank.views.float().mean() / 255 == 0.5
+    assert not train.build_bank(black, None, config, 0).views.any()
+    with pytest.raises(ParameterError, match="--favour"):
+        Run(config, black, black, None)
+
+
+def test_whitening_changes_the_numbers_of_a_style_and_no_picture():
+    torch.manual_seed(0)
+    stretched = torch.randn(400, 100) * torch.logspace(0, -2, 100) @ torch.linalg.qr(torch.randn(100, 100))[0] + 3
+    coordinates = whiten.whitening(stretched, damping=1e-6)
+    whitened = (stretched.double() - coordinates.centre) @ coordinates.into.T
+    assert whitened.mean(0).abs().max() < 1e-9
+    assert torch.allclose(torch.cov(whitened.T), torch.eye(100, dtype=torch.float64), atol=0.05)
+    torch.testing.assert_close(whitened @ coordinates.back.T + coordinates.centre, stretched.double())
+    pair, photo, style = make_run().pair.eval(), torch.rand(1, 3, 48, 40), torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        painted = pair.transformer(photo, pair.predictor(style))
+        coordinates.apply(pair.predictor)
+        coordinates.apply(pair.transformer)
+        again = pair.transformer(photo, pair.predictor(style))
+    torch.testing.assert_close(again, painted, atol=1e-4, rtol=0)
+
+
+def test_the_command_whitens_all_networks_of_a_folder(tmp_path, monkeypatch, capsys):
+    models, paintings = tmp_path / "models", tmp_path / "paintings"
+    given = make_run().pair
+    save_pair(given, models)
+    (models / "transformer-separable-0.25.safetensors").rename(models / "transformer-separable.safetensors")
+    write_checksums(models)
+    paintings.mkdir()
+    for index, picture in enumerate(pictures(12, 96)):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(paintings / f"{index}.png")
+    monkeypatch.setenv("STYLIZER_MODELS", str(models))
+    assert whiten.main(["--style", str(tmp_path / "none")]) == 2 and "does not exist" in capsys.readouterr().err
+    assert whiten.main(["--style", str(paintings)]) == 0 and "12 pictures" in capsys.readouterr().out
+    assert "transformer-separable.safetensors" in checksums(models)
+    pair = load_pair(sorted(models.glob("*.safetensors")))
+    photo, style = torch.rand(1, 3, 48, 40), torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        given.eval()
+        assert not torch.allclose(pair.predictor(style), given.predictor(style), rtol=0.5)
+        painted, wanted = (each.transformer(photo, each.predictor(style)) for each in (pair, given))
+    torch.testing.assert_close(painted, wanted, atol=1e-3, rtol=0)
 
 
 def test_a_plain_transformer_begins_as_the_separable_one_it_is_given(tmp_path):

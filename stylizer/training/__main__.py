@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     training.set_defaults(command=run_train)
     training.add_argument("--content", type=Path, nargs="+", required=True, help="tars or folders of photos")
     training.add_argument("--style", type=Path, nargs="+", required=True, help="tars or folders of paintings, textures")
+    training.add_argument("--favour", type=Path, nargs="+", help="what shall be painted best, a gallery for example")
     training.add_argument("--run", type=Path, required=True, help="its folder: checkpoint, curve, samples, weights")
     training.add_argument("--call-minutes", type=float, default=math.inf, help="stop this call, not the run, after it")
     training.add_argument("--save-minutes", type=float, default=2.0, help="between checkpoints")
@@ -109,8 +110,10 @@ def run_train(options: argparse.Namespace) -> int:
     config, device, folder = settings_of(options), device_of(options), options.run
     contents = data.load_pictures(options.content, config.stored, device, "photos")
     styles = data.load_pictures(options.style, config.stored, device, "styles")
-    print(f"photos: {contents}; styles: {styles}", flush=True)
-    run = Run(config, contents.pixels, styles.pixels, loss_network_of(options))
+    favourites = data.load_pictures(options.favour, config.stored, device, "favourites") if options.favour else None
+    print(f"photos: {contents}; styles: {styles}" + (f"; favourites: {favourites}" if favourites else ""), flush=True)
+    run = Run(config, contents.pixels, styles.pixels, loss_network_of(options),
+              favourites=favourites.pixels if favourites else None)
     checkpoint, curve = folder / "checkpoint", Curve(folder / "curve.csv")
     if checkpoint.exists() or checkpoint.with_name("checkpoint.old").exists():
         run.load(checkpoint)

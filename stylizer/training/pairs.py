@@ -46,13 +46,18 @@ def save_pair(pair: Pair, folder: Path) -> list[Path]:
     paths = []
     stems = {f"predictor-{pair.predictor.trunk}": pair.predictor, f"transformer-{kind}": pair.transformer}
     for stem, network in stems.items():
-        state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()
-                 if not key.endswith("num_batches_tracked")}
-        if sum(value.nbytes for value in state.values()) > LARGEST_BYTES:
-            state = {key: value.half() if value.ndim > 1 else value for key, value in state.items()}
         paths.append(folder / f"{stem}.safetensors")
-        paths[-1].write_bytes(save(state, describe(network)))      # save_file would make it readable by its owner alone
+        save_network(network, paths[-1])
     return paths
+
+
+def save_network(network: StylePredictor | Transformer, path: Path) -> None:
+    """One network with its description, which `stylizer.networks.build` reads."""
+    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()
+             if not key.endswith("num_batches_tracked")}
+    if sum(value.nbytes for value in state.values()) > LARGEST_BYTES:
+        state = {key: value.half() if value.ndim > 1 else value for key, value in state.items()}
+    path.write_bytes(save(state, describe(network)))        # save_file would make it readable by its owner alone
 
 
 def load_networks(paths: Iterable[Path]) -> dict[str, nn.Module]:

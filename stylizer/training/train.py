@@ -74,6 +74,7 @@ class TrainConfig:
     jitter: float = setting(0.1, "hue, contrast and brightness of styles, up to: likewise")
     bank: int = setting(4096, "styles measured in advance, 0.9 MB each: their share of VGG is paid once in bank_steps")
     bank_steps: int = setting(250, "steps that a bank serves, four samples a style at batches of 64")
+    favoured: float = setting(0.0, "share of every bank that comes from the pictures of --favour")
     # how it is learnt
     transformer_rate: float = setting(1e-3, "Adam's rate for the transformer; 0 freezes it")
     predictor_rate: float = setting(2e-4, "Adam's rate for the predictor, which starts trained; 0 freezes it")
@@ -103,6 +104,8 @@ class TrainConfig:
                                            f"{self.stored}: crops must fit, and zoom is above 0 and at most 1")
         if not (self.steps or self.minutes > 0):
             raise ParameterError("minutes", "a schedule needs a length: give --steps or --minutes")
+        if not 0 <= self.favoured <= 1:
+            raise ParameterError("favoured", f"favoured is {self.favoured}; it is a share, 0 to 1")
         if not self.teacher and (self.vector_weight or self.picture_weight):
             raise ParameterError("teacher", "vector_weight and picture_weight need a --teacher to distil from")
 
@@ -139,7 +142,7 @@ class StyleBank:
 
 @torch.no_grad()
 def build_bank(styles: Tensor, loss_network: VGG16 | None, config: TrainConfig, number: int,
-               frozen: Callable[[Tensor], Tensor] | None = None) -> StyleBank:
+               frozen: Callable[[Tensor], Tensor] | None = None, favourites: Tensor | None = None) -> StyleBank:
     """Bank `number` of a run, from (N, 3, S, S) uint8 styles. Without a loss network it holds views alone.
 
     In place of the views it holds what `frozen`, the first stages of a trunk, says of them.
@@ -150,6 +153,8 @@ def build_bank(styles: Tensor, loss_network: VGG16 | None, config: TrainConfig, 
     for index in tqdm(range(0, config.bank, BANK_CHUNK), desc="measuring styles", leave=False):
         count = min(BANK_CHUNK, config.bank - index)
         chosen = styles[data.random_rows(len(styles), count, generator)]
+        if favourites is not None and (some := round(config.favoured * count)):
+            chosen[:some] = favourites[data.random_rows(len(favourites), some, generator)]
         side = config.style_sides[index // BANK_CHUNK % len(config.style_sides)]
         crops = data.jitter_colors(data.random_crops(chosen, side, generator), config.jitter, generator)
         seen = data.resize(crops, config.view)
@@ -215,11 +220,13 @@ class NotFinite(RuntimeError):
 
 
 class Run:
-    """Weights, averages and moments of one run, and its step. `contents` and `styles` are (N, 3, S, S) uint8."""
+    """Weights, averages and moments of one run, and its step. Pictures are (N, 3, S, S) uint8."""
 
     def __init__(self, config: TrainConfig, contents: Tensor, styles: Tensor, loss_network: VGG16 | None,
-                 pair: Pair | None = None):
-        self.config, self.contents, self.styles = config, contents, styles
+                 pair: Pair | None = None, favourites: Tensor | None = None):
+        self.config, self.contents, self.styles, self.favourites = config, contents, styles, favourites
+        if config.favoured and favourites is None:
+            raise ParameterError("favour", f"{config.favoured:.0%} of styles shall be favoured: name them by --favour")
         self.device = contents.device
         self.dtype = torch.bfloat16 if config.bf16 else torch.float32
         perceptual = config.content_weight or config.style_weight or config.statistics_weight
@@ -289,7 +296,7 @@ class Run:
             self.bank = None                # freed before the next is built
             self.bank_number = self.step // config.bank_steps
             self.bank = build_bank(self.styles, self.loss_network, config, self.bank_number,
-                                   self._ask_frozen if self.frozen else None)
+                                   self._ask_frozen if self.frozen else None, self.favourites)
         pixels, count = self.size()
         generator = data.generator_for(self.device, config.seed, 0, self.step)
         largest = min(config.stored, round(pixels / config.zoom))

@@ -2,6 +2,9 @@
 
 Originals are read from styles/. The masters' pictures are not part of this repository: FOLDER holds them under the
 names that styles.toml gives as `source`; any good reproduction will do, the shorter side at 256 pixels or more.
+
+The predictor that is set makes the vectors. The other ones in models/ are asked too, and those that agree with it,
+being distilled from it, are listed as of the same space: with them the gallery and every transformer work as well.
 """
 
 import argparse
@@ -9,6 +12,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from safetensors.numpy import save
 from tqdm import tqdm
 
@@ -19,6 +23,8 @@ from stylizer.images import as_picture, resize_shorter, to_tensor
 from stylizer.runtimes import make_runtime
 from stylizer.settings import Settings
 from stylizer.styles import VECTORS, read_list
+
+SAME_SPACE = 0.5  # of the vectors' variance that another predictor has to explain; one of another space explains none
 
 
 def picture_of(entry: dict, styles: Path, masters: Path | None) -> Path:
@@ -40,6 +46,26 @@ def rebuild(settings: Settings, masters: Path | None) -> dict:
     return vectors
 
 
+def explained(given: dict, wanted: dict) -> float:
+    """Share of the wanted vectors' variance that the given ones explain, at most 1; near 0 or below if unrelated."""
+    given, wanted = (np.stack([vectors[name] for name in wanted]) for vectors in (given, wanted))
+    return float(1 - np.square(given - wanted).sum() / np.square(wanted - wanted.mean(0)).sum())
+
+
+def predictors_of_the_space(settings: Settings, masters: Path | None, vectors: dict) -> list[str]:
+    """Fingerprints: of the predictor that is set, then of the others in models/ that answer nearly as it does."""
+    found = [weights.fingerprint(settings.models, f"{settings.predictor_stem}.safetensors")]
+    for name in weights.choices(settings.models, "predictor"):
+        if name != settings.predictor:
+            other = replace(settings, predictor=name)
+            share = explained(rebuild(other, masters), vectors)
+            print(f"{other.predictor_stem} explains {share:.0%} of the vectors' variance: "
+                  + ("the same space" if share > SAME_SPACE else "another space, it cannot show this gallery"))
+            if share > SAME_SPACE:
+                found.append(weights.fingerprint(settings.models, f"{other.predictor_stem}.safetensors"))
+    return found
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m stylizer.training.vectors", description=__doc__.splitlines()[0])
     parser.add_argument("--masters", type=Path, help="folder with the masters' pictures")
@@ -47,12 +73,12 @@ def main(arguments: list[str] | None = None) -> int:
     settings = replace(Settings.from_env(), device="cpu", precision="f32")
     try:
         vectors = rebuild(settings, options.masters)
-        predictor = weights.fingerprint(settings.models, f"{settings.predictor_stem}.safetensors")
+        predictors = predictors_of_the_space(settings, options.masters, vectors)
     except StylizerError as error:
         print(f"vectors: {error}", file=sys.stderr)
         return 2
-    (settings.styles / VECTORS).write_bytes(save(vectors, {"predictor": predictor}))
-    print(f"{settings.styles / VECTORS}: {len(vectors)} vectors by {settings.predictor_stem}@{predictor}")
+    (settings.styles / VECTORS).write_bytes(save(vectors, {"predictor": " ".join(predictors)}))
+    print(f"{settings.styles / VECTORS}: {len(vectors)} vectors by {settings.predictor_stem}@{predictors[0]}")
     return 0
 
 
