@@ -211,7 +211,8 @@ def reference(photo, transformer):
 
 def test_openvino_in_float32_computes_what_torch_computes_but_for_what_its_files_round(photo, transformer, reference):
     vector, stylised = paint_on(make_runtime(Settings(device="cpu", precision="f32", transformer=transformer)), photo)
-    assert np.abs(vector - reference[0]).max() < 5e-3  # its numbers are of the order of 1
+    # Its numbers have variance 1. Whitening stretched the last ones thirty times, and what files round with them.
+    assert np.abs(vector - reference[0]).max() < 0.03 and np.abs(vector - reference[0]).mean() < 5e-3
     assert np.abs(stylised - reference[1]).max() < 5e-3
     assert np.abs(stylised - reference[1]).mean() < 5e-4
 
