@@ -142,11 +142,13 @@ stylizer.state ??= {};
     stylizer.set("restored", { data: mix });
   }
 
-  /** One to three styles of the gallery, weighed at random, and painted at once. */
+  /** One to three styles of the gallery other than those chosen now, weighed at random, and painted at once. */
   function surprise() {
-    const names = Object.keys(state.page.titles);
-    const chosen = Array.from({ length: 1 + Math.floor(3 * Math.random()) }, () =>
-      names.splice(Math.floor(names.length * Math.random()), 1)[0]);
+    const all = Object.keys(state.page.titles);
+    const others = all.filter((name) => !state.wanted.style.parts.some(({ style_name }) => style_name === name));
+    const names = others.length ? others : all;
+    const count = Math.min(names.length, 1 + Math.floor(3 * Math.random()));
+    const chosen = Array.from({ length: count }, () => names.splice(Math.floor(names.length * Math.random()), 1)[0]);
     state.live = state.asked = true;
     bring_back(mix_of(chosen.map((name) => slot_of(name)), chosen.map(() => 0.2 + Math.random())));
   }
@@ -158,8 +160,10 @@ stylizer.state ??= {};
     const slots = [...(id === "restored" ? restored : mix)?.slots ?? []];
     const [, part, index] = /^(slot|drop)-(\d+)$/.exec(id) ?? [];
     let active = mix?.active ?? 0;
-    if (id === "restored") active = restored.active;
-    else if (id === "mix-add") {
+    if (id === "restored") {
+      active = restored.active;
+      state.painted = null;                     // asked for: painted even where it is what was painted last
+    } else if (id === "mix-add") {
       active = slots.push(null) - 1;
       document.querySelector(".gallery").scrollIntoView({ block: "nearest" });      // on a phone it is elsewhere
     } else if (part === "slot") active = Number(index);

@@ -148,6 +148,24 @@ def test_a_surprise_is_painted_at_once_from_the_gallery(page, server):
     until(page, lambda: len(server.full()) > 1)
 
 
+def test_a_surprise_is_never_the_style_that_is_there_already(page, server):
+    upload_photo(page)
+    names = list(server.gallery)
+    share = (names.index("rainy-boulevard") + 0.5) / len(names)     # would choose what the page begins with, alone
+    page.evaluate(f"Math.random = () => {share}")
+    page.get_by_role("button", name="Surprise me").click()
+    until(page, lambda: server.full())
+    assert server.full()[0]["names"] != ["rainy-boulevard"]
+
+
+def test_a_link_to_what_the_page_begins_with_is_painted_too(open_page, server):
+    page = open_page()
+    code = code_of(page)
+    page.goto(f"{server.url}#{code}")
+    page.reload()
+    until(page, lambda: server.full())
+
+
 def code_of(page) -> str:
     if not page.get_by_label("Style code").is_visible():
         page.get_by_text("Share this style").click()
