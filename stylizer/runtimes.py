@@ -326,10 +326,15 @@ def make_runtime(settings: Settings) -> Runtime:
         raise ParameterError(
             "precision", f"unknown precision {settings.precision!r}; choose from {', '.join(PRECISIONS)}"
         )
+    check_networks(settings)
+    return DEVICES[settings.device](settings)
+
+
+def check_networks(settings: Settings) -> None:
+    """ParameterError where the predictor or the transformer that `settings` names does not lie in `models/`."""
     for network in ("predictor", "transformer"):
         wanted, known = getattr(settings, network), weights.choices(settings.models, network)
         if wanted not in known:
             raise ParameterError(
                 network, f"there is no {network} {wanted!r} in {settings.models}; choose from {', '.join(known)}"
             )
-    return DEVICES[settings.device](settings)

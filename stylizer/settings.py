@@ -29,7 +29,7 @@ class Settings:
     """Every field can be set by STYLIZER_<FIELD>, e.g. STYLIZER_MAX_MEGAPIXELS=80."""
 
     device: str = "auto"  # auto, cpu (OpenVINO), cuda or torch-cpu (torch)
-    predictor: str = "mobilenet-v2"  # which networks of models/ paint; the gallery's vectors belong to one predictor
+    predictor: str = "mobilenet-v2"  # which networks of models/ paint; the gallery's vectors belong to its space
     transformer: str = "separable"  # separable, the fast one, or what else lies there: plain
     precision: str = "auto"  # auto (bf16 or half where the machine has it) or f32
     threads: int = 0  # CPU threads for one picture; 0: as many as there are cores

@@ -211,14 +211,14 @@ def reference(photo, transformer):
 
 def test_openvino_in_float32_computes_what_torch_computes_but_for_what_its_files_round(photo, transformer, reference):
     vector, stylised = paint_on(make_runtime(Settings(device="cpu", precision="f32", transformer=transformer)), photo)
-    # Its numbers have variance 1. Whitening stretched the last ones thirty times, and what files round with them.
+    # A vector's numbers have variance 1: whitening stretches some of them thirty times, and what files round with them.
     assert np.abs(vector - reference[0]).max() < 0.03 and np.abs(vector - reference[0]).mean() < 5e-3
     assert np.abs(stylised - reference[1]).max() < 5e-3
     assert np.abs(stylised - reference[1]).mean() < 5e-4
 
 
 def test_the_fast_precision_stays_within_the_stated_tolerance(photo, transformer, reference):
-    """docs/design.md states it: mean difference at most 0.003, at least 48 dB. Seen: 0.0008 to 0.0010, 54 to 55."""
+    """docs/design.md states it: mean difference at most 0.003, at least 48 dB."""
     _, stylised = paint_on(make_runtime(Settings(device="cpu", transformer=transformer)), photo)
     assert np.abs(stylised - reference[1]).mean() < 0.003
     assert psnr(stylised, reference[1]) > 48

@@ -1,10 +1,13 @@
 """The gallery's list and vectors: complete, credited and not stale."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 from conftest import SHARED
 
-from stylizer import weights
+from stylizer import Stylizer, weights
 from stylizer.settings import Settings
 from stylizer.styles import KINDS, read_gallery, read_list, read_vectors
 from stylizer.training import vectors
@@ -51,8 +54,6 @@ def test_only_the_originals_pictures_are_in_the_tree():
 
 
 def recomputed(entries, masters=None) -> dict:
-    from stylizer.feedforward import Stylizer
-
     stylizer = Stylizer(settings=Settings(device="cpu", precision="f32"))
     return {entry["name"]: stylizer.style_vector(vectors.picture_of(entry, FOLDER, masters)) for entry in entries}
 
@@ -77,3 +78,32 @@ def test_rebuilding_without_the_masters_says_what_is_needed(capsys):
     assert vectors.main([]) == 2
     assert "--masters" in capsys.readouterr().err
     assert (FOLDER / "vectors.safetensors").read_bytes() == before
+
+
+def test_a_predictor_that_was_distilled_shows_the_same_gallery(tmp_path, monkeypatch, capsys):
+    """A second predictor, nearly the first, and a gallery of two styles that this project drew."""
+    torch = pytest.importorskip("torch")
+    from stylizer.training.export import write_checksums
+    from stylizer.training.pairs import load_networks, save_network
+
+    models = shutil.copytree(Settings().models, tmp_path / "models")
+    predictor = load_networks([models / "predictor-mobilenet-v2.safetensors"])["predictor"]
+    with torch.no_grad():
+        predictor.to_vector.bias += 1e-3
+    save_network(predictor, models / "predictor-second.safetensors")
+    shutil.copy(models / "predictor-mobilenet-v2.onnx", models / "predictor-second.onnx")
+    write_checksums(models)
+    entries = [entry for entry in read_list(FOLDER) if entry["kind"] == "original"][:2]
+    styles = tmp_path / "styles"
+    styles.mkdir()
+    tables = [[f"{key} = {json.dumps(value)}" for key, value in entry.items()] for entry in entries]
+    (styles / "styles.toml").write_text("\n".join("\n".join(["[[style]]", *lines]) for lines in tables))
+    for entry in entries:
+        shutil.copy(FOLDER / entry["picture"], styles)
+    monkeypatch.setenv("STYLIZER_MODELS", str(models))
+    monkeypatch.setenv("STYLIZER_STYLES", str(styles))
+    assert vectors.main([]) == 0 and "predictor-second explains 100%" in capsys.readouterr().out
+    assert len(set(read_vectors(styles)[1])) == 2
+    for name in ("mobilenet-v2", "second"):
+        gallery = Stylizer(settings=Settings(device="cpu", models=models, styles=styles, predictor=name)).gallery
+        assert list(gallery) == [entry["name"] for entry in entries]

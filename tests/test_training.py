@@ -345,8 +345,8 @@ def test_favourites_are_their_share_of_every_bank():
         bank = train.build_bank(black, None, config, number, favourites=white)
         assert bank.views.float().mean() / 255 == 0.5
     assert not train.build_bank(black, None, config, 0).views.any()
-    with pytest.raises(ParameterError, match="--favour"):
-        Run(config, black, black, None)
+    with pytest.raises(ParameterError, match="a share, 0 to 1"):
+        replace(SMALL, favoured=45)
 
 
 def test_whitening_changes_the_numbers_of_a_style_and_no_picture():
@@ -373,11 +373,15 @@ def test_the_command_whitens_all_networks_of_a_folder(tmp_path, monkeypatch, cap
     (models / "transformer-separable-0.25.safetensors").rename(models / "transformer-separable.safetensors")
     write_checksums(models)
     paintings.mkdir()
-    for index, picture in enumerate(pictures(12, 96)):
+    for index, picture in enumerate(pictures(100, 96)):
         Image.fromarray(picture.permute(1, 2, 0).numpy()).save(paintings / f"{index}.png")
     monkeypatch.setenv("STYLIZER_MODELS", str(models))
     assert whiten.main(["--style", str(tmp_path / "none")]) == 2 and "does not exist" in capsys.readouterr().err
-    assert whiten.main(["--style", str(paintings)]) == 0 and "12 pictures" in capsys.readouterr().out
+    monkeypatch.setenv("STYLIZER_PREDICTOR", "cubist")
+    assert whiten.main(["--style", str(paintings)]) == 2 and "choose from mobilenet-v2" in capsys.readouterr().err
+    monkeypatch.delenv("STYLIZER_PREDICTOR")
+    assert whiten.main(["--style", str(paintings), "--count", "50"]) == 2 and "50 pictures" in capsys.readouterr().err
+    assert whiten.main(["--style", str(paintings)]) == 0 and "100 pictures" in capsys.readouterr().out
     assert "transformer-separable.safetensors" in checksums(models)
     pair = load_pair(sorted(models.glob("*.safetensors")))
     photo, style = torch.rand(1, 3, 48, 40), torch.rand(1, 3, 64, 64)

@@ -74,7 +74,7 @@ class TrainConfig:
     jitter: float = setting(0.1, "hue, contrast and brightness of styles, up to: likewise")
     bank: int = setting(4096, "styles measured in advance, 0.9 MB each: their share of VGG is paid once in bank_steps")
     bank_steps: int = setting(250, "steps that a bank serves, four samples a style at batches of 64")
-    favoured: float = setting(0.0, "share of every bank that comes from the pictures of --favour")
+    favoured: float = setting(0.45, "share of every bank that comes from the pictures of --favour, if there are any")
     # how it is learnt
     transformer_rate: float = setting(1e-3, "Adam's rate for the transformer; 0 freezes it")
     predictor_rate: float = setting(2e-4, "Adam's rate for the predictor, which starts trained; 0 freezes it")
@@ -153,7 +153,8 @@ def build_bank(styles: Tensor, loss_network: VGG16 | None, config: TrainConfig, 
     for index in tqdm(range(0, config.bank, BANK_CHUNK), desc="measuring styles", leave=False):
         count = min(BANK_CHUNK, config.bank - index)
         chosen = styles[data.random_rows(len(styles), count, generator)]
-        if favourites is not None and (some := round(config.favoured * count)):
+        if favourites is not None:
+            some = round(config.favoured * count)
             chosen[:some] = favourites[data.random_rows(len(favourites), some, generator)]
         side = config.style_sides[index // BANK_CHUNK % len(config.style_sides)]
         crops = data.jitter_colors(data.random_crops(chosen, side, generator), config.jitter, generator)
@@ -225,8 +226,6 @@ class Run:
     def __init__(self, config: TrainConfig, contents: Tensor, styles: Tensor, loss_network: VGG16 | None,
                  pair: Pair | None = None, favourites: Tensor | None = None):
         self.config, self.contents, self.styles, self.favourites = config, contents, styles, favourites
-        if config.favoured and favourites is None:
-            raise ParameterError("favour", f"{config.favoured:.0%} of styles shall be favoured: name them by --favour")
         self.device = contents.device
         self.dtype = torch.bfloat16 if config.bf16 else torch.float32
         perceptual = config.content_weight or config.style_weight or config.statistics_weight

@@ -17,15 +17,17 @@ import torch
 from torch import Tensor, nn
 
 from stylizer import weights
-from stylizer.errors import StylizerError
+from stylizer.errors import ParameterError, StylizerError
 from stylizer.feedforward import STYLE_SIDE
 from stylizer.networks import StylePredictor, Transformer
+from stylizer.networks.layers import VECTOR_SIZE
+from stylizer.runtimes import check_networks
 from stylizer.settings import Settings
 from stylizer.training import data
 from stylizer.training.export import write_checksums
 from stylizer.training.pairs import load_networks, save_network
 
-DAMPING = 1e-3  # added to the variance of each direction: below it there is more rounding than style
+DAMPING = 1e-3  # added to the variance of each direction: bounds how far those with hardly any are stretched
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,11 @@ def set_layer(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
 def whitening(vectors: Tensor, damping: float = DAMPING) -> Coordinates:
     """Coordinates in which these vectors (N, 100) are centred and uncorrelated, each number's variance at most 1.
 
-    The first number is the direction in which paintings differ most.
+    The first number is the direction in which paintings differ most. ParameterError for fewer than 100 vectors, which
+    do not reach into every direction.
     """
+    if len(vectors) < VECTOR_SIZE:
+        raise ParameterError("style", f"{len(vectors)} pictures came; name {VECTOR_SIZE} at least, better a thousand")
     vectors = vectors.double()
     variances, directions = torch.linalg.eigh(torch.cov(vectors.T))
     scale, directions = (variances.clamp(min=0) + damping).sqrt().flip(0), directions.flip(1)
@@ -69,7 +74,7 @@ def whitening(vectors: Tensor, damping: float = DAMPING) -> Coordinates:
 @torch.no_grad()
 def vectors_of(predictor: StylePredictor, pictures: Tensor) -> Tensor:
     """(N, 3, S, S) uint8 -> (N, 100)."""
-    return torch.cat([predictor(data.resize(some / 255, STYLE_SIDE)) for some in pictures.split(16)])
+    return torch.cat([predictor(some / 255) for some in pictures.split(16)])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -80,17 +85,17 @@ def main(arguments: list[str] | None = None) -> int:
     settings = Settings.from_env()
     kinds = "predictor", "transformer"
     try:
+        check_networks(settings)
         stems = [f"{kind}-{name}" for kind in kinds for name in weights.choices(settings.models, kind)]
         pictures = data.load_pictures(options.style, STYLE_SIDE, torch.device("cpu"), "styles").pixels
         pictures = pictures[:: max(1, len(pictures) // options.count)]
-        networks = {stem: load_networks([settings.models / f"{stem}.safetensors"]) for stem in stems}
-        found = vectors_of(networks[settings.predictor_stem]["predictor"], pictures)
+        networks = {stem: network for stem in stems
+                    for network in load_networks([settings.models / f"{stem}.safetensors"]).values()}  # fmt: skip
+        coordinates = whitening(vectors_of(networks[settings.predictor_stem], pictures))
     except StylizerError as error:
         print(f"whiten: {error}", file=sys.stderr)
         return 2
-    coordinates = whitening(found)
     for stem, network in networks.items():
-        (network,) = network.values()
         coordinates.apply(network)
         save_network(network, settings.models / f"{stem}.safetensors")
     write_checksums(settings.models)
