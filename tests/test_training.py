@@ -221,6 +221,19 @@ def test_a_pair_distilled_from_itself_has_nothing_to_learn(tmp_path):
     assert found["vector"] < 1e-9 and found["picture"] < 1e-5
 
 
+def test_distillation_begins_with_the_last_layer_that_fits_the_trunk_best(tmp_path):
+    paths = tuple(map(str, save_pair(make_run().pair, tmp_path)))
+    config = replace(SMALL, teacher=paths, vector_weight=1.0, content_weight=0.0, style_weight=0.0, bank=64,
+                     statistics_weight=0.0, seed=5)
+    run, wanted = make_run(config, network=False), make_run().pair.predictor.eval()
+    run.pair.predictor.features.load_state_dict(wanted.features.state_dict())      # so a perfect answer exists
+    styles = run.styles[:16] / 255
+    before = (run.pair.predictor(styles) - wanted(styles)).square().mean()
+    run.probe()
+    assert (run.pair.predictor(styles) - wanted(styles)).square().mean() < 0.1 * before
+    assert torch.equal(run.averaged().predictor.to_vector.weight, run.pair.predictor.to_vector.weight)
+
+
 def test_distillation_without_a_teacher_is_refused():
     with pytest.raises(ParameterError, match="teacher"):
         TrainConfig(vector_weight=1.0)
@@ -328,6 +341,16 @@ def test_other_files_than_weights_are_refused(tmp_path):
     for name, message in (("text", "no safetensors"), ("other", "holds no predictor"), ("none", "does not exist")):
         with pytest.raises(WeightsError, match=message):
             load_pair([tmp_path / f"{name}.safetensors"])
+
+
+def test_among_several_networks_none_is_taken_by_chance(tmp_path):
+    pair = make_run().pair
+    save_pair(pair, tmp_path)
+    (tmp_path / "transformer-separable-0.25.safetensors").rename(tmp_path / "transformer-separable.safetensors")
+    save_pair(train.starting_pair(replace(SMALL, trunk="inception-v3", separable=False)), tmp_path)
+    with pytest.raises(WeightsError, match=r"plain-0\.25\.safetensors holds a second transformer; name one of each"):
+        load_pair([tmp_path / f"transformer-{kind}.safetensors" for kind in ("separable", "plain-0.25")])
+    assert evaluate.pair_at(str(tmp_path)).architecture() == pair.architecture()    # of models/ the default pair
 
 
 def test_starting_from_another_architecture_is_refused(tmp_path):

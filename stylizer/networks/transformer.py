@@ -91,6 +91,14 @@ class Transformer(nn.Module):
             nn.init.zeros_(block[1].beta.bias)
         return [f"residual.{index}.1.beta.{part}" for index in range(len(self.residual)) for part in ("weight", "bias")]
 
+    def heads(self) -> list[nn.Linear]:
+        """The layers that make gammas and betas of a style vector, in the order of painting."""
+        return [head for layer in self.modules() if isinstance(layer, StyledConv) for head in (layer.gamma, layer.beta)]
+
+    def norms(self, vector: Tensor) -> Tensor:
+        """All gammas and betas that style vectors make, (N, 100) -> (N, 2 S): whatever a picture feels of them."""
+        return torch.cat([head(vector) for head in self.heads()], dim=1)
+
     def encode(self, content: Tensor) -> Tensor:
         """What the photo alone decides: (N, 3, H, W) -> (N, 128, H/4, W/4)."""
         height, width = content.shape[-2:]

@@ -117,6 +117,8 @@ def run_train(options: argparse.Namespace) -> int:
     checkpoint, curve = folder / "checkpoint", Curve(folder / "curve.csv")
     if checkpoint.exists() or checkpoint.with_name("checkpoint.old").exists():
         run.load(checkpoint)
+    elif config.predictor_init and config.vector_weight:
+        run.probe()
     curve.keep_until(run.step)
     print(f"{in_words(run.pair.architecture())}, {sum(p.numel() for p in run.parameters.values()):,} numbers to train, "
           f"on {device}, from step {run.step}, {run.done():.1%} done", flush=True)

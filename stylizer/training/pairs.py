@@ -64,20 +64,22 @@ def load_networks(paths: Iterable[Path]) -> dict[str, nn.Module]:
     """{"predictor": ..., "transformer": ...}, whichever of the two these safetensors files hold.
 
     A file is one network with its description, or both without, under keys predictor.* and transformer.*; then their
-    shapes tell which they are. WeightsError where a file is neither.
+    shapes tell which they are. WeightsError where a file is neither, or a second one of a kind.
     """
     found = {}
     for path in paths:
         state, metadata = read_safetensors(path)
         if "network" in metadata:
-            if metadata["network"] in ("predictor", "transformer"):         # in models/ there is a classifier too
-                found[metadata["network"]] = build(state, metadata, str(path))
-            continue
-        for part in ("predictor", "transformer"):
-            arrays = {key.removeprefix(f"{part}."): value for key, value in state.items() if key.startswith(f"{part}.")}
-            if arrays:
-                found[part] = build(arrays, guess(part, arrays), f"{path} ({part})")
-        if not found:
+            here = {metadata["network"]: build(state, metadata, str(path))}
+        else:
+            parts = {part: {key.removeprefix(f"{part}."): value for key, value in state.items()
+                            if key.startswith(f"{part}.")} for part in ("predictor", "transformer")}
+            here = {part: build(arrays, guess(part, arrays), f"{path} ({part})") for part, arrays in parts.items()
+                    if arrays}
+        if twice := found.keys() & here:
+            raise WeightsError(f"{path} holds a second {twice.pop()}; name one of each")
+        found |= here
+        if not here:
             raise WeightsError(f"{path} holds no predictor and no transformer: its keys have neither prefix, its "
                                "metadata no network")
     return found

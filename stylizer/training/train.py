@@ -36,6 +36,7 @@ from stylizer.training.pairs import (
 )
 
 BANK_CHUNK = 16                 # styles a pass while a bank is built
+RIDGE = 0.1                     # regularises a new last layer, in variances of a feature: best on crops it never saw
 
 
 def setting(default, why: str):
@@ -61,7 +62,8 @@ class TrainConfig:
     weak: float = setting(0.25, "share of a batch painted at strengths below 1, half of it at 0: the slider's road")
     weak_weight: float = setting(5.0, "of the mean absolute difference to the photo at strength 0, none at 1")
     teacher: tuple[str, ...] = setting((), "weight files of the pair to distil from")
-    vector_weight: float = setting(0.0, "of the squared distance to the teacher's vectors: one space for all pairs")
+    vector_weight: float = setting(0.0, "of the squared distance to the teacher's vectors, taken in the gammas and "
+                                   "betas that they become: one space for all pairs")
     picture_weight: float = setting(0.0, "of the mean absolute difference to the teacher's pictures: a fast start")
     # what it sees
     stages: str = setting("0:256:64", "FROM:PIXELS:BATCH,...: from this share of the run on, crops and batches; larger "
@@ -269,6 +271,28 @@ class Run:
         self.step, self.seconds = 0, 0.0
         self.bank, self.bank_number = None, -1
 
+    @torch.no_grad()
+    def probe(self) -> None:
+        """Begin the predictor's last layer as the ridge regression of the teacher's vectors on what the trunk says.
+
+        Gradients through a random last layer would first spoil a trunk that is trained (Kumar et al. 2022).
+        """
+        predictor, teacher = self.pair.predictor, self.teacher.predictor
+        bank = build_bank(self.styles, None, self.config, 0, favourites=self.favourites)
+        said, wanted = [], []
+        for views in tqdm(bank.views.split(BANK_CHUNK), desc="fitting the last layer", leave=False):
+            views = channels_last(views.float() / 255)
+            said.append(predictor.begin(views, len(predictor.features)))
+            wanted.append(teacher(views))
+        said, wanted = torch.cat(said), torch.cat(wanted)
+        centred = said - said.mean(0)
+        covariance = centred.T @ centred
+        covariance.diagonal().add_(RIDGE * covariance.diagonal().mean())
+        weight = torch.linalg.solve(covariance, centred.T @ (wanted - wanted.mean(0))).T
+        predictor.to_vector.weight.copy_(weight)
+        predictor.to_vector.bias.copy_(wanted.mean(0) - weight @ said.mean(0))
+        self.average = {key: value.clone() for key, value in self.tracked.items()}
+
     # One step
 
     def done(self) -> float:
@@ -329,7 +353,8 @@ class Run:
             with torch.no_grad():
                 wanted = self._vectors(self.teacher.predictor, views, own, strengths)
         if config.vector_weight:
-            found["vector"] = F.mse_loss(vectors.float(), wanted.float())
+            felt = self.teacher.transformer.norms       # of the hundred numbers most change next to nothing
+            found["vector"] = F.mse_loss(felt(vectors.float()), felt(wanted.float()))
             total = total + config.vector_weight * found["vector"]
         if not self.paints:
             return {**found, "loss": total}

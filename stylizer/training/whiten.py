@@ -46,10 +46,9 @@ class Coordinates:
             weight, bias = layer.weight.double(), layer.bias.double()
             set_layer(layer, self.into @ weight, self.into @ (bias - self.centre))
             return
-        for name, layer in network.named_modules():
-            if name.endswith((".gamma", ".beta")):
-                weight, bias = layer.weight.double(), layer.bias.double()
-                set_layer(layer, weight @ self.back, bias + weight @ self.centre)
+        for head in network.heads():
+            weight, bias = head.weight.double(), head.bias.double()
+            set_layer(head, weight @ self.back, bias + weight @ self.centre)
 
 
 def set_layer(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
