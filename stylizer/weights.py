@@ -37,6 +37,9 @@ WEIGHTS = {
     "predictor-mobilenet-v2": WeightSource(
         "Style predictor, MobileNetV2 trunk", "trained by this project, see models/MODEL_CARD.md", "Apache-2.0"
     ),
+    "predictor-inception-v3": WeightSource(
+        "Style predictor, Inception-v3 trunk", "trained by this project, see models/MODEL_CARD.md", "Apache-2.0"
+    ),
     "transformer-separable": WeightSource(
         "Transformer, separable convolutions", "trained by this project, see models/MODEL_CARD.md", "Apache-2.0"
     ),
