@@ -13,7 +13,7 @@ stylizer.state ??= {};
     taking: Promise.resolve(),      // own styles are taken one after the other
   });
 
-  const STYLE_SIDE = 1024;                      // px at which an own style is sent: the predictor looks at 256
+  const STYLE_SIDE = 1024;                      // px at which an own style is sent: it is read at 384
 
   /** Make a File the photo, once the server has taken it; until then, and if it does not, the one before stays. */
   async function take_photo(file) {

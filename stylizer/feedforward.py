@@ -21,7 +21,8 @@ from stylizer.settings import Settings
 from stylizer.styles import Style, TunedStyle, find, is_tuned, mix_tuned, read_gallery, read_vectors, tuned_style
 
 VECTOR_SIZE = 100
-STYLE_SIDE = 256  # the shorter side at which the predictor was trained to look at a painting
+STYLE_SIDE = 256  # the squares in which the predictor was trained to look at a painting,
+READ_SIDE = 384  # and the shorter side of a painting that such squares cover
 STYLE_SCALES = 0.5, 2.0  # how large strokes may be made
 
 PictureSource = str | os.PathLike | bytes | Image.Image | np.ndarray | Picture
@@ -86,7 +87,7 @@ class Stylizer:
             if tuned.added:
                 raise ParameterError("style", f"{style} is more than a style vector; paint with it, or mix it")
             return tuned.vector
-        return self._predict(images.as_picture(style, self.settings))[0]
+        return read_style(self.runtime.predict, images.as_picture(style, self.settings))[0]
 
     def mix(
         self, styles: Sequence[StyleSource] | Mapping[StyleSource, float], weights: Sequence[float] | None = None
@@ -123,9 +124,6 @@ class Stylizer:
             raise WeightsError(
                 f"{style.name} was tuned for transformer {style.origin}, this one is {self.transformer}; tune it again"
             )
-
-    def _predict(self, picture: Picture) -> np.ndarray:
-        return self.runtime.predict(images.to_tensor(images.resize_shorter(picture, STYLE_SIDE).rgb))
 
     # Painting -------------------------------------------------------------------------------------------------------
 
@@ -194,7 +192,8 @@ class Stylizer:
             with photo.lock:
                 if photo.own_vector is None:
                     with stopwatch("predict"):
-                        photo.own_vector = self._predict(photo.picture)
+                        whole = images.resize_shorter(photo.picture, STYLE_SIDE)
+                        photo.own_vector = self.runtime.predict(images.to_tensor(whole.rgb))
             vector = (strength * vector + (1 - strength) * photo.own_vector).astype(np.float32)
         vector = np.ascontiguousarray(vector)
         width, height = photo.canvas.size
@@ -312,6 +311,24 @@ def check_gallery(settings: Settings, predictor: str) -> None:
             f"the gallery was made by another predictor ({', '.join(origins)}; this one is {predictor}); choose that "
             "one, or make its vectors anew: python -m stylizer.training.vectors"
         )
+
+
+def read_style(predict: Callable[[np.ndarray], np.ndarray], painting: Picture) -> np.ndarray:
+    """Style vector (1, 100) of a painting: the mean of what `predict` says of the squares that cover it, four to six.
+
+    The predictor was trained on squares cut out of paintings; by one look at the whole, made smaller, pictures come
+    out further from the style (docs/design.md).
+    """
+    tensor = images.to_tensor(images.resize_shorter(painting, READ_SIDE).rgb)
+    rows, columns = (starts(length) for length in tensor.shape[-2:])
+    squares = (tensor[..., top : top + STYLE_SIDE, left : left + STYLE_SIDE] for top in rows for left in columns)
+    return np.mean([predict(np.ascontiguousarray(square)) for square in squares], axis=0)
+
+
+def starts(length: int) -> list[int]:
+    """Where squares begin that cover a length, as few as can be, evenly spread: 768 -> [0, 256, 512]."""
+    last = -(-length // STYLE_SIDE) - 1
+    return [index * (length - STYLE_SIDE) // max(1, last) for index in range(last + 1)]
 
 
 def check_vector(vector: object, field: str = "style_vector") -> np.ndarray:

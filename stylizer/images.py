@@ -260,7 +260,7 @@ def resize(picture: Picture, longest: int) -> Picture:
 
 
 def resize_shorter(picture: Picture, shortest: int) -> Picture:
-    """The shorter side `shortest` pixels, as the style predictor was trained; first cut at the centre to 2:1 at most.
+    """The shorter side `shortest` pixels, for the style predictor; first cut at the centre to 2:1 at most.
 
     Without the cut a 20:1 frieze would be 20 times the work of a square.
     """

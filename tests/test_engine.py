@@ -12,7 +12,8 @@ from PIL import Image
 
 from stylizer import Settings, Stylizer, images, runtimes, weights
 from stylizer.errors import ParameterError, PictureOutOfBounds, UnknownStyle, WeightsError
-from stylizer.feedforward import Photo, Stopwatch, pad
+from stylizer.feedforward import STYLE_SIDE, Photo, Stopwatch, pad, read_style, starts
+from stylizer.images import Picture
 from stylizer.runtimes import KEPT_PIXELS, make_runtime
 from stylizer.tiles import TILE
 
@@ -47,15 +48,20 @@ def test_padding_mirrors_up_to_a_multiple_of_four():
     assert padded.shape == (1, 1, 4, 8) and padded[0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 4, 3]
 
 
+def own_vector(stylizer, photo) -> np.ndarray:
+    """A photo is read in one look, as in training."""
+    return stylizer.runtime.predict(images.to_tensor(images.resize_shorter(Picture(photo), STYLE_SIDE).rgb))[0]
+
+
 def test_strength_zero_uses_the_photos_own_style_and_one_the_paintings(stylizer, photo):
-    own = stylizer.style_vector(photo)
+    own = own_vector(stylizer, photo)
     nothing = np.asarray(stylizer.stylize(photo, STYLE, strength=0))
     assert np.array_equal(nothing, np.asarray(stylizer.stylize(photo, own)))
     assert not np.array_equal(nothing, np.asarray(stylizer.stylize(photo, STYLE, strength=1)))
 
 
 def test_strength_interpolates_between_the_two_vectors(stylizer, photo):
-    own, style = stylizer.style_vector(photo), stylizer.style_vector(STYLE)
+    own, style = own_vector(stylizer, photo), stylizer.style_vector(STYLE)
     half = np.asarray(stylizer.stylize(photo, STYLE, strength=0.25))
     assert np.array_equal(half, np.asarray(stylizer.stylize(photo, 0.25 * style + 0.75 * own)))
 
@@ -198,37 +204,64 @@ def paint_on(runtime, photo) -> tuple[np.ndarray, np.ndarray]:
     return vector, runtime.decode(runtime.encode(content), vector)
 
 
-@pytest.fixture(scope="module", params=weights.choices(Settings().models, "transformer"))
-def transformer(request) -> str:
+PAIRS = [
+    {"predictor": predictor, "transformer": transformer}
+    for predictor in weights.choices(Settings().models, "predictor")
+    for transformer in weights.choices(Settings().models, "transformer")
+]
+
+
+@pytest.fixture(scope="module", params=PAIRS, ids=lambda pair: " + ".join(pair.values()))
+def pair(request) -> dict[str, str]:
     return request.param
 
 
 @pytest.fixture(scope="module")
-def reference(photo, transformer):
+def reference(photo, pair):
     """torch on the CPU in float32: the networks as they were trained."""
-    return paint_on(make_runtime(Settings(device="torch-cpu", transformer=transformer)), photo)
+    return paint_on(make_runtime(Settings(device="torch-cpu", **pair)), photo)
 
 
-def test_openvino_in_float32_computes_what_torch_computes_but_for_what_its_files_round(photo, transformer, reference):
-    vector, stylised = paint_on(make_runtime(Settings(device="cpu", precision="f32", transformer=transformer)), photo)
+@pytest.mark.parametrize(("size", "count"), [((100, 100), 4), ((500, 600), 4), ((700, 400), 6), ((3000, 400), 6)])
+def test_a_painting_is_read_in_the_squares_that_cover_it(size, count):
+    seen = []
+
+    def predict(square):
+        assert square.shape == (1, 3, 256, 256)
+        seen.append(square)
+        return np.full((1, 100), len(seen), np.float32)
+
+    vector = read_style(predict, Picture(pictures.photo(*size)))
+    assert len(seen) == count and np.allclose(vector, (1 + count) / 2) and vector.dtype == np.float32
+    whole = images.to_tensor(images.resize_shorter(Picture(pictures.photo(*size)), 384).rgb)
+    for square, corner in ((seen[0], whole[..., :256, :256]), (seen[-1], whole[..., -256:, -256:])):
+        assert np.array_equal(square, corner)
+    for length in range(256, 2000):
+        begins = starts(length)
+        assert begins[0] == 0 and begins[-1] in (0, length - 256)
+        assert all(0 < step <= 256 for step in np.diff(begins))
+
+
+def test_openvino_in_float32_computes_what_torch_computes_but_for_what_its_files_round(photo, pair, reference):
+    vector, stylised = paint_on(make_runtime(Settings(device="cpu", precision="f32", **pair)), photo)
     # A vector's numbers have variance 1: whitening stretches some of them thirty times, and what files round with them.
     assert np.abs(vector - reference[0]).max() < 0.03 and np.abs(vector - reference[0]).mean() < 5e-3
     assert np.abs(stylised - reference[1]).max() < 5e-3
     assert np.abs(stylised - reference[1]).mean() < 5e-4
 
 
-def test_the_fast_precision_stays_within_the_stated_tolerance(photo, transformer, reference):
+def test_the_fast_precision_stays_within_the_stated_tolerance(photo, pair, reference):
     """docs/design.md states it: mean difference at most 0.003, at least 48 dB."""
-    _, stylised = paint_on(make_runtime(Settings(device="cpu", transformer=transformer)), photo)
+    _, stylised = paint_on(make_runtime(Settings(device="cpu", **pair)), photo)
     assert np.abs(stylised - reference[1]).mean() < 0.003
     assert psnr(stylised, reference[1]) > 48
 
 
-def test_cuda_in_half_precision_stays_within_the_stated_tolerance(photo, transformer, reference):
+def test_cuda_in_half_precision_stays_within_the_stated_tolerance(photo, pair, reference):
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
-    runtime = make_runtime(Settings(device="cuda", transformer=transformer))
+    runtime = make_runtime(Settings(device="cuda", **pair))
     vector, stylised = paint_on(runtime, photo)
     assert np.abs(stylised - reference[1]).mean() < 0.003
     again = runtime.decode(runtime.encode(images.to_tensor(photo)), vector)  # a graph replayed, not captured

@@ -176,10 +176,14 @@ def test_a_style_scale_paints_as_the_server_does(studio, private_server, style_s
 def test_the_wall_and_a_mix_with_an_own_painting_come_from_the_device(studio, private_server):
     tile = studio.locator(".tiles input[value='starry-night'] + label img").first
     expect(tile).to_have_attribute("src", re.compile("^blob:"), timeout=60_000)
-    upload(studio, "Style picture", pictures.png(pictures.painting(200, 160)), "own.png")
+    own = pictures.png(pictures.painting(640, 480))
+    upload(studio, "Style picture", own, "own.png")
     expect(studio.locator("#own label")).to_have_count(1)
     settle(studio)
     vector = studio.evaluate("stylizer.state.own[0].vector")
+    read_there = private_server.painting(copy_of(studio), style=(io.BytesIO(own), "own.png"))
+    read_here = private_server.painting(copy_of(studio), style_vector=vector)
+    assert difference(read_there, read_here) < 3        # one look at the whole would be 10 off
     expected = private_server.painting(
         copy_of(studio), style_vector=vector, strength="0.3", keep_colors="true"
     )  # fmt: skip

@@ -3,7 +3,8 @@
 import * as pictures from "./picture.js";
 
 const VECTOR_SIZE = 100;
-const STYLE_SIDE = 256;                         // the shorter side at which the predictor looks at a painting
+const STYLE_SIDE = 256;                         // the squares in which the predictor looks at a painting,
+const READ_SIDE = 384;                          // and the shorter side at which they cover it
 const STRIDE = 4;                               // of the encoder: pictures are mirrored up to multiples of it
 const KEPT_BYTES = 128 * 2 ** 20;               // what photos between slider moves may take together
 const WALL_SIDE = 176;
@@ -59,7 +60,7 @@ export class Painter {
   }
 
   async vectors({ style }, { in_turn }) {
-    return in_turn(async () => ({ answer: { vector: [...await this.predict(await decoded(style, "style"))] } }));
+    return in_turn(async () => ({ answer: { vector: [...await this.read(await decoded(style, "style"))] } }));
   }
 
   // Styles ---------------------------------------------------------------------------------------------------------
@@ -67,7 +68,7 @@ export class Painter {
   /** The weighted mean of the styles' vectors: files first, then names, then vectors, as the weights. */
   async mix({ style, style_name, style_vector, weight }) {
     const files = [];
-    for (const each of list(style)) files.push(await this.predict(await decoded(each, "style")));
+    for (const each of list(style)) files.push(await this.read(await decoded(each, "style")));
     const named = list(style_name).map((name) => this.named(name));
     const vectors = [...files, ...named, ...list(style_vector).map(as_vector)];
     if (!vectors.length) throw new Refusal({ detail: "no style was given", field: "style" });
@@ -83,9 +84,25 @@ export class Painter {
     throw new Refusal({ detail: `there is no style ${name}`, field: "style_name" });
   }
 
-  async predict(picture) {
-    const { width, height, ...rest } = pictures.resize_shorter(picture, STYLE_SIDE);
-    const planes = pictures.to_planes({ width, height, ...rest }, 0, 0, width, height);
+  /** A painting's style vector: the mean of those of the squares that cover it. */
+  async read(painting) {
+    const picture = pictures.resize_shorter(painting, READ_SIDE), vectors = [];
+    for (const top of starts(picture.height)) {
+      for (const left of starts(picture.width)) {
+        vectors.push(await this.predict(picture, left, top, STYLE_SIDE, STYLE_SIDE));
+      }
+    }
+    return blend(vectors, vectors.map(() => 1 / vectors.length));
+  }
+
+  /** A photo's own vector: of one look, as in training. */
+  look(photo) {
+    const whole = pictures.resize_shorter(photo, STYLE_SIDE);
+    return this.predict(whole, 0, 0, whole.width, whole.height);
+  }
+
+  async predict(picture, left, top, width, height) {
+    const planes = pictures.to_planes(picture, left, top, width, height);
     const { vector } = await this.predictor.run({ style: new this.Tensor("float32", planes, [1, 3, height, width]) });
     return vector.data;
   }
@@ -135,7 +152,7 @@ export class Painter {
   async paint(photo, vector, strength, keep_colors = false, job = null) {
     const { picture, full } = photo, { width, height } = picture;
     if (strength < 1) {
-      photo.own_vector ??= await this.predict(full);
+      photo.own_vector ??= await this.look(full);
       vector = blend([vector, photo.own_vector], [strength, 1 - strength]);
     }
     let painted = { width, height, data: picture.data.slice() };
@@ -251,6 +268,12 @@ function axis(length, side) {
   const border = (index) => (index === 0 ? 0 : index === count ? length
     : Math.floor((starts[index] + starts[index - 1] + outer) / 2));
   return starts.map((start, index) => ({ start, outer, from: border(index), to: border(index + 1) }));
+}
+
+/** Where squares begin that cover a length, as few as can be, evenly spread. */
+function starts(length) {
+  const last = Math.ceil(length / STYLE_SIDE) - 1;
+  return Array.from({ length: last + 1 }, (_, index) => Math.floor(index * (length - STYLE_SIDE) / Math.max(1, last)));
 }
 
 const list = (value) => [value ?? []].flat();

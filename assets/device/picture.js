@@ -43,7 +43,7 @@ export const wrote = (blob, format) => blob.type === MEDIA[format];
 
 // Sizes -------------------------------------------------------------------------------------------------------------
 
-/** The shorter side `shortest` pixels, first cut at the centre to 2:1 at most: how the predictor sees a style. */
+/** The shorter side `shortest` pixels, first cut at the centre to 2:1 at most, for the style predictor. */
 export function resize_shorter(picture, shortest) {
   const side = Math.min(picture.width, picture.height);
   const width = Math.min(picture.width, 2 * side), height = Math.min(picture.height, 2 * side);

@@ -1,7 +1,7 @@
 """One table for any weights, checkpoint, folder of results or rival: how near the style, how far from the content.
 
 Photo, style and answer are all measured with the same longer side, as a user would lay them side by side; the predictor
-sees the style with its shorter side at 256 pixels, as always. Distances are those of `stylizer.losses`.
+reads the style as always, whatever that side. Distances are those of `stylizer.losses`.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from stylizer import images, losses
 from stylizer.errors import EmptyInput, ParameterError
+from stylizer.feedforward import STYLE_SIDE, read_style
 from stylizer.gatys import GatysConfig, optimise
 from stylizer.networks.backbones import VGG16
 from stylizer.settings import Settings
@@ -224,29 +225,42 @@ def untouched(photo: Sample, style: Sample, strength: float) -> np.ndarray:
 
 
 def pair_at(place: str) -> Pair:
-    """The averaged weights of a run's checkpoint, or the pair in a folder's weight files, or in files a,b."""
+    """The averaged weights of a run's checkpoint, or the (default) pair in a folder's weight files, or in files a,b."""
     if (Path(place) / "checkpoint").exists():
         state, parts = read_checkpoint(Path(place) / "checkpoint")
         return averaged_pair(state["architecture"], parts["average"])
     if Path(place).is_dir():
-        return load_pair(sorted(Path(place).glob("*.safetensors")))
+        stems = Settings().predictor_stem, Settings().transformer_stem
+        usual = [Path(place) / f"{stem}.safetensors" for stem in stems]
+        return load_pair(usual if all(map(Path.exists, usual)) else sorted(Path(place).glob("*.safetensors")))
     return load_pair(map(Path, place.split(",")))
 
 
 def painter(pair: Pair, device: torch.device) -> Paint:
     """Float32, so that what is measured is the weights."""
     pair = pair.to(device)
-    vectors: dict[str, Tensor] = {}
+    styles: dict[str, Tensor] = {}
+    photos: dict[str, Tensor] = {}
 
-    def vector(sample: Sample) -> Tensor:
-        if sample.name not in vectors:
-            view = images.resize_shorter(sample.whole, 256)
-            vectors[sample.name] = pair.predictor(as_tensor(view.rgb, device))
-        return vectors[sample.name]
+    def predict(view: np.ndarray) -> np.ndarray:
+        return pair.predictor(torch.from_numpy(view).to(device)).cpu().numpy()
+
+    def style_vector(style: Sample) -> Tensor:
+        if style.name not in styles:
+            styles[style.name] = torch.from_numpy(read_style(predict, style.whole)).to(device)
+        return styles[style.name]
+
+    def own_vector(photo: Sample) -> Tensor:
+        if photo.name not in photos:
+            whole = images.resize_shorter(photo.whole, STYLE_SIDE)
+            photos[photo.name] = pair.predictor(as_tensor(whole.rgb, device))
+        return photos[photo.name]
 
     @torch.no_grad()
     def paint(photo: Sample, style: Sample, strength: float) -> np.ndarray:
-        wanted = vector(style) if strength == 1 else torch.lerp(vector(photo), vector(style), strength)
+        wanted = style_vector(style)
+        if strength != 1:
+            wanted = torch.lerp(own_vector(photo), wanted, strength)
         height, width = photo.rgb.shape[:2]
         content = F.pad(as_tensor(photo.rgb, device), (0, -width % 4, 0, -height % 4), mode="reflect")
         return images.from_tensor(pair.transformer(content, wanted)[..., :height, :width].cpu().numpy())

@@ -1,10 +1,12 @@
 """Every stored style vector anew: `python -m stylizer.training.vectors --masters FOLDER`, after the predictor changed.
 
 Originals are read from styles/. The masters' pictures are not part of this repository: FOLDER holds them under the
-names that styles.toml gives as `source`; any good reproduction will do, the shorter side at 256 pixels or more.
+names that styles.toml gives as `source`; any good reproduction will do, the shorter side at 384 pixels or more.
 
 The predictor that is set makes the vectors. The other ones in models/ are asked too, and those that agree with it,
 being distilled from it, are listed as of the same space: with them the gallery and every transformer work as well.
+Vectors are compared in the gammas and betas that the transformer makes of them: of their numbers most change next to
+nothing in a picture.
 """
 
 import argparse
@@ -18,13 +20,13 @@ from tqdm import tqdm
 
 from stylizer import weights
 from stylizer.errors import ParameterError, StylizerError
-from stylizer.feedforward import STYLE_SIDE
-from stylizer.images import as_picture, resize_shorter, to_tensor
+from stylizer.feedforward import read_style
+from stylizer.images import as_picture
 from stylizer.runtimes import make_runtime
 from stylizer.settings import Settings
 from stylizer.styles import VECTORS, read_list
 
-SAME_SPACE = 0.5  # of the vectors' variance that another predictor has to explain; one of another space explains none
+SAME_SPACE = 0.5  # of the variance that another predictor has to explain; one of another space explains none
 
 
 def picture_of(entry: dict, styles: Path, masters: Path | None) -> Path:
@@ -41,24 +43,31 @@ def rebuild(settings: Settings, masters: Path | None) -> dict:
     pictures = {entry["name"]: picture_of(entry, settings.styles, masters) for entry in read_list(settings.styles)}
     vectors = {}
     for name, path in tqdm(pictures.items(), desc="styles", unit="style"):
-        picture = resize_shorter(as_picture(path, settings), STYLE_SIDE)
-        vectors[name] = runtime.predict(to_tensor(picture.rgb))[0]
+        vectors[name] = read_style(runtime.predict, as_picture(path, settings))[0]
     return vectors
 
 
-def explained(given: dict, wanted: dict) -> float:
-    """Share of the wanted vectors' variance that the given ones explain, at most 1; near 0 or below if unrelated."""
-    given, wanted = (np.stack([vectors[name] for name in wanted]) for vectors in (given, wanted))
+def heads_of(settings: Settings) -> np.ndarray:
+    """What turns style vectors into the transformer's gammas and betas, but for what these are at 0: (100, 2 S)."""
+    file = f"{settings.transformer_stem}.safetensors"
+    arrays, _ = weights.parse(weights.read(settings.models, file), file)
+    return np.concatenate([array for key, array in arrays.items() if key.endswith((".gamma.weight", ".beta.weight"))]).T
+
+
+def explained(given: dict, wanted: dict, heads: np.ndarray) -> float:
+    """Share of the variance of the wanted vectors' norms that the given ones explain: at most 1, 0 if unrelated."""
+    given, wanted = (np.stack([vectors[name] for name in wanted]) @ heads for vectors in (given, wanted))
     return float(1 - np.square(given - wanted).sum() / np.square(wanted - wanted.mean(0)).sum())
 
 
 def predictors_of_the_space(settings: Settings, masters: Path | None, vectors: dict) -> list[str]:
     """Fingerprints: of the predictor that is set, then of the others in models/ that answer nearly as it does."""
     found = [weights.fingerprint(settings.models, f"{settings.predictor_stem}.safetensors")]
+    heads = heads_of(settings)
     for name in weights.choices(settings.models, "predictor"):
         if name != settings.predictor:
             other = replace(settings, predictor=name)
-            share = explained(rebuild(other, masters), vectors)
+            share = explained(rebuild(other, masters), vectors, heads)
             print(f"{other.predictor_stem} explains {share:.0%} of the vectors' variance: "
                   + ("the same space" if share > SAME_SPACE else "another space, it cannot show this gallery"))
             if share > SAME_SPACE:
