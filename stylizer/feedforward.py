@@ -192,8 +192,7 @@ class Stylizer:
             with photo.lock:
                 if photo.own_vector is None:
                     with stopwatch("predict"):
-                        whole = images.resize_shorter(photo.picture, STYLE_SIDE)
-                        photo.own_vector = self.runtime.predict(images.to_tensor(whole.rgb))
+                        photo.own_vector = read_style(self.runtime.predict, photo.picture)
             vector = (strength * vector + (1 - strength) * photo.own_vector).astype(np.float32)
         vector = np.ascontiguousarray(vector)
         width, height = photo.canvas.size
@@ -313,13 +312,13 @@ def check_gallery(settings: Settings, predictor: str) -> None:
         )
 
 
-def read_style(predict: Callable[[np.ndarray], np.ndarray], painting: Picture) -> np.ndarray:
-    """Style vector (1, 100) of a painting: the mean of what `predict` says of the squares that cover it, four to six.
+def read_style(predict: Callable[[np.ndarray], np.ndarray], picture: Picture) -> np.ndarray:
+    """Style vector (1, 100) of a painting or a photo: the mean over the squares that cover it, four to six.
 
     The predictor was trained on squares cut out of paintings; by one look at the whole, made smaller, pictures come
-    out further from the style (docs/design.md).
+    out further from the style (docs/design.md). `predict` takes a square, (1, 3, 256, 256) in [0, 1].
     """
-    tensor = images.to_tensor(images.resize_shorter(painting, READ_SIDE).rgb)
+    tensor = images.to_tensor(images.resize_shorter(picture, READ_SIDE).rgb)
     rows, columns = (starts(length) for length in tensor.shape[-2:])
     squares = (tensor[..., top : top + STYLE_SIDE, left : left + STYLE_SIDE] for top in rows for left in columns)
     return np.mean([predict(np.ascontiguousarray(square)) for square in squares], axis=0)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from stylizer import Settings, Stylizer, images, runtimes, weights
 from stylizer.errors import ParameterError, PictureOutOfBounds, UnknownStyle, WeightsError
-from stylizer.feedforward import STYLE_SIDE, Photo, Stopwatch, pad, read_style, starts
+from stylizer.feedforward import Photo, Stopwatch, pad, read_style, starts
 from stylizer.images import Picture
 from stylizer.runtimes import KEPT_PIXELS, make_runtime
 from stylizer.tiles import TILE
@@ -48,20 +48,15 @@ def test_padding_mirrors_up_to_a_multiple_of_four():
     assert padded.shape == (1, 1, 4, 8) and padded[0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 4, 3]
 
 
-def own_vector(stylizer, photo) -> np.ndarray:
-    """A photo is read in one look, as in training."""
-    return stylizer.runtime.predict(images.to_tensor(images.resize_shorter(Picture(photo), STYLE_SIDE).rgb))[0]
-
-
 def test_strength_zero_uses_the_photos_own_style_and_one_the_paintings(stylizer, photo):
-    own = own_vector(stylizer, photo)
+    own = stylizer.style_vector(photo)
     nothing = np.asarray(stylizer.stylize(photo, STYLE, strength=0))
     assert np.array_equal(nothing, np.asarray(stylizer.stylize(photo, own)))
     assert not np.array_equal(nothing, np.asarray(stylizer.stylize(photo, STYLE, strength=1)))
 
 
 def test_strength_interpolates_between_the_two_vectors(stylizer, photo):
-    own, style = own_vector(stylizer, photo), stylizer.style_vector(STYLE)
+    own, style = stylizer.style_vector(photo), stylizer.style_vector(STYLE)
     half = np.asarray(stylizer.stylize(photo, STYLE, strength=0.25))
     assert np.array_equal(half, np.asarray(stylizer.stylize(photo, 0.25 * style + 0.75 * own)))
 

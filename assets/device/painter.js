@@ -84,26 +84,19 @@ export class Painter {
     throw new Refusal({ detail: `there is no style ${name}`, field: "style_name" });
   }
 
-  /** A painting's style vector: the mean of those of the squares that cover it. */
-  async read(painting) {
-    const picture = pictures.resize_shorter(painting, READ_SIDE), vectors = [];
+  /** A painting's or a photo's style vector: the mean of those of the squares that cover it. */
+  async read(whole) {
+    const picture = pictures.resize_shorter(whole, READ_SIDE), vectors = [];
     for (const top of starts(picture.height)) {
-      for (const left of starts(picture.width)) {
-        vectors.push(await this.predict(picture, left, top, STYLE_SIDE, STYLE_SIDE));
-      }
+      for (const left of starts(picture.width)) vectors.push(await this.predict(picture, left, top));
     }
     return blend(vectors, vectors.map(() => 1 / vectors.length));
   }
 
-  /** A photo's own vector: of one look, as in training. */
-  look(photo) {
-    const whole = pictures.resize_shorter(photo, STYLE_SIDE);
-    return this.predict(whole, 0, 0, whole.width, whole.height);
-  }
-
-  async predict(picture, left, top, width, height) {
-    const planes = pictures.to_planes(picture, left, top, width, height);
-    const { vector } = await this.predictor.run({ style: new this.Tensor("float32", planes, [1, 3, height, width]) });
+  async predict(picture, left, top) {
+    const planes = pictures.to_planes(picture, left, top, STYLE_SIDE, STYLE_SIDE);
+    const shape = [1, 3, STYLE_SIDE, STYLE_SIDE];
+    const { vector } = await this.predictor.run({ style: new this.Tensor("float32", planes, shape) });
     return vector.data;
   }
 
@@ -152,7 +145,7 @@ export class Painter {
   async paint(photo, vector, strength, keep_colors = false, job = null) {
     const { picture, full } = photo, { width, height } = picture;
     if (strength < 1) {
-      photo.own_vector ??= await this.look(full);
+      photo.own_vector ??= await this.read(full);
       vector = blend([vector, photo.own_vector], [strength, 1 - strength]);
     }
     let painted = { width, height, data: picture.data.slice() };

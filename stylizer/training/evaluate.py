@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from stylizer import images, losses
 from stylizer.errors import EmptyInput, ParameterError
-from stylizer.feedforward import STYLE_SIDE, read_style
+from stylizer.feedforward import read_style
 from stylizer.gatys import GatysConfig, optimise
 from stylizer.networks.backbones import VGG16
 from stylizer.settings import Settings
@@ -239,28 +239,21 @@ def pair_at(place: str) -> Pair:
 def painter(pair: Pair, device: torch.device) -> Paint:
     """Float32, so that what is measured is the weights."""
     pair = pair.to(device)
-    styles: dict[str, Tensor] = {}
-    photos: dict[str, Tensor] = {}
+    vectors: dict[tuple[str, tuple[int, int]], Tensor] = {}
 
     def predict(view: np.ndarray) -> np.ndarray:
         return pair.predictor(torch.from_numpy(view).to(device)).cpu().numpy()
 
-    def style_vector(style: Sample) -> Tensor:
-        if style.name not in styles:
-            styles[style.name] = torch.from_numpy(read_style(predict, style.whole)).to(device)
-        return styles[style.name]
-
-    def own_vector(photo: Sample) -> Tensor:
-        if photo.name not in photos:
-            whole = images.resize_shorter(photo.whole, STYLE_SIDE)
-            photos[photo.name] = pair.predictor(as_tensor(whole.rgb, device))
-        return photos[photo.name]
+    def vector(name: str, picture: images.Picture) -> Tensor:
+        if (key := (name, picture.size)) not in vectors:
+            vectors[key] = torch.from_numpy(read_style(predict, picture)).to(device)
+        return vectors[key]
 
     @torch.no_grad()
     def paint(photo: Sample, style: Sample, strength: float) -> np.ndarray:
-        wanted = style_vector(style)
-        if strength != 1:
-            wanted = torch.lerp(own_vector(photo), wanted, strength)
+        wanted = vector(style.name, style.whole)
+        if strength != 1:           # a photo is read as large as it is painted
+            wanted = torch.lerp(vector(photo.name, images.Picture(photo.rgb)), wanted, strength)
         height, width = photo.rgb.shape[:2]
         content = F.pad(as_tensor(photo.rgb, device), (0, -width % 4, 0, -height % 4), mode="reflect")
         return images.from_tensor(pair.transformer(content, wanted)[..., :height, :width].cpu().numpy())
