@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from stylizer import Settings, images
+from stylizer.feedforward import read_style
 from stylizer.images import Picture
 from stylizer.runtimes import TorchRuntime, make_runtime
 
@@ -60,6 +61,7 @@ def networks(rounds: int) -> None:
     engine, eager = make_runtime(Settings(device="cpu")), TorchRuntime(Settings(), "cpu")
     plain = make_runtime(Settings(device="cpu", precision="f32"))
     content, style = images.to_tensor(photo(512, 512)), images.to_tensor(photo(256, 256))
+    square = Picture(photo(512, 512))
     vector, features, eager_features = engine.predict(style), engine.encode(content), eager.encode(content)
     seconds = take_turns({
         f"engine ({engine.precision}), whole pass": lambda: engine.decode(engine.encode(content), vector),
@@ -69,14 +71,15 @@ def networks(rounds: int) -> None:
         "eager torch (f32), slider move": lambda: eager.decode(eager_features, vector),
         "engine, predictor at 256 x 256": lambda: engine.predict(style),
         "eager torch, predictor at 256 x 256": lambda: eager.predict(style),
+        "engine, a square picture read": lambda: read_style(engine.predict, square),
     }, rounds)  # fmt: skip
     print(f"\nNetworks at 512 x 512 on a CPU, {os.cpu_count()} cores")
     for name, each in seconds.items():
         print(f"  {name:40} {milliseconds(each)}")
-    fast, plain_, slow, move, _, predictor, eager_predictor = seconds.values()
+    fast, plain_, slow, move, _, predictor, eager_predictor, reading = seconds.values()
     print(f"  whole pass against eager torch: {ratio(slow, fast):.1f} x; in f32 {ratio(slow, plain_):.1f} x")
     print(f"  slider move / whole pass: {ratio(move, fast):.2f}; with the photo's own vector to be read "
-          f"{statistics.median(move) / (statistics.median(fast) + statistics.median(predictor)):.2f}")  # fmt: skip
+          f"{statistics.median(move) / (statistics.median(fast) + statistics.median(reading)):.2f}")  # fmt: skip
     print(f"  predictor against eager torch: {ratio(eager_predictor, predictor):.1f} x")
 
 

@@ -79,7 +79,7 @@ class OpenVinoRuntime(Runtime):
     shows, and it saves two milliseconds a painting.
 
     Encoder and decoder are compiled for each picture size: a fixed size runs about a tenth faster than a free one, and
-    compiling it takes no longer. The predictor sees many sizes, is small, and stays free.
+    compiling it takes no longer. The predictor is small and stays free.
     """
 
     library = "OpenVINO"

@@ -278,9 +278,9 @@ class Run:
         Gradients through a random last layer would first spoil a trunk that is trained (Kumar et al. 2022).
         """
         predictor, teacher = self.pair.predictor, self.teacher.predictor
-        bank = build_bank(self.styles, None, self.config, 0, favourites=self.favourites)
+        self._fill_bank(0)
         said, wanted = [], []
-        for views in tqdm(bank.views.split(BANK_CHUNK), desc="fitting the last layer", leave=False):
+        for views in tqdm(self.bank.views.split(BANK_CHUNK), desc="fitting the last layer", leave=False):
             views = channels_last(views.float() / 255)
             said.append(predictor.begin(views, len(predictor.features)))
             wanted.append(teacher(views))
@@ -315,11 +315,7 @@ class Run:
         frozen stages say of them.
         """
         config = self.config
-        if self.step // config.bank_steps != self.bank_number:
-            self.bank = None                # freed before the next is built
-            self.bank_number = self.step // config.bank_steps
-            self.bank = build_bank(self.styles, self.loss_network, config, self.bank_number,
-                                   self._ask_frozen if self.frozen else None, self.favourites)
+        self._fill_bank(self.step // config.bank_steps)
         pixels, count = self.size()
         generator = data.generator_for(self.device, config.seed, 0, self.step)
         largest = min(config.stored, round(pixels / config.zoom))
@@ -336,6 +332,12 @@ class Run:
         else:
             views = channels_last(views)
         return channels_last(contents), views, grams, statistics, strengths, own
+
+    def _fill_bank(self, number: int) -> None:
+        if number != self.bank_number:
+            self.bank, self.bank_number = None, number          # freed before the next is built
+            self.bank = build_bank(self.styles, self.loss_network, self.config, number,
+                                   self._ask_frozen if self.frozen else None, self.favourites)
 
     @torch.no_grad()
     def _ask_frozen(self, views: Tensor) -> Tensor:
