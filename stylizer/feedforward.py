@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import math
 import os
 import threading
 import time
@@ -23,6 +24,8 @@ from stylizer.styles import Style, TunedStyle, find, is_tuned, mix_tuned, read_g
 VECTOR_SIZE = 100
 STYLE_SIDE = 256  # the squares in which the predictor was trained to look at a painting,
 READ_SIDE = 384  # and the shorter side of a painting that such squares cover
+READ_FOR = 448  # longest side of a picture in which strokes are then as large, beside it, as in the painting
+MOST_OCTAVES = 2  # larger than that they can be made to be: beyond 2048 px they are as at 2048
 STYLE_SCALES = 0.5, 2.0  # how large strokes may be made
 
 PictureSource = str | os.PathLike | bytes | Image.Image | np.ndarray | Picture
@@ -62,6 +65,7 @@ class Stylizer:
         self.settings = replace(settings, device=device) if device else settings
         self.runtime = make_runtime(self.settings)
         self.gallery: dict[str, Style] = read_gallery(self.settings.styles)
+        self.coarser = read_vectors(self.settings.styles).coarser
         predictor = weights.fingerprint(self.settings.models, f"{self.settings.predictor_stem}.safetensors")
         self.model = f"{self.settings.predictor_stem}@{predictor}"
         check_gallery(self.settings, predictor)
@@ -193,9 +197,9 @@ class Stylizer:
                 if photo.own_vector is None:
                     with stopwatch("predict"):
                         photo.own_vector = read_style(self.runtime.predict, photo.picture)
-            vector = (strength * vector + (1 - strength) * photo.own_vector).astype(np.float32)
-        vector = np.ascontiguousarray(vector)
+            vector = strength * vector + (1 - strength) * photo.own_vector
         width, height = photo.canvas.size
+        vector = np.ascontiguousarray(vector + octaves(width, height) * self.coarser, dtype=np.float32)
         if tuned:
             with stopwatch("paint"):
                 rgb = _picture_of(self._paint_tuned(photo, vector, tuned, strength), height, width)
@@ -304,7 +308,7 @@ def _fit_to_photo(rgb: np.ndarray, photo: Photo) -> np.ndarray:
 
 def check_gallery(settings: Settings, predictor: str) -> None:
     """WeightsError where the gallery's vectors are of another predictor's space: to this one they mean other styles."""
-    _, origins = read_vectors(settings.styles)
+    origins = read_vectors(settings.styles).predictors
     if origins and predictor not in origins:
         raise WeightsError(
             f"the gallery was made by another predictor ({', '.join(origins)}; this one is {predictor}); choose that "
@@ -312,16 +316,26 @@ def check_gallery(settings: Settings, predictor: str) -> None:
         )
 
 
-def read_style(predict: Callable[[np.ndarray], np.ndarray], picture: Picture) -> np.ndarray:
+def read_style(
+    predict: Callable[[np.ndarray], np.ndarray], picture: Picture, side: int = READ_SIDE
+) -> np.ndarray:
     """Style vector (1, 100) of a painting or a photo: the mean over the squares that cover it, four to six.
 
     The predictor was trained on squares cut out of paintings; by one look at the whole, made smaller, pictures come
     out further from the style (docs/design.md). `predict` takes a square, (1, 3, 256, 256) in [0, 1].
     """
-    tensor = images.to_tensor(images.resize_shorter(picture, READ_SIDE).rgb)
+    tensor = images.to_tensor(images.resize_shorter(picture, side).rgb)
     rows, columns = (starts(length) for length in tensor.shape[-2:])
     squares = (tensor[..., top : top + STYLE_SIDE, left : left + STYLE_SIDE] for top in rows for left in columns)
     return np.mean([predict(np.ascontiguousarray(square)) for square in squares], axis=0)
+
+
+def octaves(width: int, height: int) -> float:
+    """How many times `coarser` is added to a vector for a picture of this size, 0 to 2: once at 1024 px.
+
+    A vector says how large strokes are in pixels, so a picture of twice the size would be painted half as broadly.
+    """
+    return min(max(math.log2(max(width, height) / READ_FOR), 0.0), MOST_OCTAVES)
 
 
 def starts(length: int) -> list[int]:

@@ -20,7 +20,7 @@ from torch.func import functional_call
 
 from stylizer import gatys, images, losses, weights
 from stylizer.errors import NotFinite, ParameterError
-from stylizer.feedforward import PictureSource, Stylizer, check_size
+from stylizer.feedforward import VECTOR_SIZE, PictureSource, Stylizer, check_size, octaves
 from stylizer.networks import Transformer, build
 from stylizer.networks.backbones import Backbone
 from stylizer.networks.merged import plain_shell, working_weights
@@ -67,19 +67,21 @@ def fit(
     photos: Sequence[Tensor],
     config: FitConfig | None = None,
     origin: str = "",
+    coarser: np.ndarray | None = None,
 ) -> Iterator[Step]:
     """Steps 1 to `config.steps`; what is wrong with the arguments is raised at once.
 
     paintings: {name: float32 (1, 3, H, W) in [0, 1]}, vectors: {name: (100,)} to begin with; photos as paintings, sides
-    multiples of 4. `origin` names the weights of the transformer, and the styles will belong to them.
+    multiples of 4. `origin` names the weights of the transformer, and the styles will belong to them. `coarser` (100,)
+    is added to vectors where photos are large, as when they are painted.
     """
     config = config or FitConfig()
     _check(config, paintings, photos)
-    return _steps(transformer, backbone, paintings, vectors, photos, config, origin)
+    return _steps(transformer, backbone, paintings, vectors, photos, config, origin, coarser)
 
 
-def _steps(transformer, backbone, paintings, vectors, photos, config, origin) -> Iterator[Step]:
-    learnt = Learnt(transformer, vectors, config.tune)
+def _steps(transformer, backbone, paintings, vectors, photos, config, origin, coarser) -> Iterator[Step]:
+    learnt = Learnt(transformer, vectors, config.tune, coarser)
     network = gatys.in_precision(backbone, "auto")
     objectives = Objectives(network, paintings, photos, config)
     adam = torch.optim.Adam(learnt.leaves(), lr=config.rate or RATES[config.tune])
@@ -127,7 +129,10 @@ class Painter:
 class Learnt:
     """What gradients reach: vectors, or what is added to each style's norms and to the network that all share."""
 
-    def __init__(self, transformer: Transformer, vectors: Mapping[str, np.ndarray], tune: str):
+    def __init__(
+        self, transformer: Transformer, vectors: Mapping[str, np.ndarray], tune: str, coarser: np.ndarray | None
+    ):
+        self.coarser = torch.zeros(VECTOR_SIZE) if coarser is None else torch.from_numpy(coarser)
         self.painter = Painter(transformer)
         self.vectors = {name: torch.tensor(vector)[None] for name, vector in vectors.items()}
         norms = [key for key in self.painter.weights if is_norm(key)] if tune != "vector" else []
@@ -145,7 +150,9 @@ class Learnt:
         return added or list(self.vectors.values())
 
     def paint(self, photo: Tensor, name: str) -> Tensor:
-        return self.painter(photo, self.vectors[name], {**self.network, **self.norms[name]})
+        height, width = photo.shape[2:]
+        vector = self.vectors[name] + octaves(width, height) * self.coarser
+        return self.painter(photo, vector, {**self.network, **self.norms[name]})
 
     def styles(self, origin: str) -> dict[str, TunedStyle]:
         network = _arrays(self.network)
@@ -248,6 +255,7 @@ def tune(
         [_tensor(images.as_picture(photo, settings), config.size) for photo in photos],
         config,
         stylizer.transformer,
+        stylizer.coarser,
     )
 
 

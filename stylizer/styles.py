@@ -19,6 +19,7 @@ from stylizer import weights
 from stylizer.errors import ParameterError, UnknownStyle, WeightsError
 
 LIST, VECTORS = "styles.toml", "vectors.safetensors"
+COARSER = "/coarser"  # among the vectors; no style can be called so
 KINDS = ("original", "master")
 
 
@@ -131,7 +132,7 @@ def read_list(folder: Path) -> list[dict]:
 
 def read_gallery(folder: Path) -> dict[str, Style]:
     """{name: Style} in the list's order; WeightsError where a vector is missing."""
-    vectors, _ = read_vectors(folder)
+    vectors = read_vectors(folder).of_styles
     entries = read_list(folder)
     missing = [entry["name"] for entry in entries if entry["name"] not in vectors]
     if missing:
@@ -167,14 +168,22 @@ def _tuned_entries(path: Path, gallery: Mapping[str, Style]) -> dict[str, Style]
     }  # fmt: skip
 
 
-def read_vectors(folder: Path) -> tuple[dict[str, np.ndarray], list[str]]:
-    """({name: vector}, fingerprints of the predictor that made them and of those that answer in the same space)."""
+@dataclass(frozen=True)
+class StoredVectors:
+    of_styles: Mapping[str, np.ndarray]  # {name: (100,)}
+    coarser: np.ndarray  # (100,): what is added to a vector for strokes twice as large; zeros where it is not stored
+    predictors: Sequence[str]  # fingerprints of the one that made them and of those that answer in the same space
+
+
+def read_vectors(folder: Path) -> StoredVectors:
+    """WeightsError where there are none."""
     try:
         data = (folder / VECTORS).read_bytes()
     except FileNotFoundError:
         raise WeightsError(f"{folder / VECTORS} is missing; run python -m stylizer.training.vectors") from None
     vectors, metadata = weights.parse(data, VECTORS)
-    return vectors, metadata.get("predictor", "").split()
+    coarser = vectors.pop(COARSER, np.zeros(100, np.float32))
+    return StoredVectors(vectors, coarser, metadata.get("predictor", "").split())
 
 
 def find(gallery: dict[str, Style], name: str) -> Style:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from stylizer import Settings, Stylizer, images, runtimes, weights
 from stylizer.errors import ParameterError, PictureOutOfBounds, UnknownStyle, WeightsError
-from stylizer.feedforward import Photo, Stopwatch, pad, read_style, starts
+from stylizer.feedforward import Photo, Stopwatch, octaves, pad, read_style, starts
 from stylizer.images import Picture
 from stylizer.runtimes import KEPT_PIXELS, make_runtime
 from stylizer.tiles import TILE
@@ -235,6 +235,24 @@ def test_a_painting_is_read_in_the_squares_that_cover_it(size, count):
         begins = starts(length)
         assert begins[0] == 0 and begins[-1] in (0, length - 256)
         assert all(0 < step <= 256 for step in np.diff(begins))
+
+
+@pytest.mark.parametrize(("size", "times"), [
+    ((64, 40), 0), ((448, 300), 0), ((300, 896), 1), ((896, 896), 1), ((1792, 200), 2), ((6000, 4000), 2),
+])  # fmt: skip
+def test_strokes_are_made_broader_as_pictures_grow(size, times):
+    assert octaves(*size) == times
+
+
+def test_a_large_picture_is_painted_by_a_coarser_vector_and_a_small_one_by_its_own(stylizer):
+    vector = stylizer.style_vector(STYLE)
+    assert np.linalg.norm(stylizer.coarser) > 0.1
+    for size, times in ((448, 0), (640, np.log2(640 / 448))):
+        picture = pictures.photo(size, 64)
+        painted = np.asarray(stylizer.stylize(picture, vector))
+        features = stylizer.runtime.encode(images.to_tensor(picture))
+        wanted = stylizer.runtime.decode(features, (vector + times * stylizer.coarser)[None].astype(np.float32))
+        assert np.array_equal(painted, images.from_tensor(wanted))
 
 
 def test_openvino_in_float32_computes_what_torch_computes_but_for_what_its_files_round(photo, pair, reference):

@@ -8,6 +8,8 @@ import pytest
 from conftest import SHARED
 
 from stylizer import Stylizer, weights
+from stylizer.feedforward import read_style
+from stylizer.images import Picture
 from stylizer.settings import Settings
 from stylizer.styles import KINDS, read_gallery, read_list, read_vectors
 from stylizer.training import vectors
@@ -19,7 +21,7 @@ def test_the_stored_vectors_are_of_the_space_of_every_shipped_predictor():
     models = Settings().models
     names = [Settings().predictor, *weights.choices(models, "predictor")]
     shipped = [weights.fingerprint(models, f"predictor-{name}.safetensors") for name in dict.fromkeys(names)]
-    assert read_vectors(FOLDER)[1] == shipped, (
+    assert read_vectors(FOLDER).predictors == shipped, (
         "a predictor changed: run `python -m stylizer.training.vectors --masters FOLDER`"
     )
 
@@ -46,7 +48,7 @@ def test_every_style_is_credited_and_of_a_known_kind():
 
 
 def test_no_two_styles_share_a_vector():
-    stored = np.stack(list(read_vectors(FOLDER)[0].values()))
+    stored = np.stack(list(read_vectors(FOLDER).of_styles.values()))
     distances = np.linalg.norm(stored[:, None] - stored[None], axis=2) + np.eye(len(stored)) * 99
     assert distances.min() > 0.1
 
@@ -62,7 +64,7 @@ def recomputed(entries, masters=None) -> dict:
 
 
 def stored_agree(entries, masters=None) -> None:
-    stored, _ = read_vectors(FOLDER)
+    stored = read_vectors(FOLDER).of_styles
     for name, vector in recomputed(entries, masters).items():
         assert np.abs(stored[name] - vector).max() < 5e-3, f"{name} is stale: rebuild the vectors"
 
@@ -74,6 +76,24 @@ def test_the_originals_vectors_are_those_of_their_pictures():
 @pytest.mark.skipif(not (SHARED / "data/masters").is_dir(), reason="the masters' pictures are not here")
 def test_the_masters_vectors_are_those_of_their_paintings():
     stored_agree([entry for entry in read_list(FOLDER) if entry["kind"] == "master"], SHARED / "data/masters")
+
+
+def test_what_makes_strokes_broader_is_the_mean_way_from_pictures_seen_small_to_seen_large():
+    drawn = [Picture(np.random.default_rng(seed).integers(0, 256, (640, 700, 3), dtype=np.uint8)) for seed in range(3)]
+
+    def grain(square):
+        return np.full((1, 100), np.abs(np.diff(square, axis=3)).mean(), np.float32)
+
+    ways = [read_style(grain, picture, 640) - read_style(grain, picture, 320) for picture in drawn]
+    found = vectors.coarser(grain, drawn)
+    assert found.shape == (100,) and found[0] > 0.05       # noise seen small is averaged away
+    assert np.allclose(found, np.mean(ways, axis=0)[0], rtol=1e-4)
+
+
+def test_what_makes_strokes_broader_is_stored_with_the_gallery():
+    settings = Settings(device="cpu", precision="f32")
+    found = vectors.coarser(Stylizer(settings=settings).runtime.predict, vectors.originals(settings))
+    assert np.abs(found - read_vectors(FOLDER).coarser).max() < 5e-3, "it is stale: rebuild the vectors"
 
 
 def test_rebuilding_without_the_masters_says_what_is_needed(capsys):
@@ -107,7 +127,7 @@ def test_a_predictor_that_was_distilled_shows_the_same_gallery(tmp_path, monkeyp
     monkeypatch.setenv("STYLIZER_MODELS", str(models))
     monkeypatch.setenv("STYLIZER_STYLES", str(styles))
     assert vectors.main([]) == 0 and "predictor-second explains 100%" in capsys.readouterr().out
-    assert weights.fingerprint(models, "predictor-second.safetensors") in read_vectors(styles)[1]
+    assert weights.fingerprint(models, "predictor-second.safetensors") in read_vectors(styles).predictors
     for name in ("mobilenet-v2", "second"):
         gallery = Stylizer(settings=Settings(device="cpu", models=models, styles=styles, predictor=name)).gallery
         assert list(gallery) == [entry["name"] for entry in entries]

@@ -13,6 +13,7 @@ from stylizer import weights
 from stylizer.errors import WeightsError
 from stylizer.networks import StylePredictor, Transformer, TransformerConfig, build, describe
 from stylizer.networks.layers import STYLE_NORM_EPSILON, instance_norm
+from stylizer.networks.predictor import colors, with_colors
 from stylizer.training import convert, export
 
 PAIRS = [(trunk, separable) for trunk in ("mobilenet-v2", "inception-v3") for separable in (True, False)]
@@ -112,6 +113,34 @@ def test_a_centred_transformer_paints_the_same_and_in_bf16_more_exactly():
 def test_a_wrong_shape_is_refused_in_words(shape, vector):
     with pytest.raises(ValueError, match=r"must be"):
         Transformer()(torch.rand(shape), torch.rand(vector))
+
+
+def test_colors_are_the_mean_and_the_deviation_that_a_transformers_last_layer_sets():
+    torch.manual_seed(0)
+    transformer, vector = Transformer(TransformerConfig(width=0.25)).eval(), torch.randn(2, 100)
+    with torch.no_grad():
+        gamma, beta = (head(vector) for head in transformer.heads()[-2:])
+        seen = colors(transformer(torch.rand(2, 3, 64, 48), 0.3 * vector))
+        gamma, beta = (head(0.3 * vector) for head in transformer.heads()[-2:])
+    torch.testing.assert_close(seen, torch.cat((beta, gamma.abs()), dim=1), atol=0.05, rtol=0)
+    assert colors(torch.tensor([0.0, 0.5, 1.0]).expand(1, 3, 8, 3)).isfinite().all()  # black and white too
+
+
+@pytest.mark.parametrize("trunk", ["mobilenet-v2", "inception-v3"])
+@torch.no_grad()
+def test_a_predictor_that_is_shown_colors_answers_as_before_until_it_minds_them(trunk):
+    torch.manual_seed(0)
+    given, style = StylePredictor(trunk).eval(), torch.rand(2, 3, 96, 96)
+    seeing = with_colors(given)
+    assert seeing.sees_colors and not given.sees_colors
+    torch.testing.assert_close(seeing(style), given(style))
+    seeing.to_vector.weight[:, -6:] = torch.randn(100, 6)
+    wanted = given(style) + colors(style) @ seeing.to_vector.weight[:, -6:].T
+    stages = len(seeing.features)
+    for some in (0, 3, stages - 1, stages):
+        torch.testing.assert_close(seeing.finish(seeing.begin(style, some), some), wanted, atol=1e-4, rtol=1e-4)
+    again = build(seeing.state_dict(), describe(seeing))
+    assert torch.equal(again(style), seeing(style))
 
 
 def test_an_unknown_trunk_is_refused_with_the_list_of_known_ones():

@@ -17,7 +17,9 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 
 from stylizer.errors import EmptyInput, ParameterError, WeightsError  # noqa: E402
 from stylizer.networks.backbones import VGG16  # noqa: E402
+from stylizer.networks.predictor import colors  # noqa: E402
 from stylizer.training import __main__ as command  # noqa: E402
+from stylizer.training import colors as training_colors  # noqa: E402
 from stylizer.training import data, evaluate, train, whiten  # noqa: E402
 from stylizer.training.export import write_checksums  # noqa: E402
 from stylizer.training.pairs import load_pair, save_pair  # noqa: E402
@@ -413,6 +415,42 @@ def test_the_command_whitens_all_networks_of_a_folder(tmp_path, monkeypatch, cap
         assert not torch.allclose(pair.predictor(style), given.predictor(style), rtol=0.5)
         painted, wanted = (each.transformer(photo, each.predictor(style)) for each in (pair, given))
     torch.testing.assert_close(painted, wanted, atol=1e-3, rtol=0)
+
+
+def of_the_last_layer(pair, vectors):
+    """The betas and gammas that end a painting."""
+    gamma, beta = (head(vectors) for head in pair.transformer.heads()[-2:])
+    return torch.cat((beta, gamma), dim=1)
+
+
+def test_a_predictor_that_minds_colors_goes_its_share_of_the_way_to_a_paintings_own():
+    pair, styles = make_run().pair.eval(), torch.rand(8, 3, 64, 64) ** 2
+    with torch.no_grad():
+        before = of_the_last_layer(pair, pair.predictor(styles))
+        minding = training_colors.mind_colors(pair.predictor, pair.transformer)
+        after, there = of_the_last_layer(pair, minding(styles)), colors(styles)
+    share = (after - before) / (there - before)
+    assert torch.allclose(share[:, :3], torch.tensor(training_colors.MEAN_SHARE), atol=0.02)
+    assert torch.allclose(share[:, 3:], torch.tensor(training_colors.DEVIATION_SHARE), atol=0.02)
+
+
+def test_the_command_makes_every_predictor_of_a_folder_mind_colors(tmp_path, monkeypatch, capsys):
+    models = tmp_path / "models"
+    save_pair(make_run().pair, models)
+    (models / "transformer-separable-0.25.safetensors").rename(models / "transformer-separable.safetensors")
+    write_checksums(models)
+    listed, before = checksums(models), load_pair(sorted(models.glob("*.safetensors")))
+    monkeypatch.setenv("STYLIZER_MODELS", str(models))
+    assert training_colors.main([]) == 0 and "predictor-mobilenet-v2.safetensors minds" in capsys.readouterr().out
+    after, style = load_pair(sorted(models.glob("*.safetensors"))), torch.rand(4, 3, 64, 64)
+    with torch.no_grad():
+        ways = [(of_the_last_layer(pair, pair.predictor(style)) - colors(style)).abs()[:, :3].mean()
+                for pair in (before, after)]
+    assert ways[1] < 0.3 * ways[0]
+    changed = [file for file, digest in checksums(models).items() if listed[file] != digest]
+    assert changed == ["predictor-mobilenet-v2.safetensors"]
+    monkeypatch.setenv("STYLIZER_TRANSFORMER", "cubist")
+    assert training_colors.main([]) == 2 and "choose from separable" in capsys.readouterr().err
 
 
 def test_a_plain_transformer_begins_as_the_separable_one_it_is_given(tmp_path):

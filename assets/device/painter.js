@@ -5,6 +5,8 @@ import * as pictures from "./picture.js";
 const VECTOR_SIZE = 100;
 const STYLE_SIDE = 256;                         // the squares in which the predictor looks at a painting,
 const READ_SIDE = 384;                          // and the shorter side at which they cover it
+const READ_FOR = 448;                           // longest side of a picture in which strokes are as large as there,
+const MOST_OCTAVES = 2;                         // and how much larger they can be made to be
 const STRIDE = 4;                               // of the encoder: pictures are mirrored up to multiples of it
 const KEPT_BYTES = 128 * 2 ** 20;               // what photos between slider moves may take together
 const WALL_SIDE = 176;
@@ -27,8 +29,8 @@ export class Refusal extends Error {
 export class Painter {
   /** `lost` rejects when the graphics card does; `whole`: pixels that are painted in one piece; `large()` gives the
    *  networks {measure, tile} for what is larger. */
-  constructor({ predictor, encoder, decoder, large, Tensor, gallery, limits, whole, lost = new Promise(() => {}) }) {
-    Object.assign(this, { predictor, encoder, decoder, large, Tensor, gallery, limits, whole, lost });
+  constructor({ predictor, encoder, decoder, large, Tensor, gallery, coarser, limits, whole, lost = new Promise(() => {}) }) {
+    Object.assign(this, { predictor, encoder, decoder, large, Tensor, gallery, coarser, limits, whole, lost });
     this.photos = new Map();                    // key: {picture, full, features, samples, own_vector}, the oldest first
   }
 
@@ -148,6 +150,7 @@ export class Painter {
       photo.own_vector ??= await this.read(full);
       vector = blend([vector, photo.own_vector], [strength, 1 - strength]);
     }
+    vector = blend([vector, this.coarser], [1, octaves(width, height)]);
     let painted = { width, height, data: picture.data.slice() };
     const way = up_to_stride(width) * up_to_stride(height) > this.whole ? "paint_in_tiles" : "paint_whole";
     const greatest = await this[way](photo, vector, painted, job);
@@ -261,6 +264,11 @@ function axis(length, side) {
   const border = (index) => (index === 0 ? 0 : index === count ? length
     : Math.floor((starts[index] + starts[index - 1] + outer) / 2));
   return starts.map((start, index) => ({ start, outer, from: border(index), to: border(index + 1) }));
+}
+
+/** How many times `coarser` is added to a vector, which says how large strokes are in pixels, for a picture so large. */
+function octaves(width, height) {
+  return Math.min(Math.max(Math.log2(Math.max(width, height) / READ_FOR), 0), MOST_OCTAVES);
 }
 
 /** Where squares begin that cover a length, as few as can be, evenly spread. */

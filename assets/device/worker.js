@@ -96,8 +96,8 @@ async function start({ base, provider, whole }) {
     encoder: await make(loaded.encoder, provider, provider === "webgpu" ? KEEP_ON_CARD : {}),
     decoder: await make(loaded.decoder, provider),
   });
-  const gallery = JSON.parse(new TextDecoder().decode(loaded.gallery));
-  const options = { Tensor: ort.Tensor, limits: manifest.limits, whole, gallery };
+  const { styles, coarser } = JSON.parse(new TextDecoder().decode(loaded.gallery));
+  const options = { Tensor: ort.Tensor, limits: manifest.limits, whole, gallery: styles, coarser };
   const predictor = await make(loaded.predictor, "wasm");       // small, and exact where vectors are kept
   const on_processor = new Painter({ ...options, predictor, ...await networks("wasm") });
   const listed = [manifest.weights, { gallery: manifest.gallery }, ...Object.values(manifest.runtimes)]

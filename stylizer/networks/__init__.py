@@ -17,7 +17,8 @@ def describe(network: StylePredictor | Transformer) -> dict[str, str]:
     """What a weight file says of its network, so that `build` can make it again: safetensors metadata, strings only."""
     if isinstance(network, Transformer):
         return {"network": "transformer", "config": json.dumps(asdict(network.config))}
-    return {"network": "predictor", "config": json.dumps({"trunk": network.trunk, "input_range": network.input_range})}
+    config = {name: getattr(network, name) for name in ("trunk", "input_range", "sees_colors")}
+    return {"network": "predictor", "config": json.dumps(config)}
 
 
 def build(arrays: Mapping[str, Tensor], metadata: Mapping[str, str], name: str = "weights") -> nn.Module:

@@ -4,8 +4,12 @@ The trunks are torchvision's, without their classifiers: MobileNetV2 (Sandler et
 stage, or Inception-v3 (Szegedy et al. 2016) to Mixed_6e. torchvision differs from Magenta's TensorFlow in two details
 that only pixels at the border see: strided convolutions of MobileNetV2 pad evenly (TensorFlow pads right and below),
 and Inception's average pools count the padding.
+
+Ours also look at the colours themselves. A trunk that was trained to recognise things forgets shades, and a painting's
+palette is what people see first.
 """
 
+import torch
 from torch import Tensor, nn
 from torchvision.models import inception_v3, mobilenet_v2
 
@@ -30,25 +34,41 @@ def _inception_trunk() -> nn.Sequential:
     return trunk  # (N, 3, H, W) -> (N, 768, ~H/16, ~W/16)
 
 
+COLORS = 6  # each channel's mean and standard deviation,
+DARKEST = 0.02  # before the sigmoid that ends a transformer; darker (and lighter) than this is far out there
+
+
+def colors(style: Tensor) -> Tensor:
+    """Mean, then standard deviation, of each channel's logit over pictures (N, 3, H, W) in [0, 1] -> (N, 6).
+
+    That is what a transformer's last betas and gammas set, for a picture that it paints.
+    """
+    logits = style.clamp(DARKEST, 1 - DARKEST).logit()
+    mean = logits.mean((2, 3), keepdim=True)
+    deviation = (logits - mean).square().mean((2, 3)).sqrt()
+    return torch.cat((mean.flatten(1), deviation), dim=1)
+
+
 PREDICTORS = {"mobilenet-v2": (_mobilenet_trunk, 1280), "inception-v3": (_inception_trunk, 768)}
 
 
 class StylePredictor(nn.Module):
     """Style pictures (N, 3, H, W) in [0, 1] -> style vectors (N, 100). Trained with the shorter side at about 256 px.
 
-    `input_range` is what the trunk sees: -1..1 for ours; Magenta's were trained on 0..1 as it is.
+    `input_range` is what the trunk sees: -1..1 for ours; Magenta's were trained on 0..1 as it is. With `sees_colors`
+    the last layer is also told what `colors` says; Magenta's are not.
     """
 
-    def __init__(self, trunk: str = "mobilenet-v2", input_range: str = "-1..1"):
+    def __init__(self, trunk: str = "mobilenet-v2", input_range: str = "-1..1", sees_colors: bool = False):
         super().__init__()
         if trunk not in PREDICTORS:
             raise ValueError(f"unknown predictor trunk {trunk!r}; choose from {', '.join(sorted(PREDICTORS))}")
         if input_range not in INPUT_RANGES:
             raise ValueError(f"unknown input range {input_range!r}; choose from {', '.join(INPUT_RANGES)}")
-        self.trunk, self.input_range = trunk, input_range
+        self.trunk, self.input_range, self.sees_colors = trunk, input_range, sees_colors
         make_trunk, channels = PREDICTORS[trunk]
         self.features = make_trunk()
-        self.to_vector = nn.Linear(channels, VECTOR_SIZE)
+        self.to_vector = nn.Linear(channels + COLORS * sees_colors, VECTOR_SIZE)
         for module in self.features.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eps = BATCH_NORM_EPSILON  # both trunks were trained with it, in TensorFlow
@@ -58,13 +78,32 @@ class StylePredictor(nn.Module):
         return self.finish(self.begin(style, stages), stages)
 
     def begin(self, style: Tensor, stages: int) -> Tensor:
-        """What the trunk's first stages say of pictures, (N, C, h, w); if these are all, its mean (N, C)."""
+        """What the trunk's first stages say of pictures, (N, C, h, w); if these are all, its mean (N, C).
+
+        The last channels are the colours, if these are seen, everywhere the same.
+        """
         scale, shift = INPUT_RANGES[self.input_range]
         features = self.features[:stages](style * scale + shift)
-        return features.mean(dim=(2, 3)) if stages == len(self.features) else features
+        if self.sees_colors:
+            seen = colors(style)[:, :, None, None].expand(-1, -1, *features.shape[2:])
+            features = torch.cat((features, seen.to(features.dtype)), dim=1)
+        return features.mean((2, 3)) if stages == len(self.features) else features
 
     def finish(self, features: Tensor, stages: int) -> Tensor:
         """What `begin` said of pictures -> their style vectors (N, 100)."""
-        if stages < len(self.features):
-            features = self.features[stages:](features).mean(dim=(2, 3))
-        return self.to_vector(features)
+        if stages == len(self.features):
+            return self.to_vector(features)
+        if not self.sees_colors:
+            return self.to_vector(self.features[stages:](features).mean((2, 3)))
+        features, seen = features[:, :-COLORS], features[:, -COLORS:, 0, 0]
+        return self.to_vector(torch.cat((self.features[stages:](features).mean((2, 3)), seen), dim=1))
+
+
+@torch.no_grad()
+def with_colors(predictor: StylePredictor) -> StylePredictor:
+    """The same predictor, able to see colours but not yet minding them."""
+    seeing = StylePredictor(predictor.trunk, predictor.input_range, sees_colors=True)
+    state = predictor.state_dict()
+    state["to_vector.weight"] = torch.nn.functional.pad(state["to_vector.weight"], (0, COLORS))
+    seeing.load_state_dict(state)
+    return seeing.train(predictor.training)

@@ -10,6 +10,7 @@ import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,12 @@ from tqdm import tqdm
 
 from stylizer import images, losses
 from stylizer.errors import EmptyInput, ParameterError
-from stylizer.feedforward import read_style
+from stylizer.feedforward import octaves, read_style
 from stylizer.gatys import GatysConfig, optimise
 from stylizer.networks.backbones import VGG16
 from stylizer.settings import Settings
 from stylizer.training.pairs import Pair, averaged_pair, load_pair, read_checkpoint
+from stylizer.training.vectors import coarser, originals
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 FRAME, AROUND = 16, 64          # border error: this frame, with so much more around it, in pixels
@@ -249,12 +251,18 @@ def painter(pair: Pair, device: torch.device) -> Paint:
             vectors[key] = torch.from_numpy(read_style(predict, picture)).to(device)
         return vectors[key]
 
+    @cache
+    def broader() -> Tensor:
+        return torch.from_numpy(coarser(predict, originals(Settings()))).to(device)
+
     @torch.no_grad()
     def paint(photo: Sample, style: Sample, strength: float) -> np.ndarray:
         wanted = vector(style.name, style.whole)
         if strength != 1:           # a photo is read as large as it is painted
             wanted = torch.lerp(vector(photo.name, images.Picture(photo.rgb)), wanted, strength)
         height, width = photo.rgb.shape[:2]
+        if added := octaves(width, height):
+            wanted = wanted + added * broader()
         content = F.pad(as_tensor(photo.rgb, device), (0, -width % 4, 0, -height % 4), mode="reflect")
         return images.from_tensor(pair.transformer(content, wanted)[..., :height, :width].cpu().numpy())
 

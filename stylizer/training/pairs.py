@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from stylizer import weights
 from stylizer.errors import WeightsError
-from stylizer.networks import StylePredictor, Transformer, build, describe
+from stylizer.networks import PREDICTORS, StylePredictor, Transformer, build, describe
 
 LARGEST_BYTES = 25 * 10**6      # a weight file that would be larger has its kernels in half precision
 SHARD_BYTES = 15 * 10**6        # a checkpoint's files stay below it, so that they pass where single files are capped
@@ -30,10 +30,11 @@ class Pair(nn.Module):
 
 
 def in_words(architecture: Mapping[str, Mapping[str, str]]) -> str:
-    """mobilenet-v2 predictor (-1..1) + separable transformer (width 1, reflect padding, 5 residual blocks)"""
+    """mobilenet-v2 predictor (-1..1, colours) + separable transformer (width 1, reflect padding, 5 residual blocks)"""
     predictor, transformer = (json.loads(architecture[part]["config"]) for part in ("predictor", "transformer"))
     kind = "separable" if transformer["separable"] else "plain"
-    return (f"{predictor['trunk']} predictor ({predictor['input_range']}) + {kind} transformer (width "
+    colors = ", colours" if predictor.get("sees_colors") else ""
+    return (f"{predictor['trunk']} predictor ({predictor['input_range']}{colors}) + {kind} transformer (width "
             f"{transformer['width']:g}, {transformer['padding']} padding, "
             f"{transformer['residual_blocks']} residual blocks)")
 
@@ -99,7 +100,9 @@ def guess(part: str, arrays: Mapping[str, Tensor]) -> dict[str, str]:
     """The description of a network whose file has none."""
     if part == "predictor":
         inception = any(key.startswith("features.Mixed") for key in arrays)
-        config = {"trunk": "inception-v3" if inception else "mobilenet-v2"}
+        trunk = "inception-v3" if inception else "mobilenet-v2"
+        seen = arrays["to_vector.weight"].shape[1] if "to_vector.weight" in arrays else 0
+        config = {"trunk": trunk, "sees_colors": seen > PREDICTORS[trunk][1]}
     else:
         first = arrays.get("contract.0.conv.weight", torch.empty(32))
         config = {"separable": "expand.0.depthwise.weight" in arrays, "width": len(first) / 32}

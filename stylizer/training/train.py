@@ -22,7 +22,7 @@ from stylizer.errors import ParameterError, WeightsError
 from stylizer.networks import PREDICTORS, StylePredictor, Transformer, TransformerConfig, describe
 from stylizer.networks.backbones import VGG16
 from stylizer.networks.merged import as_plain, plain_shell, working_weights
-from stylizer.networks.predictor import INPUT_RANGES
+from stylizer.networks.predictor import INPUT_RANGES, with_colors
 from stylizer.training import data
 from stylizer.training.pairs import (
     Pair,
@@ -184,7 +184,7 @@ def channels_last(pictures: Tensor) -> Tensor:
 def starting_pair(config: TrainConfig) -> Pair:
     """The pair a run begins with: random, then a trunk, then whichever halves the files of `init` hold."""
     torch.manual_seed(config.seed)
-    pair = Pair(StylePredictor(config.trunk, config.input_range),
+    pair = Pair(StylePredictor(config.trunk, config.input_range, sees_colors=True),
                 Transformer(TransformerConfig(config.separable, config.width)))
     if config.predictor_init:
         path = Path(config.predictor_init)
@@ -198,6 +198,8 @@ def starting_pair(config: TrainConfig) -> Pair:
     for part, network in load_networks(map(Path, config.init)).items():
         if part == "transformer" and network.config.separable and not config.separable:
             network = as_plain(network)
+        if part == "predictor" and not network.sees_colors:
+            network = with_colors(network)
         theirs, ours = describe(network), pair.architecture()[part]
         if theirs != ours:
             raise WeightsError(f"init holds the {part} {theirs['config']}; this run trains {ours['config']}")

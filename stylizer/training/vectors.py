@@ -5,12 +5,16 @@ names that styles.toml gives as `source`; any good reproduction will do, the sho
 
 The predictor that is set makes the vectors. The other ones in models/ are asked too, and those that agree with it,
 being distilled from it, are listed as of the same space: with them the gallery and every transformer work as well.
+Beside the vectors there is what makes strokes broader: the mean way from a picture's vector to that of the same picture
+seen twice as large, which is nearly the same way for all (docs/design.md).
+
 Vectors are compared in the gammas and betas that the transformer makes of them: of their numbers most change next to
 nothing in a picture.
 """
 
 import argparse
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,11 +25,12 @@ from tqdm import tqdm
 from stylizer import weights
 from stylizer.errors import ParameterError, StylizerError
 from stylizer.feedforward import read_style
-from stylizer.images import as_picture
+from stylizer.images import Picture, as_picture
 from stylizer.runtimes import make_runtime
 from stylizer.settings import Settings
-from stylizer.styles import VECTORS, read_list
+from stylizer.styles import COARSER, VECTORS, read_list
 
+OCTAVE = 320, 640  # shorter sides at which pictures are seen small and large; ours are 540 to 640
 SAME_SPACE = 0.5  # of the variance that another predictor has to explain; one of another space explains none
 
 
@@ -45,6 +50,18 @@ def rebuild(settings: Settings, masters: Path | None) -> dict:
     for name, path in tqdm(pictures.items(), desc="styles", unit="style"):
         vectors[name] = read_style(runtime.predict, as_picture(path, settings))[0]
     return vectors
+
+
+def originals(settings: Settings) -> list[Picture]:
+    """The pictures that this project drew."""
+    return [as_picture(settings.styles / entry["picture"], settings)
+            for entry in read_list(settings.styles) if entry["kind"] == "original"]  # fmt: skip
+
+
+def coarser(predict: Callable[[np.ndarray], np.ndarray], pictures: Iterable[Picture]) -> np.ndarray:
+    """What is added to a vector for strokes twice as large, float32 (100,)."""
+    ways = [read_style(predict, picture, OCTAVE[1]) - read_style(predict, picture, OCTAVE[0]) for picture in pictures]
+    return np.mean(ways, axis=0, dtype=np.float64)[0].astype(np.float32)
 
 
 def heads_of(settings: Settings) -> np.ndarray:
@@ -86,7 +103,9 @@ def main(arguments: list[str] | None = None) -> int:
     except StylizerError as error:
         print(f"vectors: {error}", file=sys.stderr)
         return 2
-    (settings.styles / VECTORS).write_bytes(save(vectors, {"predictor": " ".join(predictors)}))
+    broader = coarser(make_runtime(settings).predict, originals(settings))
+    data = save({**vectors, COARSER: broader}, {"predictor": " ".join(predictors)})
+    (settings.styles / VECTORS).write_bytes(data)
     print(f"{settings.styles / VECTORS}: {len(vectors)} vectors by {settings.predictor_stem}@{predictors[0]}")
     return 0
 

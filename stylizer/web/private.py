@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import dash_bootstrap_components as dbc
+import numpy as np
 from dash import ClientsideFunction, Dash, Input, html
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import NotFound
@@ -29,7 +30,7 @@ RUNTIMES = {
     "webgpu-jspi": ("ort.jspi.min.mjs", "ort-wasm-simd-threaded.jspi"),
     "webgpu": ("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify"),
 }
-GALLERY = "gallery.json"  # every style's vector
+GALLERY = "gallery.json"  # every style's vector, and what makes strokes broader
 MEDIA = {".mjs": "text/javascript", ".wasm": "application/wasm", ".onnx": "application/octet-stream"}
 KEPT = "public, max-age=31536000, immutable"
 MISSING = "Needs onnxruntime-web on this server: install npm, then run make device."
@@ -44,8 +45,9 @@ def make_private(stylizer: Stylizer) -> Blueprint:
     private, settings = Blueprint("private", __name__), stylizer.settings
     lock = threading.Lock()
     limits = {name: getattr(settings, name) for name in ("min_side", "max_side", "max_ratio", "max_megapixels")}
-    vectors = {style.name: [float(str(number)) for number in style.vector] for style in stylizer.gallery.values()}
-    gallery, networks = json.dumps(vectors, separators=(",", ":")).encode(), set(_networks(settings).values())
+    vectors = {style.name: _numbers(style.vector) for style in stylizer.gallery.values()}
+    stored = {"styles": vectors, "coarser": _numbers(stylizer.coarser)}
+    gallery, networks = json.dumps(stored, separators=(",", ":")).encode(), set(_networks(settings).values())
     known = {GALLERY, *networks, *(file for name in RUNTIMES for file in _files(name).values())}
 
     def contents(file: str) -> bytes:
@@ -96,6 +98,11 @@ def make_private(stylizer: Stylizer) -> Blueprint:
         return Response(script, mimetype="text/javascript", headers={"Cache-Control": "no-cache"})
 
     return private
+
+
+def _numbers(vector: np.ndarray) -> list[float]:
+    """No more digits than float32 has."""
+    return [float(str(number)) for number in vector]
 
 
 def _networks(settings: Settings) -> dict[str, str]:
