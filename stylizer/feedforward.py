@@ -25,7 +25,7 @@ VECTOR_SIZE = 100
 STYLE_SIDE = 256  # the squares in which the predictor was trained to look at a painting,
 READ_SIDE = 384  # and the shorter side of a painting that such squares cover
 READ_FOR = 448  # longest side of a picture in which strokes are then as large, beside it, as in the painting
-MOST_OCTAVES = 2  # larger than that they can be made to be: beyond 2048 px they are as at 2048
+MOST_OCTAVES = 1.5  # as much larger as they are made to be at most: with two octaves colours paled
 STYLE_SCALES = 0.5, 2.0  # how large strokes may be made
 
 PictureSource = str | os.PathLike | bytes | Image.Image | np.ndarray | Picture
@@ -331,7 +331,7 @@ def read_style(
 
 
 def octaves(width: int, height: int) -> float:
-    """How many times `coarser` is added to a vector for a picture of this size, 0 to 2: once at 1024 px.
+    """How many times `coarser` is added to a vector for a picture of this size, 0 to 1.5: once at 896 px.
 
     A vector says how large strokes are in pixels, so a picture of twice the size would be painted half as broadly.
     """

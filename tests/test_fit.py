@@ -67,6 +67,16 @@ def test_the_loss_falls_and_only_what_was_asked_for_changes(transformer, backbon
     assert all(torch.equal(value, before[key]) for key, value in transformer.state_dict().items())
 
 
+@torch.no_grad()
+def test_on_large_photos_a_vector_is_tuned_for_the_strokes_that_it_is_painted_with(transformer):
+    coarser = np.linspace(-1, 1, 100, dtype=np.float32)
+    learnt = fit.Learnt(transformer, VECTORS, "vector", coarser)
+    for width, times in ((448, 0), (896, 1)):
+        photo = tensor(pictures.photo(width, 48))
+        wanted = learnt.painter(photo, torch.tensor(VECTORS["dawn"] + times * coarser)[None], {})
+        assert torch.equal(learnt.paint(photo, "dawn"), wanted)
+
+
 def test_the_same_seed_tunes_the_same(transformer, backbone):
     first, again = (tuned(transformer, backbone, steps=4)[-1].styles["dawn"].vector for _ in range(2))
     assert np.allclose(first, again, atol=1e-4)
