@@ -65,10 +65,11 @@ class Stylizer:
         self.settings = replace(settings, device=device) if device else settings
         self.runtime = make_runtime(self.settings)
         self.gallery: dict[str, Style] = read_gallery(self.settings.styles)
-        self.coarser = read_vectors(self.settings.styles).coarser
+        stored = read_vectors(self.settings.styles)
+        self.coarser = stored.coarser
         predictor = weights.fingerprint(self.settings.models, f"{self.settings.predictor_stem}.safetensors")
         self.model = f"{self.settings.predictor_stem}@{predictor}"
-        check_gallery(self.settings, predictor)
+        check_gallery(stored.predictors, predictor)
         self.transformer = weights.fingerprint(self.settings.models, f"{self.settings.transformer_stem}.safetensors")
         for style in self.gallery.values():
             self._check_origin(style)
@@ -306,9 +307,8 @@ def _fit_to_photo(rgb: np.ndarray, photo: Photo) -> np.ndarray:
     return images.add_detail(painted, photo.picture.rgb, images.resize_to(Picture(canvas.rgb), size).rgb)
 
 
-def check_gallery(settings: Settings, predictor: str) -> None:
+def check_gallery(origins: Sequence[str], predictor: str) -> None:
     """WeightsError where the gallery's vectors are of another predictor's space: to this one they mean other styles."""
-    origins = read_vectors(settings.styles).predictors
     if origins and predictor not in origins:
         raise WeightsError(
             f"the gallery was made by another predictor ({', '.join(origins)}; this one is {predictor}); choose that "
@@ -316,10 +316,8 @@ def check_gallery(settings: Settings, predictor: str) -> None:
         )
 
 
-def read_style(
-    predict: Callable[[np.ndarray], np.ndarray], picture: Picture, side: int = READ_SIDE
-) -> np.ndarray:
-    """Style vector (1, 100) of a painting or a photo: the mean over the squares that cover it, four to six.
+def read_style(predict: Callable[[np.ndarray], np.ndarray], picture: Picture, side: int = READ_SIDE) -> np.ndarray:
+    """Style vector (1, 100) of a painting or a photo: the mean over the squares that cover it, four to six at 384 px.
 
     The predictor was trained on squares cut out of paintings; by one look at the whole, made smaller, pictures come
     out further from the style (docs/design.md). `predict` takes a square, (1, 3, 256, 256) in [0, 1].

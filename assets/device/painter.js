@@ -29,8 +29,9 @@ export class Refusal extends Error {
 export class Painter {
   /** `lost` rejects when the graphics card does; `whole`: pixels that are painted in one piece; `large()` gives the
    *  networks {measure, tile} for what is larger. */
-  constructor({ lost = new Promise(() => {}), ...parts }) {
-    const { predictor, encoder, decoder, large, Tensor, gallery, coarser, limits, whole } = parts;
+  constructor({
+    predictor, encoder, decoder, large, Tensor, gallery, coarser, limits, whole, lost = new Promise(() => {}),
+  }) {
     Object.assign(this, { predictor, encoder, decoder, large, Tensor, gallery, coarser, limits, whole, lost });
     this.photos = new Map();                    // key: {picture, full, features, samples, own_vector}, the oldest first
   }

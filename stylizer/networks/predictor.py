@@ -10,6 +10,7 @@ palette is what people see first.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import inception_v3, mobilenet_v2
 
@@ -34,6 +35,8 @@ def _inception_trunk() -> nn.Sequential:
     return trunk  # (N, 3, H, W) -> (N, 768, ~H/16, ~W/16)
 
 
+PREDICTORS = {"mobilenet-v2": (_mobilenet_trunk, 1280), "inception-v3": (_inception_trunk, 768)}
+
 COLORS = 6  # each channel's mean and standard deviation,
 DARKEST = 0.02  # before the sigmoid that ends a transformer; darker (and lighter) than this is far out there
 
@@ -47,9 +50,6 @@ def colors(style: Tensor) -> Tensor:
     mean = logits.mean((2, 3), keepdim=True)
     deviation = (logits - mean).square().mean((2, 3)).sqrt()
     return torch.cat((mean.flatten(1), deviation), dim=1)
-
-
-PREDICTORS = {"mobilenet-v2": (_mobilenet_trunk, 1280), "inception-v3": (_inception_trunk, 768)}
 
 
 class StylePredictor(nn.Module):
@@ -91,12 +91,11 @@ class StylePredictor(nn.Module):
 
     def finish(self, features: Tensor, stages: int) -> Tensor:
         """What `begin` said of pictures -> their style vectors (N, 100)."""
-        if stages == len(self.features):
-            return self.to_vector(features)
-        if not self.sees_colors:
-            return self.to_vector(self.features[stages:](features).mean((2, 3)))
-        features, seen = features[:, :-COLORS], features[:, -COLORS:, 0, 0]
-        return self.to_vector(torch.cat((self.features[stages:](features).mean((2, 3)), seen), dim=1))
+        if stages < len(self.features):
+            own = features.shape[1] - COLORS * self.sees_colors
+            features, seen = features[:, :own], features[:, own:, 0, 0]
+            features = torch.cat((self.features[stages:](features).mean((2, 3)), seen), dim=1)
+        return self.to_vector(features)
 
 
 @torch.no_grad()
@@ -104,6 +103,6 @@ def with_colors(predictor: StylePredictor) -> StylePredictor:
     """The same predictor, able to see colours but not yet minding them."""
     seeing = StylePredictor(predictor.trunk, predictor.input_range, sees_colors=True)
     state = predictor.state_dict()
-    state["to_vector.weight"] = torch.nn.functional.pad(state["to_vector.weight"], (0, COLORS))
+    state["to_vector.weight"] = F.pad(state["to_vector.weight"], (0, COLORS))
     seeing.load_state_dict(state)
     return seeing.train(predictor.training)

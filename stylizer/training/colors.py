@@ -42,7 +42,7 @@ def moves(transformer: Transformer) -> Tensor:
 
 @torch.no_grad()
 def mind_colors(predictor: StylePredictor, transformer: Transformer) -> StylePredictor:
-    """`predictor` with vectors moved as the colours of its pictures want; one that sees colours is moved again."""
+    """`predictor` with vectors moved as the colours of its pictures want; one that sees them is changed in place."""
     predictor = predictor if predictor.sees_colors else with_colors(predictor)
     shares = torch.tensor([MEAN_SHARE] * 3 + [DEVIATION_SHARE] * 3, dtype=torch.float64)
     move = moves(transformer) * shares  # (100, 6)
