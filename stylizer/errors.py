@@ -73,6 +73,16 @@ class Busy(StylizerError):
         self.seconds = seconds
 
 
+class OutOfMemory(StylizerError):
+    """The picture is fine and this machine has no room for it at the moment. `seconds`: when to try again."""
+
+    code, title, status = "out-of-memory", "There is not enough memory at the moment", 503
+
+    def __init__(self, message: str, seconds: int = 5):
+        super().__init__(message)
+        self.seconds = seconds
+
+
 class NotInstalled(StylizerError):
     """What was asked for needs a library that this installation does without."""
 

@@ -13,8 +13,9 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from stylizer.feedforward import Stylizer
 from stylizer.settings import Settings
 from stylizer.web import callbacks, classic, optimise, private
-from stylizer.web.api import make_api, problem
+from stylizer.web.api import make_api
 from stylizer.web.layout import make_layout
+from stylizer.web.problems import problem
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">

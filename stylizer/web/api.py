@@ -1,8 +1,7 @@
-"""The HTTP API. A route reads the request, makes one call into the engine and writes the answer; it stores nothing."""
+"""The HTTP API. A route makes one call into the engine and writes the answer; it stores nothing."""
 
 import base64
 import json
-import logging
 import select
 import socket
 import threading
@@ -10,25 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from flask import Blueprint, Response, current_app, jsonify, request, stream_with_context
-from werkzeug.exceptions import ClientDisconnected, HTTPException, NotFound
+from flask import Blueprint, Response, jsonify, request, stream_with_context
+from werkzeug.exceptions import ClientDisconnected, NotFound
 
 from stylizer import images
-from stylizer.errors import (
-    Busy,
-    EmptyInput,
-    MalformedRequest,
-    NotReady,
-    ParameterError,
-    StylizerError,
-    TooManyBytes,
-    UnknownStyle,
-)
-from stylizer.feedforward import Progress, Stopwatch, Stylizer, check_vector
+from stylizer.errors import Busy, NotReady, UnknownStyle
+from stylizer.feedforward import Progress, Stopwatch, Stylizer
 from stylizer.images import FORMATS
-from stylizer.settings import BOOLEANS
 from stylizer.styles import Style, find
-from stylizer.web.openapi import WALL_SIDE, WALL_SIDES, WALL_TILES, docs_page, specification
+from stylizer.web.form import boolean, expect_fields, picture_format, styles_of_mix, tiles_of_wall, upload, wall_side
+from stylizer.web.openapi import docs_page, specification
+from stylizer.web.problems import describe
 
 SAMPLE = "sample.jpg"  # in assets/: stands in until there is a photo
 SAMPLE_SIDE = 240  # pixels; a gallery tile on a dense display
@@ -36,8 +27,6 @@ TILE_QUALITY = 80  # of WebP
 STYLE_FIELDS = frozenset(("style", "style_name", "style_vector", "weight", "strength", "style_scale"))
 STYLIZE_FIELDS = STYLE_FIELDS | {"content", "size", "keep_colors", "format"}
 WALL_FIELDS = frozenset(("content", "size", "style_name", "style_vector"))
-
-log = logging.getLogger("stylizer")
 
 
 def make_api(stylizer: Stylizer) -> Blueprint:
@@ -61,13 +50,11 @@ def make_api(stylizer: Stylizer) -> Blueprint:
         expect_fields(STYLIZE_FIELDS)
         stopwatch, form = Stopwatch(), request.form
         content = upload("content")
-        format = form.get("format", "png")
-        if format not in FORMATS:
-            raise ParameterError("format", f"format is {format!r}; choose from {', '.join(FORMATS)}")
-        keep_colors, size = _boolean("keep_colors"), form.get("size")
+        format = picture_format()
+        keep_colors, size = boolean("keep_colors"), form.get("size")
         with slot():
             with stopwatch("style"):
-                vector = stylizer.mix(_styles(stylizer), form.getlist("weight"))
+                vector = stylizer.mix(styles_of_mix(stylizer), form.getlist("weight"))
             largest = settings.api_size if size is None else None
             scale = form.get("style_scale", 1.0)
             photo = stylizer.photo(content, size, largest=largest, style_scale=scale, stopwatch=stopwatch)
@@ -83,9 +70,9 @@ def make_api(stylizer: Stylizer) -> Blueprint:
     @api.post("/api/v1/wall")
     def wall() -> Response:
         expect_fields(WALL_FIELDS)
-        content, tiles = upload("content"), _tiles(stylizer)
+        content, tiles = upload("content"), tiles_of_wall(stylizer)
         with slot():
-            photo = stylizer.photo(content, largest=_wall_side())
+            photo = stylizer.photo(content, largest=wall_side())
 
         def painted() -> Iterator[bytes]:
             try:
@@ -171,75 +158,8 @@ def make_api(stylizer: Stylizer) -> Blueprint:
     return api
 
 
-# Reading a request --------------------------------------------------------------------------------------------------
-
-
-def expect_fields(known: frozenset[str] | set[str]) -> None:
-    """Refuse what is no multipart form, and fields that nobody reads: a misspelt one must not be passed over."""
-    if not request.content_length and "Transfer-Encoding" not in request.headers:
-        raise EmptyInput(f"the body is empty; send multipart/form-data with {', '.join(sorted(known))}")
-    if request.mimetype != "multipart/form-data":
-        raise MalformedRequest(f"the body is {request.mimetype or 'of no stated type'}; send multipart/form-data")
-    came = set(request.form) | set(request.files)
-    if not came:
-        raise EmptyInput(f"the form is empty or cut short; send {', '.join(sorted(known))}")
-    unknown = sorted(came - set(known))
-    if unknown:
-        raise ParameterError(unknown[0], f"unknown field {unknown[0]!r}; there are {', '.join(sorted(known))}")
-
-
-def upload(field: str) -> bytes:
-    """The bytes of the one file that must be there."""
-    files = request.files.getlist(field)
-    if not files:
-        raise ParameterError(field, f"{field} is missing; send a picture as a file")
-    if len(files) > 1:
-        raise ParameterError(field, f"{len(files)} files came as {field}; send one")
-    data = files[0].read()
-    if not data:
-        raise EmptyInput(f"{field} is an empty file; send a picture")
-    return data
-
-
-def _styles(stylizer: Stylizer) -> list:
-    """Files first, then names, then vectors: the order of the weights. Names are looked up, never read as paths."""
-    files = [images.decode(file.read(), stylizer.settings, "style") for file in request.files.getlist("style")]
-    named = [find(stylizer.gallery, name).vector for name in request.form.getlist("style_name")]
-    return files + named + [_vector(text) for text in request.form.getlist("style_vector")]
-
-
-def _tiles(stylizer: Stylizer) -> list[tuple[str | None, np.ndarray]]:
-    """(name, vector) of every tile that is asked for, names first; the whole gallery where nothing is named."""
-    names, vectors = request.form.getlist("style_name"), request.form.getlist("style_vector")
-    if len(names) + len(vectors) > WALL_TILES:
-        raise ParameterError("style_name", f"{len(names) + len(vectors)} styles came; at most {WALL_TILES} are painted")
-    chosen = [find(stylizer.gallery, name) for name in names] if names or vectors else stylizer.gallery.values()
-    return [(style.name, style.vector) for style in chosen] + [(None, _vector(text)) for text in vectors]
-
-
-def _wall_side() -> int:
-    text, (smallest, largest) = request.form.get("size", str(WALL_SIDE)), WALL_SIDES
-    if not (text.isascii() and text.isdigit() and smallest <= int(text[:9]) <= largest):
-        raise ParameterError("size", f"size is {text!r}; tiles have a longest side of {smallest} to {largest} pixels")
-    return int(text)
-
-
 def json_line(record: dict) -> bytes:
     return json.dumps(record).encode() + b"\n"
-
-
-def _vector(text: str) -> np.ndarray:
-    try:
-        return check_vector(json.loads(text))
-    except (ValueError, RecursionError):
-        raise ParameterError("style_vector", "style_vector is no JSON list of 100 numbers") from None
-
-
-def _boolean(field: str) -> bool:
-    text = request.form.get(field, "false")
-    if text.lower() not in BOOLEANS:
-        raise ParameterError(field, f"{field} is {text!r}; it must be true or false")
-    return BOOLEANS[text.lower()]
 
 
 def _end_if_gone(environ: dict) -> Progress:
@@ -258,48 +178,3 @@ def _peek(connection: socket.socket) -> bytes:
         return connection.recv(1, socket.MSG_PEEK)
     except OSError:
         return b""
-
-
-# Errors -------------------------------------------------------------------------------------------------------------
-
-
-def problem(error: Exception) -> Response:
-    """Any error as application/problem+json (RFC 9457): never a stack trace, never what was sent."""
-    body = describe(error)
-    response = Response(json.dumps(body), status=body["status"], mimetype="application/problem+json")
-    response.headers["Cache-Control"] = "no-store"
-    if body["status"] == 405 and getattr(error, "valid_methods", None):
-        response.headers["Allow"] = ", ".join(error.valid_methods)
-    if body["status"] in (429, 503):
-        response.headers["Retry-After"] = str(getattr(error, "seconds", 2))
-    return response
-
-
-def describe(error: Exception) -> dict:
-    """The members of a problem document; a fault of ours is logged, and told in general words."""
-    if isinstance(error, HTTPException) and error.code == 413:
-        megabytes = current_app.config["MAX_CONTENT_LENGTH"] / 2**20
-        error = TooManyBytes(f"the body is larger than the {megabytes:g} MiB that are taken; send a smaller picture")
-    if isinstance(error, StylizerError):
-        body = {
-            "type": f"/api/docs#{error.code}",
-            "title": error.title,
-            "status": error.status,
-            "detail": str(error),
-            "code": error.code,
-        }
-        return {**body, "field": error.field} if isinstance(error, ParameterError) else body
-    if isinstance(error, HTTPException):
-        name = (error.name or "error").lower().replace(" ", "-")
-        return {
-            "type": "about:blank",
-            "title": error.name,
-            "status": error.code,
-            "detail": error.description,
-            "code": name,
-        }
-    log.error("%s %s failed", request.method, request.path, exc_info=error)
-    return {
-        "type": "about:blank", "title": "Something went wrong here", "status": 500, "code": "internal",
-        "detail": "the server failed at a request that it should have managed; trying again may help",
-    }  # fmt: skip

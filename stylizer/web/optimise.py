@@ -17,10 +17,12 @@ from flask import Blueprint, Response, jsonify, request, stream_with_context
 from stylizer import images
 from stylizer.errors import Busy, NotInstalled, ParameterError
 from stylizer.feedforward import Stylizer, check_weights
-from stylizer.images import FORMATS, Picture
+from stylizer.images import Picture
 from stylizer.settings import Settings
 from stylizer.styles import find
-from stylizer.web.api import describe, expect_fields, json_line, upload
+from stylizer.web.api import json_line
+from stylizer.web.form import expect_fields, picture_format, upload
+from stylizer.web.problems import describe
 from stylizer.weights import DOWNLOADS
 
 FIELDS = frozenset(
@@ -51,9 +53,7 @@ def add_routes(api: Blueprint, stylizer: Stylizer) -> None:
         _need_torch()
         backbone = _backbone(settings)
         config = _config(backbone, settings)
-        format = request.form.get("format", "png")
-        if format not in FORMATS:
-            raise ParameterError("format", f"format is {format!r}; choose from {', '.join(FORMATS)}")
+        format = picture_format()
         if not slots.acquire(timeout=LET_GO_SECONDS):
             raise Busy(
                 "this server is optimising as many pictures as it takes at a time; try again when one is done, "

@@ -1,0 +1,53 @@
+"""Errors as answers: application/problem+json (RFC 9457), never a stack trace, never what was sent."""
+
+import json
+import logging
+
+from flask import Response, current_app, request
+from werkzeug.exceptions import HTTPException
+
+from stylizer.errors import ParameterError, StylizerError, TooManyBytes
+
+log = logging.getLogger("stylizer")
+
+
+def problem(error: Exception) -> Response:
+    """Any error as application/problem+json (RFC 9457): never a stack trace, never what was sent."""
+    body = describe(error)
+    response = Response(json.dumps(body), status=body["status"], mimetype="application/problem+json")
+    response.headers["Cache-Control"] = "no-store"
+    if body["status"] == 405 and getattr(error, "valid_methods", None):
+        response.headers["Allow"] = ", ".join(error.valid_methods)
+    if body["status"] in (429, 503):
+        response.headers["Retry-After"] = str(getattr(error, "seconds", 2))
+    return response
+
+
+def describe(error: Exception) -> dict:
+    """The members of a problem document; a fault of ours is logged, and told in general words."""
+    if isinstance(error, HTTPException) and error.code == 413:
+        megabytes = current_app.config["MAX_CONTENT_LENGTH"] / 2**20
+        error = TooManyBytes(f"the body is larger than the {megabytes:g} MiB that are taken; send a smaller picture")
+    if isinstance(error, StylizerError):
+        body = {
+            "type": f"/api/docs#{error.code}",
+            "title": error.title,
+            "status": error.status,
+            "detail": str(error),
+            "code": error.code,
+        }
+        return {**body, "field": error.field} if isinstance(error, ParameterError) else body
+    if isinstance(error, HTTPException):
+        name = (error.name or "error").lower().replace(" ", "-")
+        return {
+            "type": "about:blank",
+            "title": error.name,
+            "status": error.code,
+            "detail": error.description,
+            "code": name,
+        }
+    log.error("%s %s failed", request.method, request.path, exc_info=error)
+    return {
+        "type": "about:blank", "title": "Something went wrong here", "status": 500, "code": "internal",
+        "detail": "the server failed at a request that it should have managed; trying again may help",
+    }  # fmt: skip
