@@ -16,6 +16,7 @@ import numpy as np
 
 from stylizer import weights
 from stylizer.errors import ParameterError, PictureOutOfBounds, StylizerError, WeightsError
+from stylizer.memory import free_memory
 from stylizer.settings import Settings
 from stylizer.tiles import WHOLE_PIXELS
 
@@ -25,10 +26,6 @@ PRECISIONS = ("auto", "f32")
 KEPT_PIXELS = 2 * (384 * 384 + 1024 * 1024)
 BYTES_PER_PIXEL = {"bf16": 450, "f32": 900}  # of a picture being painted; seen 345 in bf16 at 12 megapixels
 TRANSFORMER_PARTS = ("encoder", "decoder", "measure", "tile")
-CGROUP_FILES = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-)
 
 
 class Runtime(ABC):
@@ -253,22 +250,6 @@ def check_memory(height: int, width: int, bytes_per_pixel: int) -> None:
 def _pixels(part: str, shape: tuple[int, ...]) -> int:
     """Of the painting that belongs to a part's input (N, C, H, W)."""
     return shape[0] * shape[2] * shape[3] * (1 if part == "encoder" else 16)
-
-
-def free_memory() -> int | None:
-    """Bytes that this process may still take, by machine and container; None where the system does not say."""
-    try:
-        with open("/proc/meminfo") as lines:
-            free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return None
-    for limit, used in CGROUP_FILES:
-        try:
-            with open(limit) as limit_file, open(used) as used_file:
-                free = min(free, int(limit_file.read()) - int(used_file.read()))
-        except (OSError, ValueError):  # no such cgroup version here, or "max": no limit
-            continue
-    return free
 
 
 def _cuda_is_likely() -> bool:

@@ -10,7 +10,7 @@ import pictures
 import pytest
 from PIL import Image
 
-from stylizer import Settings, Stylizer, images, runtimes, weights
+from stylizer import Settings, Stylizer, images, memory, runtimes, weights
 from stylizer.errors import ParameterError, PictureOutOfBounds, UnknownStyle, WeightsError
 from stylizer.feedforward import Photo, Stopwatch, octaves, pad, read_style, starts
 from stylizer.images import Picture
@@ -316,7 +316,7 @@ def test_a_size_that_memory_does_not_hold_is_refused_with_one_that_it_does(styli
 
 
 def test_free_memory_is_read_where_the_system_tells():
-    free = runtimes.free_memory()
+    free = memory.free_memory()
     assert free is None or 10**7 < free < 10**14
 
 
