@@ -21,10 +21,10 @@ from torch.func import functional_call
 from stylizer import gatys, images, losses, weights
 from stylizer.errors import NotFinite, ParameterError
 from stylizer.feedforward import VECTOR_SIZE, PictureSource, Stylizer, check_size, octaves
+from stylizer.memory import check_memory
 from stylizer.networks import Transformer, build
 from stylizer.networks.backbones import Backbone
 from stylizer.networks.merged import plain_shell, working_weights
-from stylizer.runtimes import check_memory
 from stylizer.settings import Settings
 from stylizer.styles import TunedStyle, is_norm, read_gallery
 from stylizer.tiles import STRIDE
