@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from stylizer import images, memory, tiles, weights
-from stylizer.errors import ParameterError, WeightsError
+from stylizer.errors import OutOfMemory, ParameterError, PictureOutOfBounds, WeightsError
 from stylizer.images import Picture
 from stylizer.runtimes import make_runtime
 from stylizer.settings import Settings
@@ -235,7 +235,8 @@ class Stylizer:
     ) -> np.ndarray:
         """The canvas painted, (H, W, 3) uint8, in one piece or in tiles."""
         width, height = photo.canvas.size
-        in_tiles = height * width > tiles.WHOLE_PIXELS
+        tile, samples = self._pieces(height, width)
+        in_tiles = tile is not None
         with photo.lock:
             if photo.look is None:
                 with stopwatch("survey"):
@@ -246,7 +247,9 @@ class Stylizer:
                 interrupt()
             features = photo.features
         if in_tiles:
-            return self._paint_tiles(photo.canvas.rgb, photo.look, vector, stopwatch, progress, interrupt)
+            places = tiles.samples(height, width, photo.look, samples)
+            plan = tiles.cover(height, width, tile)
+            return self._paint_tiles(photo, vector, places, plan, stopwatch, progress, interrupt)
         if photo.look.calm:  # the decoder's own statistics, which it takes while it paints, would blow it up
             with stopwatch("measure"):
                 whole = tiles.weigh([(slice(0, height), slice(0, width))], photo.look)
@@ -260,14 +263,26 @@ class Stylizer:
         with stopwatch("finish"):
             return _picture_of(stylised, height, width)
 
+    def _pieces(self, height: int, width: int) -> tuple[int | None, int]:
+        """(side of a tile, samples), the best for which there is memory; (None, 0) paints in one piece."""
+        ways = [] if height * width > tiles.WHOLE_PIXELS else [(None, 0)]
+        if min(height, width) >= tiles.SAMPLE_SIDE:
+            ways += tiles.pieces()
+        for tile, samples in ways:
+            piece = tile and max(tile**2, samples * tiles.SAMPLE_SIDE**2)
+            try:
+                self.runtime.check_memory(height, width, piece)
+                return tile, samples
+            except (OutOfMemory, PictureOutOfBounds) as refusal:
+                least = refusal
+        raise least
+
     def _paint_tiles(
-        self, rgb: np.ndarray, look: tiles.Survey, vector: np.ndarray, stopwatch: Stopwatch, progress: Progress | None,
-        interrupt: Interrupt,
+        self, photo: Photo, vector: np.ndarray, places: list, plan: list[tiles.Tile], stopwatch: Stopwatch,
+        progress: Progress | None, interrupt: Interrupt,
     ) -> np.ndarray:  # fmt: skip
-        """A picture too large for one piece: statistics from samples, then tile by tile. (H, W, 3) uint8 in and out."""
-        height, width = rgb.shape[:2]
-        places, plan = tiles.samples(height, width, look), tiles.cover(height, width)
-        self.runtime.check_memory(height, width, piece=max(tiles.TILE**2, len(places) * tiles.SAMPLE_SIDE**2))
+        """A picture too large for one piece: statistics from samples, then tile by tile, (H, W, 3) uint8."""
+        rgb, look = photo.canvas.rgb, photo.look
 
         def encode(rows: slice, columns: slice) -> object:
             interrupt()

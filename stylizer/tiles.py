@@ -20,6 +20,7 @@ WHOLE_PIXELS = 2048 * 2048
 TILE = 1024  # pixels of a tile's side, margins included
 MARGIN = 60  # the transformer's reach, 57 pixels, as a multiple of the stride
 SAMPLES, SAMPLE_SIDE = 128, 128  # many and small: what differs over a photo differs between distant places
+SMALLER = ((768, 49), (512, 25))  # tiles, and how many samples, where memory holds no more
 CELL = 32  # pixels of a side of what the survey tells apart
 # How large a share of a picture its variance lies in: at least 0.12 of 104 photos and paintings, 0.6 of half of them;
 # 0.01 of two words on a page, 0.005 of a lamp in the night.
@@ -37,23 +38,28 @@ class Tile:
     inside: tuple[slice, slice]
 
 
-def cover(height: int, width: int) -> list[Tile]:
+def pieces() -> list[tuple[int, int]]:
+    """(side of a tile, samples), what is best first."""
+    return [(TILE, SAMPLES), *((side, count) for side, count in SMALLER if side < TILE)]
+
+
+def cover(height: int, width: int, tile: int | None = None) -> list[Tile]:
     """Tiles of one shape whose kept parts cover the picture, row by row.
 
     At the right and lower edge what is read may lack up to three pixels of a multiple of the stride: mirror them there.
     """
     return [
         Tile((rows[0], columns[0]), (rows[1], columns[1]), (rows[2], columns[2]))
-        for rows in _spans(height)
-        for columns in _spans(width)
+        for rows in _spans(height, tile or TILE)
+        for columns in _spans(width, tile or TILE)
     ]
 
 
-def _spans(length: int) -> list[tuple[slice, slice, slice]]:
+def _spans(length: int, tile: int) -> list[tuple[slice, slice, slice]]:
     """(read, keep, inside) along one axis."""
     padded = length + -length % STRIDE
-    side = min(TILE, padded)
-    count = 1 if side == padded else -(-(padded - 2 * MARGIN) // (TILE - 2 * MARGIN))
+    side = min(tile, padded)
+    count = 1 if side == padded else -(-(padded - 2 * MARGIN) // (tile - 2 * MARGIN))
     starts = [(padded - side) * i // max(count - 1, 1) // STRIDE * STRIDE for i in range(count)]
     borders = [0, *((a + b + side) // 2 for a, b in pairwise(starts)), length]
     return [
@@ -101,21 +107,24 @@ def survey(rgb: np.ndarray) -> Survey:
     return Survey(things, THINGS_SHARE * share, floor)
 
 
-def samples(height: int, width: int, look: Survey | None = None) -> list[tuple[slice, slice]]:
-    """About SAMPLES squares of SAMPLE_SIDE; sides must be SAMPLE_SIDE at least.
+def samples(
+    height: int, width: int, look: Survey | None = None, most: int | None = None
+) -> list[tuple[slice, slice]]:
+    """About SAMPLES squares, or `most`, of SAMPLE_SIDE; sides must be SAMPLE_SIDE at least.
 
     In the middles of a grid's cells; of a sparse picture most of them where its things are.
     """
+    most = most or SAMPLES
     if look is None or not look.share:
-        columns = max(1, round((SAMPLES * width / height) ** 0.5))
-        rows = max(1, round(SAMPLES / columns))
+        columns = max(1, round((most * width / height) ** 0.5))
+        rows = max(1, round(most / columns))
         return [(top, left) for top in _middles(height, rows) for left in _middles(width, columns)]
     squares: dict[bool, list] = {True: [], False: []}
     for top in _side_by_side(height):
         for left in _side_by_side(width):
             squares[bool(look.things[_cells_of(top), _cells_of(left)].any())].append((top, left))
-    rest = min(len(squares[False]), max(SAMPLES // 4, SAMPLES - len(squares[True])))
-    return _spread(squares[True], SAMPLES - rest) + _spread(squares[False], rest)
+    rest = min(len(squares[False]), max(most // 4, most - len(squares[True])))
+    return _spread(squares[True], most - rest) + _spread(squares[False], rest)
 
 
 def weigh(places: list[tuple[slice, slice]], look: Survey) -> np.ndarray:

@@ -207,6 +207,38 @@ def test_a_large_photo_is_painted_in_tiles_that_show_no_seam(open_private, priva
     assert private_server.posts == []
 
 
+CALM = {
+    "one colour": lambda: pictures.blank(96, 64),
+    "a disc": lambda: pictures.disc(640, 480, (400, 200), 20),
+    "a lamp in the night": lambda: pictures.lamp(480, 400, (300, 150)),
+}
+
+
+@needs_runtime
+@pytest.mark.parametrize("calm", CALM)
+def test_a_calm_picture_is_the_servers_too(studio, private_server, calm):
+    page = pictures.png(CALM[calm]())
+    ours = decoded(base64.b64decode(studio.evaluate("""async (page) => {
+        const content = new Blob([Uint8Array.from(atob(page), (letter) => letter.charCodeAt(0))]);
+        const fields = { content, style_name: ["great-wave"], size: "original", format: "png" };
+        const blob = await stylizer.engine().post("api/v1/stylize", fields);
+        const bytes = new Uint8Array(await blob.arrayBuffer());
+        return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ""));
+    }""", base64.b64encode(page).decode())))  # fmt: skip
+    assert difference(ours, private_server.painting(page, style_name="great-wave")) < CLOSE
+
+
+@needs_runtime
+def test_in_tiles_a_small_thing_is_found_wherever_it_lies(open_private, private_server):
+    page = open_private({PAGE_SIDE: lambda data: data.replace(b"const WHOLE = 1.5e6;", b"const WHOLE = 2 ** 18;")})
+    ready(page)
+    drawn = pictures.disc(1000, 700, (830, 560), 20)
+    upload_photo(page, pictures.png(drawn))
+    page.get_by_label("Keep colours").uncheck()
+    transfer(page)
+    assert difference(shown(page), private_server.painting(copy_of(page), style_name="rainy-boulevard")) < 5
+
+
 @needs_runtime
 def test_with_the_network_off_the_page_reloads_and_paints(open_private, private_server):
     page = open_private()

@@ -10,7 +10,7 @@ import pictures
 import pytest
 import torch
 
-from stylizer import Settings, Stylizer, images, tiles, weights
+from stylizer import Settings, Stylizer, images, memory, tiles, weights
 from stylizer.errors import ParameterError, PictureOutOfBounds, WeightsError
 from stylizer.feedforward import pad
 from stylizer.images import Picture
@@ -42,7 +42,7 @@ def small_tiles(monkeypatch):
 
 @pytest.mark.parametrize("length", SIDES)
 def test_what_tiles_keep_covers_a_side_once_and_has_its_margins(length):
-    spans = tiles._spans(length)
+    spans = tiles._spans(length, tiles.TILE)
     assert [place for _, keep, _ in spans for place in range(keep.start, keep.stop)] == list(range(length))
     for read, keep, inside in spans:
         assert read.start % tiles.STRIDE == 0 and read.stop - read.start <= tiles.TILE
@@ -124,7 +124,7 @@ def test_tiled_differs_from_whole_by_less_than_a_hundredth_and_shows_no_line(exa
     assert 0 < np.abs(difference).mean() < 0.01
     for axis, length in ((0, 480), (1, 640)):
         steps = np.abs(np.diff(difference, axis=axis)).mean(axis=(1 - axis, 2))  # from each row or column to the next
-        borders = [keep.start - 1 for _, keep, _ in tiles._spans(length)[1:]]
+        borders = [keep.start - 1 for _, keep, _ in tiles._spans(length, tiles.TILE)[1:]]
         assert len(borders) >= 2
         assert steps[borders].max() < 2 * np.median(steps) + 1 / 255
 
@@ -267,6 +267,14 @@ def test_every_tile_is_told_and_the_painting_can_be_ended(stylizer, small_tiles)
     with pytest.raises(KeyboardInterrupt):
         stylizer.stylize(rgb, STYLE, progress=stop)
     assert told == [1]
+
+
+def test_where_memory_does_not_hold_a_picture_in_one_piece_it_is_painted_in_smaller_ones(exact, monkeypatch):
+    rgb, told = pictures.photo(900, 600), []
+    whole = np.asarray(exact.stylize(rgb, STYLE), float)
+    monkeypatch.setattr(memory, "free_memory", lambda: 3 * 10**8)
+    pieces = np.asarray(exact.stylize(rgb, STYLE, progress=lambda _done, total: told.append(total)), float)
+    assert told == [4] * 4 and 0 < np.abs(pieces - whole).mean() < 0.02 * 255
 
 
 def test_torch_paints_tiles_as_openvino_does(exact, small_tiles):
