@@ -56,6 +56,11 @@ class Settings:
     assets: Path = field(default_factory=lambda: _folder("assets"))
     browser_runtime: Path = PACKAGE.parent / "node_modules" / "onnxruntime-web" / "dist"  # what npm fetched, if it did
     cache: Path = field(default_factory=_cache)  # for the classic mode's networks, downloaded on first use
+    queue_length: int = 32  # requests that may wait for a slot: each is a thread and a photo in memory
+    request_seconds: float = 120.0  # until an answer begins; 16 megapixels take half a minute on two cores
+    drain_seconds: float = 6.0  # to answer what was accepted, once told to stop; Cloud Run kills after 10
+    held_megabytes: int = 0  # bodies held at a time before they are painted; 0: an eighth of the free memory
+    enlarge_megapixels: float = 16.0  # over HTTP, of a result larger than its photo: A3 at 300 dpi is 17
 
     @property
     def predictor_stem(self) -> str:
