@@ -93,6 +93,15 @@ def decode(data: bytes, settings: Settings, name: str = "picture") -> Picture:
         return _to_picture(image, name)
 
 
+def measure(data: bytes, settings: Settings, name: str = "picture") -> tuple[int, int]:
+    """(width, height) as the file has them, by its header alone; errors as of `decode`."""
+    if not data:
+        raise EmptyInput(f"{name} is empty; send a picture ({_taken()})")
+    with _open(data, name) as image:
+        check_size(image.size, settings, name)
+        return image.size
+
+
 def as_picture(source: "Picture | str | os.PathLike | bytes | Image.Image | np.ndarray", settings: Settings) -> Picture:
     """A path, bytes, PIL image or uint8 array ((H, W) grey, (H, W, 3) RGB, (H, W, 4) RGBA), in the same bounds."""
     if isinstance(source, Picture):

@@ -8,7 +8,7 @@ PACKAGE = ROOT / "stylizer"
 # Each layer may import itself and those above it; web and training are side by side and never meet.
 LAYERS = [
     {"errors", "settings", "tiles", "memory"},
-    {"images", "weights"},
+    {"images", "weights", "serving"},
     {"networks"},
     {"styles", "losses"},
     {"runtimes"},
@@ -17,6 +17,7 @@ LAYERS = [
 ]
 SERVING = {
     "errors", "settings", "tiles", "memory", "images", "weights", "styles", "runtimes", "feedforward", "cli", "web",
+    "serving",
 }  # fmt: skip
 HEAVY = {"torch", "torchvision", "openvino", "onnx"}
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from stylizer.memory import free_memory
 from stylizer.settings import Settings
 
-LIGHT_THREADS = 16  # for what waits for no turn to paint: the page, its scripts, lists
 HELD_SHARE = 1 / 8  # of the memory free at the start, for bodies: reading a form and its files takes their bytes thrice
 
 
@@ -14,7 +13,8 @@ class Limits:
     body_bytes: int = 24 * 2**20
     held_bytes: int = 256 * 2**20  # of all bodies together whose answers have not begun
     connections: int = 1000  # open at a time; the one that has been idle longest makes room for another
-    threads: int = LIGHT_THREADS
+    threads: int = 16  # for what is quickly done: the page, its scripts, lists
+    painting_threads: int = 0  # beside these, for requests that paint or wait for their turn
     header_bytes: int = 32 * 2**10  # browsers send 2 kB
     headers: int = 100
     header_seconds: float = 10.0  # for the first request of a connection, from its start, until its headers are whole
@@ -37,7 +37,7 @@ class Limits:
         return cls(
             body_bytes=settings.max_body_bytes,
             held_bytes=max(settings.max_body_bytes, held),
-            threads=places + settings.optimise_slots + LIGHT_THREADS,
+            painting_threads=places + 2 * settings.optimise_slots,  # one optimised, and one waiting for it
             request_seconds=settings.request_seconds,
             drain_seconds=settings.drain_seconds,
         )

@@ -42,7 +42,7 @@ class Server:
         self.draining = False
         self._drained_by = 0.0
         self._most = _connections(self.limits.connections)
-        self._threads = Threads(self.limits.threads)
+        self._threads = Threads(self.limits.threads + self.limits.painting_threads)
         self.loop = asyncio.SelectorEventLoop()
 
     @property

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from dataclasses import replace
 
 from gunicorn.workers.base import Worker
 
@@ -18,7 +19,7 @@ class BufferedWorker(Worker):
 
     def run(self) -> None:
         told = getattr(self.wsgi, "extensions", {}).get("stylizer.serving", {})
-        limits = told.get("limits") or Limits()
+        limits = replace(told.get("limits") or Limits(), threads=self.cfg.threads)
         listeners = [listener.sock for listener in self.sockets]
         self.server = Server(self.wsgi, listeners, limits, observe=told.get("observe"), on_tick=self._beat)
         if not self.alive:  # told to stop while it loaded
