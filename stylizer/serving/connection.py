@@ -167,6 +167,8 @@ class Connection:
             self.close()
         elif self.state in (State.HEADERS, State.BODY):
             self.refuse(Restarting())
+        elif self.state is State.LINGER:
+            self.deadline = min(self.deadline, time.monotonic() + HURRY_SECONDS)
         elif self.state is State.WORK and self.exchange.begun:
             self.exchange.end(Restarting())
 
@@ -199,7 +201,7 @@ class Connection:
                     self._hand_on()
         except h11.RemoteProtocolError as error:
             if error.error_status_hint == 431:
-                self.refuse(TooManyHeaders(f"headers may have {self.limits.header_bytes:,} bytes together; send fewer"))
+                self._refuse_headers()
             elif self._ended and self.state is State.BODY:
                 self.refuse(MalformedRequest("the body is cut short; send it whole"))
             else:
@@ -222,6 +224,8 @@ class Connection:
         length = int(headers.get(b"content-length", b"0"))
         if len(request.headers) > limits.headers:
             self.refuse(TooManyHeaders(f"{len(request.headers)} headers came; at most {limits.headers} are taken"))
+        elif len(request.target) + sum(len(key) + len(value) for key, value in headers.items()) > limits.header_bytes:
+            self._refuse_headers()  # h11 measures what is not whole yet
         elif not self._path.startswith(b"/"):
             self.refuse(MalformedRequest("the request names no path; it begins with /"))
         elif b"transfer-encoding" in headers and b"content-length" in headers:
@@ -249,6 +253,10 @@ class Connection:
             if not coming:
                 break
             max(coming, key=lambda each: each.since).refuse(self._full())
+
+    def _refuse_headers(self) -> None:
+        most = self.limits.header_bytes // 1024
+        self.refuse(TooManyHeaders(f"the address and the headers may have {most} KiB together; send fewer"))
 
     def _refuse_size(self) -> None:
         most = f"{self.limits.body_bytes / 2**20:g} MiB"
@@ -316,7 +324,7 @@ class Connection:
         if self.http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self.close()  # the answer has begun; cut off, it is seen to be no whole one
             return
-        self._enter(State.LINGER, self.limits.linger_seconds)
+        self._enter(State.LINGER, HURRY_SECONDS if self.server.draining else self.limits.linger_seconds)
         body = json.dumps(error.problem()).encode()
         headers = [("Connection", "close")]
         if error.status in (429, 503):
@@ -363,6 +371,7 @@ class Connection:
         if self.http.our_state is h11.SEND_RESPONSE:
             self._answer(500, PROBLEM, FAILED)
         else:
+            self._flush()
             self.close()
 
     def _put(self, data: bytes) -> None:
@@ -429,8 +438,7 @@ class Connection:
         if self._ended:
             self.close()
             return
-        seconds = self.limits.linger_seconds
-        self._enter(State.LINGER, min(seconds, HURRY_SECONDS) if self.server.draining else seconds)
+        self._enter(State.LINGER, HURRY_SECONDS if self.server.draining else self.limits.linger_seconds)
         try:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:

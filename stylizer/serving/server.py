@@ -65,7 +65,7 @@ class Server:
 
     def stop(self) -> None:
         """Answer what was accepted, refuse what comes, then end; called twice: at once. From any thread or signal."""
-        self.call(self._quit if self.draining else self._drain)
+        self.call(self._drain)
 
     # For connections ------------------------------------------------------------------------------------------------
 
@@ -155,6 +155,9 @@ class Server:
         self.loop.call_later(self.limits.tick_seconds, self._tick)
 
     def _drain(self) -> None:
+        if self.draining:
+            self._quit()
+            return
         self.draining = True
         self._drained_by = time.monotonic() + self.limits.drain_seconds
         for connection in list(self.connections):
@@ -171,7 +174,6 @@ class Server:
             self._quit()
 
     def _quit(self) -> None:
-        self.draining = True
         self.loop.stop()
 
 

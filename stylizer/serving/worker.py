@@ -26,12 +26,15 @@ class BufferedWorker(Worker):
             self.server.stop()
         self.server.run()
         if self.server.busy:
-            # Native code that did not end in time: the interpreter's own end would pull the memory from under it.
             self.log.warning("%d requests did not end in time", self.server.busy)
-            logging.shutdown()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(0)
+        self.log.info("Worker exiting (pid: %s)", self.pid)
+        self.tmp.close()
+        # Without the interpreter's own end, which takes seconds to free what the engine holds on a machine under load,
+        # and would pull the memory from under native code that is still at work.
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
     def _beat(self) -> None:
         self.notify()
