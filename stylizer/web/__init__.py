@@ -61,6 +61,7 @@ def create_app(settings: Settings | None = None) -> Dash:
     server = StylizerServer("stylizer", static_folder=None)
     server.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     turns = Turns(settings.slots, settings.queue_length, settings.queue_seconds)
+    server.extensions["stylizer"] = {"settings": settings, "turns": turns}
     server.extensions["stylizer.serving"] = {"limits": Limits.of(settings)}
     api = make_api(stylizer, turns)
     optimise.add_routes(api, stylizer)

@@ -83,7 +83,7 @@ class Turns:
         self._lock = threading.Lock()
         self._waiting: deque[Turn] = deque()
         self._at_work: list[Turn] = []
-        self._taken = 0
+        self.taken = 0  # places
         self._seconds = SECONDS  # that a megapixel takes, of a turn beside the others
 
     @property
@@ -101,14 +101,14 @@ class Turns:
         """
         with self._lock:
             seconds = self._time_to_wait(Turn(megapixels))
-            if self._taken >= self.places or (self._waiting and seconds > self._queue_seconds):
+            if self.taken >= self.places or (self._waiting and seconds > self._queue_seconds):
                 raise self._busy(seconds)
-            self._taken += 1
+            self.taken += 1
         return Place(self)
 
     def leave(self) -> None:
         with self._lock:
-            self._taken -= 1
+            self.taken -= 1
 
     def wait(self, turn: Turn, interrupt: Interrupt, first: bool = False) -> None:
         with self._lock:
