@@ -12,7 +12,9 @@ SHOWN = 60  # characters of what came that a message repeats
 def shown(value: object) -> str:
     """What came, for a message: texts in quotes, and all of it cut to about 60 characters on one line."""
     if isinstance(value, str):
-        return repr(value) if len(value) <= SHOWN else f"{value[:SHOWN]!r}… ({len(value)} characters)"
+        quoted = repr(value[:SHOWN])
+        whole = len(value) <= SHOWN and len(quoted) <= 2 * SHOWN  # escapes are long
+        return quoted if whole else f"{quoted[: SHOWN + 1]}{quoted[0]}… ({len(value)} characters)"
     try:
         text = " ".join(reprlib.repr(value).split())
     except Exception:  # whatever it is, it cannot even say so: a whole number of more digits than Python prints

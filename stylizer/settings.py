@@ -127,7 +127,7 @@ Kind = Whole | Number | Switch | Choice | Text | Folder
 
 NETWORK = Text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "a network's name: letters, digits, dots and hyphens")
 HOST = Text(r"[A-Za-z0-9._:%-]{1,255}", "a host name or an address, as 127.0.0.1, ::1 or 0.0.0.0")
-NAMES = r"(\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*)"
+NAMES = r"(\*|(\*\.)?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*)"
 HOSTS = Text(rf"{NAMES}( *, *{NAMES})*", 'host names with commas between them, as "paint.example.org, *.run.app", or *')
 PIXELS = "pixels"
 

@@ -303,5 +303,5 @@ def _whole(field: str, default: int, smallest: int, largest: int) -> int:
 
 
 def _number(field: str, default: float | None) -> float | None:
-    text, words = request.form.get(field), f"0 or more, up to {LOSS_WEIGHT_BOUND:g}"
+    text, words = request.form.get(field), f"a number, 0 or more and at most {LOSS_WEIGHT_BOUND:g}"
     return default if text is None else decimal(field, text, 0, LOSS_WEIGHT_BOUND, words)
