@@ -3,22 +3,21 @@
 import os
 import sys
 
+from stylizer.errors import StylizerError
+from stylizer.settings import Deployment
 
-def whole(name: str, default: int, largest: int) -> int:
-    """A variable's whole number from 1 to the largest, or an end in one line."""
-    text = os.environ.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= largest):
-        sys.exit(f"stylizer: {name} is {text!r}; it must be a whole number from 1 to {largest}")
-    return int(text)
+try:
+    deployment = Deployment.from_env()
+except StylizerError as error:
+    sys.exit(f"stylizer: {error}")
 
-
-bind = f"0.0.0.0:{whole('PORT', 8050, 65535)}"
+bind = f"0.0.0.0:{deployment.port}"
 # One worker: it paints with every core, and a second would hold the weights and the photos' features again.
 workers = 1
 # It holds slow clients without a thread each, whatever their number; gunicorn's own threads could all be held by them.
 worker_class = "stylizer.serving.worker.BufferedWorker"
 # For what waits for no turn to paint; those that paint or wait have theirs beside these.
-threads = whole("WEB_THREADS", 16, 1024)
+threads = deployment.web_threads
 backlog = 512
 # The engine starts its own threads, which do not survive a fork.
 preload_app = False

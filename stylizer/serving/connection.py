@@ -30,7 +30,7 @@ from stylizer.errors import (
     TooManyHeaders,
     TooSlow,
 )
-from stylizer.serving.exchange import Exchange, make_environ
+from stylizer.serving.exchange import Exchange, make_environ, named
 
 log = logging.getLogger("stylizer.serving")
 
@@ -126,7 +126,7 @@ class Connection:
                 else:
                     self._write(piece)
         except h11.LocalProtocolError as error:  # the application's fault: a length that is not true, say
-            log.error("the application's answer is no HTTP", exc_info=error)
+            log.error("the application's answer is no HTTP: %s", named(error))
             self._fail(error)
             return
         self._flush()

@@ -8,8 +8,10 @@ import io
 import logging
 import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 import h11
@@ -20,6 +22,13 @@ log = logging.getLogger("stylizer.serving")
 
 # Of a proxy's making and not HTTP: Python's and other libraries would take HTTP_PROXY for a setting.
 DROPPED = frozenset((b"proxy", b"transfer-encoding"))
+
+
+def named(error: Exception) -> str:
+    """What failed and where, in one line: an error's own words may hold what a client sent."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    places = " < ".join(f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in reversed(frames))
+    return f"{type(error).__name__} at {places or 'an unknown place'}"
 
 
 class Watch:
@@ -92,7 +101,7 @@ class Exchange:
         except Gone:
             self._tell(Gone("the client has left"))
         except Exception as error:
-            log.error("the application failed", exc_info=error)
+            log.error("the application failed: %s", named(error))
             self._tell(error)
         finally:
             self.over = True

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from stylizer.serving.connection import Connection, State
-from stylizer.serving.exchange import Exchange, Threads
+from stylizer.serving.exchange import Exchange, Threads, named
 from stylizer.serving.limits import Limits
 
 log = logging.getLogger("stylizer.serving")
@@ -89,7 +89,7 @@ class Server:
             try:
                 function(*arguments)
             except Exception as error:
-                log.error("a connection failed", exc_info=error)
+                log.error("a connection failed: %s", named(error))
                 connection.close()
 
         return call

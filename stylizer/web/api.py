@@ -12,18 +12,17 @@ from werkzeug.exceptions import NotFound
 
 from stylizer import images
 from stylizer.errors import NotReady, ParameterError, UnknownStyle
-from stylizer.feedforward import Stopwatch, Stylizer, check_size, check_style_scale
+from stylizer.feedforward import Stopwatch, Stylizer
 from stylizer.images import FORMATS
+from stylizer.parameters import check_size, check_style_scale
 from stylizer.settings import Settings
 from stylizer.styles import Style, find
 from stylizer.web.form import boolean, expect_fields, picture_format, styles_of_mix, tiles_of_wall, upload, wall_side
 from stylizer.web.openapi import docs_page, specification
 from stylizer.web.problems import describe
+from stylizer.web.samples import SAMPLE, SAMPLE_SIDE, TILE_QUALITY, SampleTiles
 from stylizer.web.turns import Interrupt, Turns
 
-SAMPLE = "sample.jpg"  # in assets/: stands in until there is a photo
-SAMPLE_SIDE = 240  # pixels; a gallery tile on a dense display
-TILE_QUALITY = 80  # of WebP
 READ = 0.2  # reading a style costs as much as painting so many megapixels
 STYLE_FIELDS = frozenset(("style", "style_name", "style_vector", "weight", "strength", "style_scale"))
 STYLIZE_FIELDS = STYLE_FIELDS | {"content", "size", "keep_colors", "format"}
@@ -33,7 +32,7 @@ WALL_FIELDS = frozenset(("content", "size", "style_name", "style_vector"))
 def make_api(stylizer: Stylizer, turns: Turns) -> Blueprint:
     """The routes, around one engine that all requests share."""
     api, settings = Blueprint("api", __name__), stylizer.settings
-    samples: dict[str, bytes] = {}
+    tiles, samples = SampleTiles(stylizer), {}
     ready = threading.Event()
 
     @api.post("/api/v1/stylize")
@@ -65,7 +64,7 @@ def make_api(stylizer: Stylizer, turns: Turns) -> Blueprint:
     @api.post("/api/v1/wall")
     def wall() -> Response:
         expect_fields(WALL_FIELDS)
-        content, tiles, side = upload("content"), tiles_of_wall(stylizer), wall_side()
+        content, wanted, side = upload("content"), tiles_of_wall(stylizer), wall_side()
         interrupt, megapixels = interrupt_of(request.environ), side**2 / 1e6
         place = turns.enter(megapixels)  # for all of the wall: it is a thread, too
         try:
@@ -77,7 +76,7 @@ def make_api(stylizer: Stylizer, turns: Turns) -> Blueprint:
 
         def painted() -> Iterator[bytes]:
             try:
-                for index, (name, vector) in enumerate(tiles):
+                for index, (name, vector) in enumerate(wanted):
                     # A turn is for one tile: a painting that is wanted meanwhile waits for no more than that.
                     with place.turn(megapixels, interrupt):
                         picture = images.encode(stylizer.paint(photo, vector), "webp", quality=TILE_QUALITY)
@@ -129,15 +128,16 @@ def make_api(stylizer: Stylizer, turns: Turns) -> Blueprint:
 
     @api.get("/api/v1/styles/<name>/sample.webp")
     def sample(name: str) -> Response:
-        style = named(name)
-        # Kept for good by browsers: the page asks with the weights' version in the address.
+        style, version = named(name), request.args.get("v")
+        if version not in (None, tiles.version(style)):
+            raise NotFound(f"there is no tile of {name} in that version; the page has the addresses of those there are")
         if name not in samples:
             megapixels = SAMPLE_SIDE**2 / 1e6
             with turns.enter(megapixels) as place, place.turn(megapixels, interrupt_of(request.environ)):
                 photo = stylizer.photo(settings.assets / SAMPLE, SAMPLE_SIDE)
                 samples[name] = images.encode(stylizer.paint(photo, style.vector), "webp", quality=TILE_QUALITY)
-        kept = {"Cache-Control": "public, max-age=31536000, immutable"}
-        return Response(samples[name], mimetype="image/webp", headers=kept)
+        kept = "public, max-age=31536000, immutable" if version else "no-cache"
+        return Response(samples[name], mimetype="image/webp", headers={"Cache-Control": kept})
 
     @api.get("/api/v1/openapi.json")
     def openapi() -> Response:
