@@ -1,7 +1,7 @@
 """What the numbers of a picture mean as colours, and the way from there to sRGB.
 
 A file says it by an ICC profile, by code points (PNG's cICP, AVIF's nclx: ITU-T H.273), or, a PNG, by gAMA and cHRM.
-High dynamic range is brought down to sRGB's: 203 nits, the white of BT.2408, stay near white, lights above are bent.
+High dynamic range is brought down to sRGB's as browsers do it, so that the page and the API paint the same picture.
 """
 
 import io
@@ -28,14 +28,16 @@ PRIMARIES = {
     12: (*D65, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06),  # Display P3
     22: (*D65, 0.63, 0.34, 0.295, 0.605, 0.155, 0.077),  # EBU 3213
 }
-GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0, 17: 2.6}  # transfer characteristics that are a power
-CAMERAS = {1, 6, 14, 15}  # BT.709's curve and its kin
+# Transfer characteristics that are a power; BT.709 and its kin as BT.1886 has displays show them.
+GAMMAS = {1: 2.4, 4: 2.2, 5: 2.8, 6: 2.4, 8: 1.0, 14: 2.4, 15: 2.4, 17: 2.6}
 SRGB, PQ, HLG = 13, 16, 18
 UNSAID = 2
 SDR_WHITE = 203  # nits, BT.2408
 HDR_PEAK = 1000  # nits, what HDR pictures are graded for where they do not say
+# Below SDR white light is halved; above, a quadratic Bezier curve leads to the peak, in units of SDR white.
+KNEE, BEND, PEAK = (1.0, 0.5), (1.65, 0.825), (HDR_PEAK / SDR_WHITE, 1.0)
 BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
-SMALL = 0.02  # chromaticities this near to sRGB's are sRGB's, written with less care
+SMALL = 0.002  # chromaticities this near to sRGB's are sRGB's, rounded
 PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}  # ICC colour space -> Pillow mode
 MAX_PROFILE = 1 << 24  # bytes; printers' largest have about ten million
 
@@ -56,17 +58,15 @@ def coding(outline: Outline) -> Coding | None:
         if primaries not in PRIMARIES and primaries != UNSAID:
             return None
         found = Coding(PRIMARIES.get(primaries, PRIMARIES[1]), transfer)
-        known = transfer in GAMMAS or transfer in CAMERAS or transfer in (PQ, HLG)
+        known = transfer in GAMMAS or transfer in (PQ, HLG)
         if not known and _near(found.primaries):
             return None  # sRGB, or a curve that nobody uses
         return found if known else Coding(found.primaries, SRGB)
-    if outline.srgb or not (outline.gamma or outline.chromaticities):
+    if outline.srgb or not outline.gamma:  # chromaticities alone say too little
         return None
     primaries = outline.chromaticities or PRIMARIES[1]
     primaries = PRIMARIES[1] if _near(primaries) or not _sane(primaries) else primaries
-    gamma = outline.gamma or 0.45455
-    if not 0.05 < gamma < 20:
-        gamma = 0.45455
+    gamma = outline.gamma if 0.05 < outline.gamma < 20 else 0.45455
     if abs(gamma - 0.45455) < 0.01 and primaries == PRIMARIES[1]:
         return None  # how programs write sRGB without its chunk
     return Coding(primaries, None, 1 / gamma)
@@ -123,11 +123,18 @@ def _linear(code: Coding) -> np.ndarray:
         light = np.where(value <= 0.5, value**2 / 3, (np.exp((value - 0.55991073) / 0.17883277) + 0.28466892) / 12)
     elif code.transfer == SRGB:
         light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    elif code.transfer in CAMERAS:
-        light = np.where(value < 0.081, value / 4.5, ((value + 0.099) / 1.099) ** (1 / 0.45))
     else:
         light = value ** GAMMAS.get(code.transfer, code.gamma)
     return light.astype(np.float32)
+
+
+@cache
+def _tone_curve() -> tuple[np.ndarray, np.ndarray]:
+    """Points from SDR white to the peak: light -> light that a display of SDR shows."""
+    along = np.linspace(0, 1, 256)
+    weights = (1 - along) ** 2, 2 * along * (1 - along), along**2
+    points = sum(weight[:, None] * np.array(point) for weight, point in zip(weights, (KNEE, BEND, PEAK), strict=True))
+    return points[:, 0], points[:, 1]
 
 
 class FromCoding:
@@ -136,6 +143,8 @@ class FromCoding:
     def __init__(self, code: Coding):
         self.code, self.light = code, _linear(code)
         self.matrix = np.linalg.solve(to_xyz(PRIMARIES[1]), to_xyz(code.primaries)).astype(np.float32)
+        # of high dynamic range the brightest channel is judged in BT.2020, whatever the primaries are
+        self.wide = np.linalg.solve(to_xyz(PRIMARIES[9]), to_xyz(code.primaries)).astype(np.float32)
         alike = np.abs(self.matrix - np.eye(3)).max() < 0.002 and code.transfer not in (PQ, HLG)
         # of one set of primaries each channel stands for itself
         self.table = _srgb_bytes()[np.rint(self.light * 65535).astype(np.uint16)].tolist() if alike else None
@@ -148,10 +157,11 @@ class FromCoding:
         if self.code.transfer == HLG:  # what a display of 1000 nits makes of it
             luma = light @ np.array([0.2627, 0.6780, 0.0593], np.float32)
             light *= (HDR_PEAK / SDR_WHITE) * np.maximum(luma, 1e-6)[..., None] ** np.float32(0.2)
-        light = light @ self.matrix.T
         if self.code.transfer in (PQ, HLG):
-            brightest = light.max(axis=2, keepdims=True).clip(0, None)
-            light *= (1 + brightest * np.float32((SDR_WHITE / HDR_PEAK) ** 2)) / (1 + brightest)
+            brightest = (light @ self.wide.T).max(axis=2, keepdims=True).clip(1e-6, None)
+            shown = np.where(brightest < KNEE[0], brightest * KNEE[1], np.interp(brightest, *_tone_curve()))
+            light *= (shown / brightest).astype(np.float32)
+        light = light @ self.matrix.T
         light = np.rint(light.clip(0, 1, out=light) * 65535).astype(np.uint16)
         return Image.fromarray(_srgb_bytes()[light])
 

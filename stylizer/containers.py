@@ -422,7 +422,10 @@ def _walk_items(data: bytes, begin: int, end: int, budget: list[int], outline: O
             outline.size = claim
             for kind, place, _ in named:
                 if kind == b"colr" and data[place : place + 4] == b"nclx":
-                    outline.cicp = (*struct.unpack_from(">HHH", data, place + 4), data[place + 10] >> 7)
+                    primaries, transfer, matrix = struct.unpack_from(">HHH", data, place + 4)
+                    # BT.709's curve is what encoders write of sRGB pictures, and viewers show these so.
+                    transfer = 13 if transfer in (1, 6, 14, 15) else transfer
+                    outline.cicp = primaries, transfer, matrix, data[place + 10] >> 7
         if claim is None or item.kind != b"av01":
             continue
         for place, _ in item.places[:1]:

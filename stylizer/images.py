@@ -146,7 +146,10 @@ def decode(data: bytes, settings: Settings, name: str = "picture", fit: Fit | No
 
 
 def as_picture(
-    source: "Picture | str | os.PathLike | bytes | Image.Image | np.ndarray", settings: Settings, fit: Fit | None = None
+    source: "Picture | str | os.PathLike | bytes | Image.Image | np.ndarray",
+    settings: Settings,
+    fit: Fit | None = None,
+    name: str = "picture",
 ) -> Picture:
     """A path, bytes, PIL image or uint8 array ((H, W) grey, (H, W, 3) RGB, (H, W, 4) RGBA), in the same bounds.
 
@@ -155,18 +158,21 @@ def as_picture(
     """
     if isinstance(source, Picture):
         check_size(source.size, settings)
-        return _filled(source)
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return decode(bytes(source), settings, fit=fit)
-    if isinstance(source, (str, os.PathLike)):
+        picture = _filled(source)
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        return decode(bytes(source), settings, name, fit)
+    elif isinstance(source, (str, os.PathLike)):
         return decode(read(source), settings, os.fspath(source), fit)
-    if isinstance(source, Image.Image):
+    elif isinstance(source, Image.Image):
         check_size(source.size, settings)
         turn = UPRIGHT.get(_orientation(source))
-        return _finish(_reduce(source, containers.Outline(), turn, fit, "picture"), turn)
-    if isinstance(source, np.ndarray):
-        return _filled(_from_array(source, settings))
-    raise ParameterError("picture", f"a picture is a path, bytes, a PIL image or an array; got {type(source).__name__}")
+        return _finish(_reduce(source, containers.Outline(), turn, fit, name), turn)
+    elif isinstance(source, np.ndarray):
+        picture = _filled(_from_array(source, settings))
+    else:
+        kind = type(source).__name__
+        raise ParameterError("picture", f"a picture is a path, bytes, a PIL image or an array; got {kind}")
+    return resize_to(picture, _wanted(picture.size, None, fit))
 
 
 def check_size(size: Size, settings: Settings, name: str = "picture") -> None:
