@@ -8,7 +8,9 @@ PACKAGE = ROOT / "stylizer"
 # Each layer may import itself and those above it; web and training are side by side and never meet.
 LAYERS = [
     {"errors", "settings", "tiles", "memory"},
-    {"images", "weights"},
+    {"containers", "alpha", "weights"},
+    {"colours", "tones"},
+    {"images"},
     {"networks"},
     {"styles", "losses"},
     {"runtimes"},
@@ -16,7 +18,8 @@ LAYERS = [
     {"training", "web", "cli"},
 ]
 SERVING = {
-    "errors", "settings", "tiles", "memory", "images", "weights", "styles", "runtimes", "feedforward", "cli", "web",
+    "errors", "settings", "tiles", "memory", "containers", "alpha", "colours", "tones", "images", "weights", "styles",
+    "runtimes", "feedforward", "cli", "web",
 }  # fmt: skip
 HEAVY = {"torch", "torchvision", "openvino", "onnx"}
 
