@@ -15,9 +15,11 @@ stylizer.state ??= {};
   const { state } = stylizer;
   Object.assign(state, {
     code: "",           // of what is wanted now
+    foreign: new Set(), // vectors, JSON, of own styles that other weights made
   });
 
   const VERSION = "1";
+  const FOREIGN = "This code comes from other weights: it may look different here.";
   const NAME_SHOWN = 60;                        // characters of a name that the gallery does not know
   const VECTOR = 100, WHOLE = 10000, INT16 = 32767;
   const LONGEST = 4096;                         // characters of a code: five own styles take 1,500
@@ -148,13 +150,15 @@ stylizer.state ??= {};
     if (words) stylizer.set("sharing", { open: true });
   }
 
-  /** Keep the field at what is wanted now, but where someone types in it. */
+  /** Keep the field at what is wanted now, but where someone types in it; what was said of a code stands until then. */
   function show_code({ style, strength, style_scale, keep_colors }) {
+    const before = state.code;
     state.code = write({ parts: style.parts, strength, style_scale, keep_colors });
+    if (state.code === before) return;
+    const foreign = style.parts.some(({ style_vector }) => state.foreign.has(style_vector));
+    if (before) tell(foreign ? FOREIGN : "");
     const field = document.getElementById("code");
-    if (document.activeElement === field && field.value) return;
-    stylizer.set("code", { value: state.code });
-    tell("");
+    if (document.activeElement !== field || !field.value) stylizer.set("code", { value: state.code });
   }
 
   /** Choose what a code says, and paint it; `complains`: say so where it cannot be read. */
@@ -164,14 +168,16 @@ stylizer.state ??= {};
       const { parts, strength, style_scale, keep_colors, foreign } = read(text);
       const slots = [];
       for (const { name, vector } of parts) {
-        slots.push(stylizer.slot_of(name ?? await stylizer.add_vector(JSON.stringify(vector))));
+        const numbers = JSON.stringify(vector);
+        if (vector && foreign) state.foreign.add(numbers);
+        slots.push(stylizer.slot_of(name ?? await stylizer.add_vector(numbers)));
       }
       state.live = state.asked = true;
       stylizer.set("strength", { value: strength });
       stylizer.set("style-scale", { value: Math.round(4 * Math.log2(style_scale)) / 4 });
       stylizer.set("keep-colors", { value: keep_colors });
       stylizer.bring_back(stylizer.mix_of(slots, parts.map(({ weight }) => weight)));
-      tell(foreign ? "This code comes from other weights: it may look different here." : "");
+      tell(foreign ? FOREIGN : "");
     } catch (error) {
       if (complains) tell(stylizer.as_problem(error).message, "note error");
     }

@@ -307,6 +307,11 @@ def test_a_bad_link_says_in_words_what_is_wrong_and_the_page_works_on(open_page,
     painted = server.full()[-1]
     assert (painted["style_name"], painted["strength"], painted["weights"]) == ("batik", "0.4", [0.25, 0.75])
     assert json.loads(painted["style_vector"]) == [0.5] * 100
+    expect(note).to_have_text("This code comes from other weights: it may look different here.")
+    page.get_by_label("Strength").fill("0.6")
+    choose(page.get_by_role("radio", name="Kintsugi"))
+    page.get_by_role("button", name="Take out Shared style").click()
+    expect(note).to_have_text("")
 
 
 def test_a_link_is_opened_where_the_sample_photo_is_missing(desktop, server):
