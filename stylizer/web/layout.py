@@ -10,7 +10,7 @@ from urllib.parse import quote
 import dash_bootstrap_components as dbc
 from dash import dcc, get_asset_url, html
 
-from stylizer.feedforward import Stylizer
+from stylizer.feedforward import STYLE_SCALES, Stylizer
 from stylizer.runtimes import BYTES_PER_PIXEL
 from stylizer.settings import Settings
 from stylizer.styles import Style
@@ -21,6 +21,7 @@ from stylizer.weights import checksums
 
 FIRST_STYLE = "rainy-boulevard"     # chosen at the start: its colours suit nearly any photo
 TRIES = 12                          # kept in the strip under the result; the browser holds their photos
+MOST_OF_VECTOR = 1000               # of the numbers of a style vector
 PREVIEW_SIZE = 384                  # longest side painted while the slider moves, in pixels
 SIZES = {"512": "512 px", "1024": "1024 px", "2048": "2048 px", "original": "Original"}
 POLISH = "Goes on from this painting in Classic, step by step"
@@ -40,6 +41,7 @@ def make_layout(stylizer: Stylizer) -> html.Div:
         "first_style": first,
         "tries": TRIES,
         "max_styles": settings.max_styles,
+        "bounds": {"strength": (0, 1), "style_scale": STYLE_SCALES, "vector": MOST_OF_VECTOR},      # of codes, too
         "model": stylizer.model,
         "whole_pixels": WHOLE_PIXELS,
         "bytes_per_pixel": BYTES_PER_PIXEL.get(stylizer.runtime.precision, max(BYTES_PER_PIXEL.values())),
@@ -239,6 +241,7 @@ def _code() -> html.Details:
             ),
             note("code-note"),
         ],
+        id="sharing",
         className="share",
     )
 
