@@ -4,6 +4,23 @@ A caller's mistake is a StylizerError; anything else that is raised is a bug of 
 HTTP API, `status` is the HTTP status that fits; the command line prints the message alone.
 """
 
+import reprlib
+
+SHOWN = 60  # characters of what came that a message repeats
+
+
+def shown(value: object) -> str:
+    """What came, for a message: texts in quotes, and all of it cut to about 60 characters on one line."""
+    if isinstance(value, str):
+        quoted = repr(value[:SHOWN])
+        whole = len(value) <= SHOWN and len(quoted) <= 2 * SHOWN  # escapes are long
+        return quoted if whole else f"{quoted[: SHOWN + 1]}{quoted[0]}… ({len(value)} characters)"
+    try:
+        text = " ".join(reprlib.repr(value).split())
+    except Exception:  # whatever it is, it cannot even say so: a whole number of more digits than Python prints
+        return f"some {type(value).__name__}"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
 
 class StylizerError(Exception):
     """Base of every error that a caller can understand and mend."""
@@ -21,8 +38,26 @@ class MalformedRequest(StylizerError):
     code, title, status = "malformed", "The request could not be read", 400
 
 
+class UnknownHost(StylizerError):
+    """The request names a host that this server does not answer for."""
+
+    code, title, status = "unknown-host", "The server does not go by this name", 421
+
+
+class ForeignSite(StylizerError):
+    """A browser says that another website's page sent the request."""
+
+    code, title, status = "foreign-site", "Sent by another website", 403
+
+
 class TooManyBytes(StylizerError):
     code, title, status = "too-many-bytes", "The request is too large", 413
+
+
+class TooManyParts(StylizerError):
+    """Of a form: more fields and files than any request has use for."""
+
+    code, title, status = "too-many-parts", "The form has too many parts", 413
 
 
 class UnsupportedPicture(StylizerError):

@@ -69,6 +69,8 @@ def checksums(folder: Path) -> dict[str, str]:
         return {name.lstrip("*"): digest for digest, name in (line.split() for line in lines if line.strip())}
     except FileNotFoundError:
         raise WeightsError(f"{folder / CHECKSUMS} is missing; restore the folder from the repository") from None
+    except OSError as cause:
+        raise WeightsError(f"{folder / CHECKSUMS} cannot be read: {cause.strerror}") from cause
     except ValueError:
         raise WeightsError(f"{folder / CHECKSUMS} does not read as `sha256  name` lines") from None
 
@@ -82,6 +84,8 @@ def read(folder: Path, file: str) -> bytes:
         data = (folder / file).read_bytes()
     except FileNotFoundError:
         raise WeightsError(f"{folder / file} is missing; restore it from the repository") from None
+    except OSError as cause:
+        raise WeightsError(f"{folder / file} cannot be read: {cause.strerror}") from cause
     digest = hashlib.sha256(data).hexdigest()
     if digest != expected:
         raise WeightsError(

@@ -19,6 +19,7 @@ from werkzeug.serving import make_server
 from stylizer.settings import Settings
 from stylizer.styles import LIST, VECTORS, read_gallery
 from stylizer.web import QuietHandler, create_app
+from stylizer.weights import CHECKSUMS
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: make install")
 expect = playwright_api.expect
@@ -50,7 +51,7 @@ def small_gallery(folder: Path) -> Settings:
     _, *entries = (settings.styles / LIST).read_text(encoding="utf-8").split("[[style]]")
     kept = [entry for entry in entries if re.search(r'name = "(.*)"', entry).group(1) in STYLES]
     (folder / LIST).write_text("".join(f"[[style]]{entry}" for entry in kept), encoding="utf-8")
-    for file in (VECTORS, *(f"{name}.webp" for name in STYLES)):
+    for file in (VECTORS, CHECKSUMS, *(f"{name}.webp" for name in STYLES)):
         if (settings.styles / file).exists():   # of the masters there is no picture
             shutil.copy(settings.styles / file, folder)
     return replace(settings, styles=folder)

@@ -1,19 +1,19 @@
 """The web application: one Flask server with the page (Dash) and the HTTP API. Nothing is stored between requests."""
 
-import io
 import socket
 import threading
 from collections.abc import Callable
 
 from dash import Dash
-from flask import Flask, Request, request
-from werkzeug.exceptions import MethodNotAllowed, NotFound
+from flask import Blueprint, Flask, Response
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from stylizer.feedforward import Stylizer
 from stylizer.settings import Settings
 from stylizer.web import callbacks, classic, optimise, private
 from stylizer.web.api import make_api
+from stylizer.web.form import FormRequest
+from stylizer.web.gate import guard
 from stylizer.web.layout import make_layout
 from stylizer.web.problems import problem
 
@@ -35,17 +35,8 @@ PAGE = """<!DOCTYPE html>
 </html>"""
 
 
-class MemoryRequest(Request):
-    """Uploads stay in memory: werkzeug would spool larger ones to a file, and no picture is ever written to disk."""
-
-    max_form_memory_size = None  # the body's own cap holds for fields and files together
-
-    def _get_file_stream(self, *_args, **_kwargs) -> io.BytesIO:
-        return io.BytesIO()
-
-
 class StylizerServer(Flask):
-    request_class = MemoryRequest
+    request_class = FormRequest
 
 
 def create_app(settings: Settings | None = None) -> Dash:
@@ -53,11 +44,13 @@ def create_app(settings: Settings | None = None) -> Dash:
     settings = settings or Settings.from_env()
     stylizer = Stylizer(settings=settings)
     server = StylizerServer("stylizer", static_folder=None)
-    server.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    server.url_map.merge_slashes = False  # no redirect from //elsewhere
+    server.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, MAX_STYLES=settings.max_styles)
     api = make_api(stylizer)
     optimise.add_routes(api, stylizer)
     server.register_blueprint(api)
     server.register_blueprint(private.make_private(stylizer))
+    server.register_blueprint(_make_site(settings))
     app = Dash(
         "stylizer", server=server, title="Stylizer", update_title=None, assets_folder=str(settings.assets.resolve()),
         assets_path_ignore=["device"],          # workers: served, but no scripts of the page
@@ -68,7 +61,7 @@ def create_app(settings: Settings | None = None) -> Dash:
     callbacks.register(app, settings.max_styles)
     private.register(app)
     classic.register(app)
-    _refuse_unknown_paths(server)
+    guard(server, settings)
     _harden(app)
     server.register_error_handler(Exception, problem)
     return app
@@ -96,17 +89,20 @@ class QuietHandler(WSGIRequestHandler):
         pass
 
 
-def _refuse_unknown_paths(server: Flask) -> None:
-    """Dash answers every path with the page, for applications of many pages. This one has one, and /nope is 404."""
+def _make_site(settings: Settings) -> Blueprint:
+    """What browsers and crawlers ask every site for, unasked."""
+    site = Blueprint("site", __name__)
 
-    @server.before_request
-    def refuse() -> None:
-        if request.endpoint != "/<path:path>":
-            return
-        others = set(server.url_map.bind("").allowed_methods(request.path)) - {"GET", "HEAD", "OPTIONS"}
-        if others:
-            raise MethodNotAllowed(sorted(others), f"{request.path} takes {', '.join(sorted(others))} alone")
-        raise NotFound(f"there is nothing at {request.path}; the page is at /, the API's description at /api/docs")
+    @site.get("/robots.txt")
+    def robots() -> Response:
+        return Response("User-agent: *\nDisallow: /api/\n", mimetype="text/plain")
+
+    @site.get("/favicon.ico")
+    def icon() -> Response:
+        picture = (settings.assets / "favicon.svg").read_bytes()
+        return Response(picture, mimetype="image/svg+xml", headers={"Cache-Control": "public, max-age=86400"})
+
+    return site
 
 
 def _harden(app: Dash) -> None:

@@ -20,10 +20,8 @@ from stylizer.styles import Style, find
 from stylizer.web.form import boolean, expect_fields, picture_format, styles_of_mix, tiles_of_wall, upload, wall_side
 from stylizer.web.openapi import docs_page, specification
 from stylizer.web.problems import describe
+from stylizer.web.samples import SAMPLE, SAMPLE_SIDE, TILE_QUALITY, SampleTiles
 
-SAMPLE = "sample.jpg"  # in assets/: stands in until there is a photo
-SAMPLE_SIDE = 240  # pixels; a gallery tile on a dense display
-TILE_QUALITY = 80  # of WebP
 STYLE_FIELDS = frozenset(("style", "style_name", "style_vector", "weight", "strength", "style_scale"))
 STYLIZE_FIELDS = STYLE_FIELDS | {"content", "size", "keep_colors", "format"}
 WALL_FIELDS = frozenset(("content", "size", "style_name", "style_vector"))
@@ -33,7 +31,7 @@ def make_api(stylizer: Stylizer) -> Blueprint:
     """The routes, around one engine that all requests share."""
     api, settings = Blueprint("api", __name__), stylizer.settings
     slots = threading.BoundedSemaphore(settings.slots)
-    samples: dict[str, bytes] = {}
+    tiles, samples = SampleTiles(stylizer), {}
     ready = threading.Event()
 
     @contextmanager
@@ -70,13 +68,13 @@ def make_api(stylizer: Stylizer) -> Blueprint:
     @api.post("/api/v1/wall")
     def wall() -> Response:
         expect_fields(WALL_FIELDS)
-        content, tiles = upload("content"), tiles_of_wall(stylizer)
+        content, wanted, side = upload("content"), tiles_of_wall(stylizer), wall_side()
         with slot():
-            photo = stylizer.photo(content, largest=wall_side())
+            photo = stylizer.photo(content, largest=side)
 
         def painted() -> Iterator[bytes]:
             try:
-                for index, (name, vector) in enumerate(tiles):
+                for index, (name, vector) in enumerate(wanted):
                     with slot():  # for one tile: a painting that is wanted meanwhile waits for no more than that
                         picture = images.encode(stylizer.paint(photo, vector), "webp", quality=TILE_QUALITY)
                     yield json_line({"index": index, "style": name, "picture": base64.b64encode(picture).decode()})
@@ -122,14 +120,15 @@ def make_api(stylizer: Stylizer) -> Blueprint:
 
     @api.get("/api/v1/styles/<name>/sample.webp")
     def sample(name: str) -> Response:
-        style = named(name)
-        # Kept for good by browsers: the page asks with the weights' version in the address.
+        style, version = named(name), request.args.get("v")
+        if version not in (None, tiles.version(style)):
+            raise NotFound(f"there is no tile of {name} in that version; the page has the addresses of those there are")
         if name not in samples:
             with slot():
                 photo = stylizer.photo(settings.assets / SAMPLE, SAMPLE_SIDE)
                 samples[name] = images.encode(stylizer.paint(photo, style.vector), "webp", quality=TILE_QUALITY)
-        kept = {"Cache-Control": "public, max-age=31536000, immutable"}
-        return Response(samples[name], mimetype="image/webp", headers=kept)
+        kept = "public, max-age=31536000, immutable" if version else "no-cache"
+        return Response(samples[name], mimetype="image/webp", headers={"Cache-Control": kept})
 
     @api.get("/api/v1/openapi.json")
     def openapi() -> Response:

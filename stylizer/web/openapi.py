@@ -4,8 +4,8 @@ import html
 
 from stylizer import __version__
 from stylizer.errors import ParameterError, StylizerError
-from stylizer.feedforward import STYLE_SCALES
 from stylizer.images import FORMATS
+from stylizer.parameters import STRENGTHS, STYLE_SCALES, VECTOR_BOUND, VECTOR_SIZE, WEIGHT_BOUND
 from stylizer.settings import Settings
 
 WALL_SIDE, WALL_SIDES = 176, (64, 320)  # longest side of a wall's tile in pixels: by default, and the bounds
@@ -22,13 +22,14 @@ def specification(settings: Settings) -> dict:
             (429, "Busy; Retry-After says when to come again"), (501, "This installation lacks a library for it"), (503, "Starting or draining"),
         )
     }  # fmt: skip
+    json_vector = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"type": "array", "items": {"type": "number", "minimum": -VECTOR_BOUND, "maximum": VECTOR_BOUND}, "minItems": VECTOR_SIZE, "maxItems": VECTOR_SIZE}}
     stylize = {
         "content": {**picture, "description": f"The photo: {picture['description']}; sides {settings.min_side} to {settings.max_side}, at most {settings.max_megapixels:g} megapixels"},
-        "style": {"type": "array", "items": picture, "description": "Paintings; repeat the field to mix"},
-        "style_name": {"type": "array", "items": {"type": "string"}, "description": "Names from /api/v1/styles"},
-        "style_vector": {"type": "array", "items": {"type": "string"}, "description": "Style vectors, each a JSON list of 100 numbers"},
-        "weight": {"type": "array", "items": {"type": "number", "minimum": 0}, "description": f"One a style: files first, then names, then vectors. Up to {settings.max_styles} styles; equal by default"},
-        "strength": {"type": "number", "minimum": 0, "maximum": 1, "default": 1, "description": "0 paints the photo in its own style, 1 in the painting's"},
+        "style": {"type": "array", "items": picture, "maxItems": settings.max_styles, "description": f"Paintings; repeat the field to mix, up to {settings.max_styles}"},
+        "style_name": {"type": "array", "items": {"type": "string"}, "maxItems": settings.max_styles, "description": "Names from /api/v1/styles"},
+        "style_vector": {"type": "array", "items": json_vector, "maxItems": settings.max_styles, "description": f"Style vectors, each a JSON list of {VECTOR_SIZE} numbers from {-VECTOR_BOUND:g} to {VECTOR_BOUND:g}"},
+        "weight": {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": WEIGHT_BOUND}, "description": f"One a style: files first, then names, then vectors; 0 to {WEIGHT_BOUND:.0f}, not all 0. Up to {settings.max_styles} styles; equal by default"},
+        "strength": {"type": "number", "minimum": STRENGTHS[0], "maximum": STRENGTHS[1], "default": 1, "description": "0 paints the photo in its own style, 1 in the painting's"},
         "size": {"oneOf": [{"type": "integer", "minimum": settings.min_side, "maximum": settings.max_side}, {"const": "original"}], "description": f"Longest side in pixels, or \"original\"; by default the photo's own, shrunk to {settings.api_size} where it is larger"},
         "style_scale": {"type": "number", "minimum": STYLE_SCALES[0], "maximum": STYLE_SCALES[1], "default": 1, "description": f"How large the strokes are, {STYLE_SCALES[0]:g} to {STYLE_SCALES[1]:g}: the photo is painted this many times smaller than it is wanted, within the same bounds"},
         "keep_colors": {"type": "boolean", "default": False, "description": "Keep the photo's colours, take the painting's light"},
@@ -37,8 +38,8 @@ def specification(settings: Settings) -> dict:
     wall = {
         "content": stylize["content"],
         "size": {"type": "integer", "minimum": WALL_SIDES[0], "maximum": WALL_SIDES[1], "default": WALL_SIDE, "description": f"Longest side of a tile in pixels, {WALL_SIDES[0]} to {WALL_SIDES[1]}, by default {WALL_SIDE}; smaller photos keep theirs"},
-        "style_name": {**stylize["style_name"], "description": f"Names from /api/v1/styles, painted in this order; by default the whole gallery. At most {WALL_TILES} tiles with the vectors"},
-        "style_vector": {**stylize["style_vector"], "description": "Style vectors, each a JSON list of 100 numbers; painted after the names"},
+        "style_name": {**stylize["style_name"], "maxItems": WALL_TILES, "description": f"Names from /api/v1/styles, painted in this order; by default the whole gallery. At most {WALL_TILES} tiles with the vectors"},
+        "style_vector": {**stylize["style_vector"], "maxItems": WALL_TILES, "description": f"{stylize['style_vector']['description']}; painted after the names"},
     }
     tile = {
         "description": "A line of JSON a tile, sent as soon as it is painted. Tiles are counted from 0, names first, then vectors, whose style is null; picture is a WebP in base64. Should a tile fail, the last line is {\"problem\": ...}",

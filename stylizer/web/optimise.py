@@ -15,13 +15,14 @@ from functools import partial
 from flask import Blueprint, Response, jsonify, request, stream_with_context
 
 from stylizer import images
-from stylizer.errors import Busy, NotInstalled, ParameterError
-from stylizer.feedforward import Stylizer, check_weights
+from stylizer.errors import Busy, NotInstalled, ParameterError, shown
+from stylizer.feedforward import Stylizer
 from stylizer.images import Picture
+from stylizer.parameters import check_weights, decimal, whole
 from stylizer.settings import Settings
 from stylizer.styles import find
 from stylizer.web.api import json_line
-from stylizer.web.form import expect_fields, picture_format, upload
+from stylizer.web.form import contents, expect_fields, picture_format, upload
 from stylizer.web.problems import describe
 from stylizer.weights import DOWNLOADS
 
@@ -31,6 +32,7 @@ FIELDS = frozenset(
 )  # fmt: skip
 SIZE = 512  # longest side in pixels, where the request names none
 MAX_SEED = 2**32 - 1
+LOSS_WEIGHT_BOUND = 1e9  # of content, style and grain
 BEAT_SECONDS = 0.25  # between lines at the longest: a server notices at its second line that the client has gone
 PREVIEW_SECONDS = 0.5  # between pictures at the least
 PREVIEW_QUALITY = 90  # of JPEG
@@ -219,7 +221,7 @@ def _backbone(settings: Settings) -> str:
     names = [each["name"] for each in describe_choices(settings)["backbones"]]
     backbone = request.form.get("backbone") or names[0]
     if backbone not in names:
-        raise ParameterError("backbone", f"there is no backbone {backbone!r} here; choose from {', '.join(names)}")
+        raise ParameterError("backbone", f"there is no backbone {shown(backbone)} here; choose from {', '.join(names)}")
     if _state(backbone, settings) == "downloadable" and not settings.optimise_download:
         raise ParameterError(
             "backbone",
@@ -293,21 +295,13 @@ def _styles(stylizer: Stylizer) -> list[Picture]:
             f"choose from {painted}",
         )
     pictures = [images.as_picture(settings.styles / style.picture, settings) for style in found]
-    return [images.decode(file.read(), settings, "style") for file in files] + pictures
+    return [images.decode(contents(file), settings, "style") for file in files] + pictures
 
 
 def _whole(field: str, default: int, smallest: int, largest: int) -> int:
-    text = request.form.get(field, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) <= 10 and smallest <= int(text) <= largest):
-        raise ParameterError(field, f"{field} is {text!r}; it is a whole number from {smallest} to {largest}")
-    return int(text)
+    return whole(field, request.form.get(field, default), smallest, largest)
 
 
 def _number(field: str, default: float | None) -> float | None:
-    text = request.form.get(field)
-    if text is None:
-        return default
-    try:
-        return float(text)
-    except ValueError:
-        raise ParameterError(field, f"{field} is {text!r}; it must be a number") from None
+    text, words = request.form.get(field), f"a number, 0 or more and at most {LOSS_WEIGHT_BOUND:g}"
+    return default if text is None else decimal(field, text, 0, LOSS_WEIGHT_BOUND, words)
