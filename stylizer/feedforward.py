@@ -98,7 +98,8 @@ class Stylizer:
             if tuned.added:
                 raise ParameterError("style", f"{style} is more than a style vector; paint with it, or mix it")
             return tuned.vector
-        return read_style(self.runtime.predict, images.as_picture(style, self.settings))[0]
+        picture = images.as_picture(style, self.settings, fit=images.shortest_side(READ_SIDE))
+        return read_style(self.runtime.predict, picture)[0]
 
     def mix(
         self, styles: Sequence[StyleSource] | Mapping[StyleSource, float], weights: Sequence[float] | None = None
@@ -173,18 +174,29 @@ class Stylizer:
         with stopwatch("decode"):
             if isinstance(source, (Image.Image, np.ndarray)):
                 source = images.as_picture(source, self.settings)
+            name = "picture"
+            if isinstance(source, (str, os.PathLike)):  # read once: a key of these bytes, and pixels of the same
+                source, name = images.read(source), os.fspath(source)
             key = _content_key(source, size, largest, style_scale)
             remembered = self._recall(key)
             if remembered:
                 return remembered
-            picture = images.as_picture(source, self.settings)
+            target = painted = None
+
+            def fit(own: tuple[int, int]) -> tuple[int, int]:
+                """The larger of what is answered and what is painted, both judged before a pixel is decoded."""
+                nonlocal target, painted
+                wanted = min(max(own), largest or max(own)) if size is None else size
+                target = own if wanted == max(own) else images.scaled(own, wanted / max(own))
+                images.check_size(target, self.settings, f"the photo at size {wanted}")
+                painted = images.scaled(target, 1 / style_scale)
+                images.check_size(
+                    painted, self.settings, f"the photo as it is painted with strokes {style_scale:g} times"
+                )
+                return max(target, painted)
+
+            picture = images.as_picture(source, self.settings, fit, name)
         with stopwatch("resize"):
-            if size is None and largest is not None and max(picture.size) > largest:
-                size = largest
-            target = picture.size if size is None else images.scaled(picture.size, size / max(picture.size))
-            images.check_size(target, self.settings, f"the photo at size {size}")
-            painted = images.scaled(target, 1 / style_scale)
-            images.check_size(painted, self.settings, f"the photo as it is painted with strokes {style_scale:g} times")
             canvas = images.resize_to(picture, painted)
             picture = images.resize_to(picture, target)
         photo = Photo(picture, picture if canvas.size == picture.size else canvas)
@@ -262,6 +274,10 @@ class Stylizer:
         return fit.paint(self._painter, pad(images.to_tensor(photo.canvas.rgb)), vector, style, strength)
 
     # Photos remembered, in memory only ------------------------------------------------------------------------------
+
+    @property
+    def photos_kept(self) -> int:
+        return len(self._photos)
 
     def _recall(self, key: bytes) -> Photo | None:
         with self._photos_lock:
@@ -355,13 +371,10 @@ def _looks_like_vector(style: object) -> bool:
     return isinstance(style, (list, tuple))
 
 
-def _content_key(source: str | os.PathLike | bytes | Picture, *sizes: int | None) -> bytes:
-    """Names a photo's pixels at a size, for the memory of photos; a path is read anew, since its file may change."""
+def _content_key(source: bytes | Picture, *sizes: int | None) -> bytes:
+    """Names a photo's pixels at a size, for the memory of photos."""
     digest = hashlib.blake2b(repr(sizes).encode(), digest_size=16)
-    if isinstance(source, (str, os.PathLike)) and os.path.isfile(source):
-        with open(source, "rb") as file:
-            digest.update(file.read())
-    elif isinstance(source, (bytes, bytearray, memoryview)):
+    if isinstance(source, (bytes, bytearray, memoryview)):
         digest.update(source)
     elif isinstance(source, Picture):
         digest.update(repr(source.size).encode())

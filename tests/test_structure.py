@@ -8,7 +8,9 @@ PACKAGE = ROOT / "stylizer"
 # Each layer may import itself and those above it; web and training are side by side and never meet.
 LAYERS = [
     {"errors", "parameters", "settings", "tiles", "memory"},
-    {"images", "weights", "serving"},
+    {"containers", "alpha", "weights", "serving"},
+    {"colours", "tones"},
+    {"images"},
     {"networks"},
     {"styles", "losses"},
     {"runtimes"},
@@ -16,8 +18,8 @@ LAYERS = [
     {"training", "web", "cli"},
 ]
 SERVING = {
-    "errors", "parameters", "settings", "tiles", "memory", "images", "weights", "styles", "runtimes", "feedforward",
-    "cli", "web", "serving",
+    "errors", "parameters", "settings", "tiles", "memory", "containers", "alpha", "colours", "tones", "images",
+    "weights", "styles", "runtimes", "feedforward", "cli", "web", "serving",
 }  # fmt: skip
 HEAVY = {"torch", "torchvision", "openvino", "onnx"}
 

@@ -1,4 +1,4 @@
-"""Seen running: a log line and Prometheus metrics of every answer. Nothing of a picture, a name or an address is in them.
+"""Seen running: log lines and Prometheus metrics of answers. Nothing of a picture, a name or an address is in them.
 
 Paths are told as the templates of their routes: what a client made up appears nowhere.
 """
@@ -23,16 +23,18 @@ log = logging.getLogger("stylizer")
 access = logging.getLogger("stylizer.access")
 
 NO_ROUTE = "none"  # of what is at no path of ours, or was refused before its path was looked at
+ANY = "/<path:path>"  # where Dash would answer with the page, at any path whatever
 STAGES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)  # seconds; bounds of the histograms
 REQUESTS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 
 
 def observe(app: Flask, settings: Settings, stylizer: Stylizer, turns: Turns) -> dict[str, Callable]:
-    """The server's `observe` and `on_start`, by the settings; to be called before other functions that look at requests."""
+    """What the server is to call, by the settings. To be called before any other function that looks at requests."""
 
     @app.before_request
     def tell_route() -> None:
-        request.environ["stylizer.route"] = request.url_rule.rule if request.url_rule else NO_ROUTE
+        rule = request.url_rule.rule if request.url_rule else ANY
+        request.environ["stylizer.route"] = NO_ROUTE if rule == ANY else rule
 
     told: list[Callable[[dict], None]] = []
     metrics = Metrics(stylizer, turns)
