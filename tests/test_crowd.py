@@ -68,9 +68,9 @@ class Painter(threading.Thread):
 
 
 def test_turns_are_given_in_the_order_in_which_requests_came():
-    turns, log = Turns(2, 32, 20), []
+    turns, log = Turns(1, 32, 60), []
     painters = [Painter(turns, log, str(number)) for number in range(6)]
-    assert turns.at_work == 2 and turns.waiting == 4
+    assert turns.at_work == 1 and turns.waiting == 5
     for painter in painters:
         until(lambda painter=painter: painter.name in log)
         painter.finish()
