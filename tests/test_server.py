@@ -350,6 +350,53 @@ def test_a_slow_reader_of_a_long_answer_holds_no_thread():
         assert served.ask(HEALTH)[0] == 200
 
 
+def test_a_file_is_sent_from_the_disk_whole_or_from_where_it_is_read(tmp_path):
+    path = tmp_path / "file"
+    data = os.urandom(3_000_000)
+    path.write_bytes(data)
+
+    def application(environ, start_response):
+        start = 1_000_000 if environ["PATH_INFO"] == "/rest" else 0
+        file = path.open("rb")
+        file.seek(start)
+        start_response("200 OK", [("Content-Length", str(len(data) - start))])
+        return environ["wsgi.file_wrapper"](file, 8192)
+
+    with Served(application, QUICK) as served:
+        assert body(served.ask(LAST)[1]) == data
+        assert body(served.ask(LAST.replace(b"GET /", b"GET /rest"))[1]) == data[1_000_000:]
+        assert body(served.ask(LAST.replace(b"GET", b"HEAD"))[1]) == b""
+        stalled = [served.connect(GET, receive_buffer=2048) for _ in range(4)]
+        until(lambda: len(served.server.connections) == 4 and not served.server.busy)
+        assert served.server.unsent < 10_000    # their heads, at most
+        until(lambda: not served.server.connections)
+        before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+        for client in stalled:
+            client.close()
+        assert before == 0 or len(os.listdir("/proc/self/fd")) == before - 4
+
+
+def test_answers_that_no_one_reads_are_bounded_together_and_shared_bytes_count_once():
+    shared = b"x" * 10_000_000
+
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Length", str(len(shared)))])
+        return [shared if environ["PATH_INFO"] == "/shared" else bytes(len(shared))]
+
+    with Served(application, Limits(unsent_bytes=35_000_000, tick_seconds=0.05)) as served:
+        alike = [served.connect(GET.replace(b"/", b"/shared", 1), receive_buffer=2048) for _ in range(6)]
+        until(lambda: sum(each.holds_bytes for each in served.server.connections) == 6)
+        assert served.server.unsent < 11_000_000
+        others = [served.connect(GET, receive_buffer=2048) for _ in range(5)]
+        until(lambda: sum(each.holds_bytes for each in served.server.connections) < 11)
+        until(lambda: served.server.unsent <= 35_000_000)
+        time.sleep(0.2)
+        assert len(body(served.ask(LAST)[1])) == len(shared)  # who reads is served all the same
+        for client in alike + others:
+            client.close()
+        until(lambda: served.server.unsent == 0)
+
+
 def test_the_number_of_connections_is_bounded_and_the_oldest_idle_one_makes_room():
     with Served(echo, Limits(connections=8)) as served:
         idle = [served.connect(GET) for _ in range(8)]

@@ -15,7 +15,6 @@ import time
 from collections import deque
 from email.utils import formatdate
 from http import HTTPStatus
-from itertools import islice
 
 import h11
 
@@ -30,12 +29,13 @@ from stylizer.errors import (
     TooManyHeaders,
     TooSlow,
 )
-from stylizer.serving.exchange import Exchange, make_environ, named
+from stylizer.serving.exchange import Exchange, FilePart, make_environ, named
 
 log = logging.getLogger("stylizer.serving")
 
 READ = 2**16  # bytes taken from a socket at a time
 WRITE = 2**18  # bytes offered to a socket at a time
+SMALL = 2**14  # bytes; such pieces are sent together
 AHEAD = 2**16  # bytes of further requests that are kept while one is in work
 UNREAD = 2**18  # bytes of a stream that its reader may lag behind before the application is held
 PROBE_SECONDS = 1.0  # between questions whether a client that has closed its sending side still reads
@@ -70,9 +70,9 @@ class Connection:
         self.held = 0  # bytes of the body, until the answer begins
         self._body: deque = deque()
         self._received = 0
-        self._output: deque[memoryview] = deque()
-        self._unsent = self._sent = 0
-        self._unsent_since = 0.0
+        self._output: deque[memoryview | FilePart] = deque()
+        self.unsent = self._sent = 0
+        self.unsent_since = 0.0
         self._ended = False  # the client sends no more
         self._last = self._silent = False  # all of the answer is in the output; it has no body
         self._reading = self._writing = False
@@ -80,6 +80,11 @@ class Connection:
         self._ahead = self._lingered = 0  # bytes of further requests; bytes read and forgotten
         self._record: dict = {}
         self._read_on()
+
+    @property
+    def holds_bytes(self) -> bool:
+        """Whether its reader keeps memory, and not a file, waiting."""
+        return any(isinstance(each, memoryview) for each in self._output)
 
     # Events of the loop ---------------------------------------------------------------------------------------------
 
@@ -113,6 +118,9 @@ class Connection:
         """Take what the application's thread has told."""
         pieces = exchange.take()
         if exchange is not self.exchange or self._last:
+            for piece in pieces:
+                if isinstance(piece, FilePart):
+                    piece.close()
             return  # left behind: the client has gone, or was answered in its place
         try:
             for piece in pieces:
@@ -134,7 +142,7 @@ class Connection:
     def check(self, now: float) -> None:
         """What time it is: ends what has waited too long."""
         limits = self.limits
-        if self._output and now > self._unsent_since + limits.grace_seconds + self._sent / limits.bytes_per_second:
+        if self._output and now > self.unsent_since + limits.grace_seconds + self._sent / limits.bytes_per_second:
             self.close()
         elif self.state is State.IDLE or self.state is State.LINGER:
             if now > self.deadline:
@@ -358,10 +366,12 @@ class Connection:
             if self.server.draining:
                 self.exchange.end(Restarting())
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | FilePart) -> None:
         if not self._silent:
             for piece in self.http.send_with_data_passthrough(h11.Data(data=data)):
                 self._put(piece)
+        elif isinstance(data, FilePart):
+            data.close()
 
     def _finish(self) -> None:
         self._put(self.http.send(h11.EndOfMessage()))
@@ -375,13 +385,17 @@ class Connection:
             self._flush()
             self.close()
 
-    def _put(self, data: bytes) -> None:
-        if not data:
+    def _put(self, data: bytes | FilePart) -> None:
+        if not len(data):
             return
         if not self._output:
-            self._unsent_since, self._sent = time.monotonic(), 0
-        self._output.append(memoryview(data))
-        self._unsent += len(data)
+            self.unsent_since, self._sent = time.monotonic(), 0
+        if isinstance(data, FilePart):
+            self._output.append(data)
+        else:
+            self._output.append(memoryview(data))
+            self.server.hold_unsent(data)
+        self.unsent += len(data)
 
     def _flush(self) -> None:
         while self._output:
@@ -394,7 +408,7 @@ class Connection:
                 return
             self._drop(count)
         self._want_to_write(bool(self._output))
-        if self.exchange and self._unsent < UNREAD:
+        if self.exchange and self.unsent < UNREAD:
             self.exchange.give_room()
         if not self._output and self._last:
             self._next_request()
@@ -402,20 +416,36 @@ class Connection:
     def _next(self) -> memoryview | bytes:
         """Some of the output; small pieces together, since each would else be a packet."""
         first = self._output[0]
-        if len(self._output) > 1 and len(first) < READ // 4:
-            return b"".join(islice(self._output, 4))[:WRITE]
-        return first[:WRITE]
+        if len(self._output) == 1 or len(first) >= SMALL:
+            return _begin(first, WRITE)
+        some = b""
+        for piece in self._output:
+            some += _begin(piece, SMALL)
+            if len(piece) > SMALL or len(some) > READ:
+                break
+        return some
 
     def _drop(self, count: int) -> None:
         self._sent += count
-        self._unsent -= count
+        self.unsent -= count
         self._record["out"] = self._record.get("out", 0) + count
         while count:
-            first = self._output.popleft()
+            first = self._output[0]
             if len(first) > count:
-                self._output.appendleft(first[count:])
+                if isinstance(first, FilePart):
+                    first.skip(count)
+                else:
+                    self._output[0] = first[count:]
                 return
             count -= len(first)
+            self._forget_first()
+
+    def _forget_first(self) -> None:
+        first = self._output.popleft()
+        if isinstance(first, FilePart):
+            first.close()
+        else:
+            self.server.drop_unsent(first.obj)
 
     def _next_request(self) -> None:
         """The answer is out."""
@@ -479,7 +509,8 @@ class Connection:
             self.exchange.end(Gone("the client has left"))
             self._report()
             self.exchange = None
-        self._output.clear()
+        while self._output:
+            self._forget_first()
         self.server.forget(self)
         self.socket.close()
 
@@ -499,3 +530,7 @@ class Connection:
         elif self._writing and not wanted:
             self.server.loop.remove_writer(self.socket)
         self._writing = wanted
+
+
+def _begin(piece: memoryview | FilePart, most: int) -> memoryview | bytes:
+    return piece.read(most) if isinstance(piece, FilePart) else piece[:most]

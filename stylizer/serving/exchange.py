@@ -6,6 +6,7 @@ answer, the loop takes them away, and tells the thread in return when the client
 
 import io
 import logging
+import os
 import sys
 import threading
 import traceback
@@ -62,8 +63,52 @@ class Body(io.RawIOBase):
         return count
 
 
+class FileBody:
+    """environ["wsgi.file_wrapper"]: a file that the loop sends piece by piece, so that slow readers hold none of it."""
+
+    def __init__(self, file, _block: int = 0):
+        self._file = file
+        self.close = getattr(file, "close", lambda: None)
+
+    def __iter__(self):
+        while data := self._file.read(2**16):
+            yield data
+
+    def rest(self) -> "FilePart | None":
+        """From where it is read to its end; None for what is no file on a disk."""
+        try:
+            start, size = self._file.tell(), os.fstat(self._file.fileno()).st_size
+            return FilePart(os.dup(self._file.fileno()), start, size)
+        except (OSError, AttributeError):  # in memory
+            return None
+
+
+class FilePart:
+    """What is still to be sent of a file, with a descriptor of its own."""
+
+    def __init__(self, descriptor: int, start: int, end: int):
+        self._descriptor, self._start, self._end = descriptor, start, end
+
+    def __len__(self) -> int:
+        return self._end - self._start
+
+    def read(self, most: int) -> bytes:
+        """The next bytes, which stay the next ones until they are skipped; OSError where the file became shorter."""
+        data = os.pread(self._descriptor, min(most, len(self)), self._start)
+        if not data:
+            raise OSError("the file is shorter than it was")
+        return data
+
+    def skip(self, count: int) -> None:
+        self._start += count
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
 class Exchange:
-    """`told` wakes the loop, from any thread. What is told: (status, headers), then bytes, then None, or an error."""
+    """`told` wakes the loop, from any thread. What is told: (status, headers), then bytes or a FilePart, then
+    None, or an error."""
 
     def __init__(self, environ: dict, told: Callable[["Exchange"], None]):
         self.environ = environ
@@ -138,10 +183,14 @@ class Exchange:
 
         answer: Iterable[bytes] = application(self.environ, start_response)
         try:
-            for data in answer:
-                if data:
-                    write(data)
+            part = answer.rest() if isinstance(answer, FileBody) else None
+            if part is None:
+                for data in answer:
+                    if data:
+                        write(data)
             write(b"")
+            if part is not None:
+                self._tell(part)
         finally:
             if hasattr(answer, "close"):
                 answer.close()
@@ -182,6 +231,7 @@ def make_environ(request: h11.Request, target: bytes, body: deque, size: int, he
         "wsgi.url_scheme": "http",
         "wsgi.input": io.BufferedReader(Body(body), 2**16),
         "wsgi.input_terminated": True,
+        "wsgi.file_wrapper": FileBody,
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
         "wsgi.multiprocess": False,

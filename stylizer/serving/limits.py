@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from stylizer.memory import free_memory
 from stylizer.settings import Settings
 
-HELD_SHARE = 1 / 8  # of the memory free at the start, for bodies: reading a form and its files takes their bytes thrice
+# Of the memory free at the start, for bodies, of which reading a form makes copies; and as much for unread answers.
+HELD_SHARE = 1 / 8
 
 
 @dataclass(frozen=True)
 class Limits:
     body_bytes: int = 24 * 2**20
     held_bytes: int = 256 * 2**20  # of all bodies together whose answers have not begun
+    unsent_bytes: int = 256 * 2**20  # of answers made and not read yet, together; then the slowest readers are cut off
     connections: int = 1000  # open at a time; the one that has been idle longest makes room for another
     threads: int = 16  # for what is quickly done: the page, its scripts, lists
     painting_threads: int = 0  # beside these, for requests that paint or wait for their turn
@@ -37,6 +39,7 @@ class Limits:
         return cls(
             body_bytes=settings.max_body_bytes,
             held_bytes=max(settings.max_body_bytes, held),
+            unsent_bytes=held,
             painting_threads=places + 2 * settings.optimise_slots,  # one optimised, and one waiting for it
             request_seconds=settings.request_seconds,
             drain_seconds=settings.drain_seconds,

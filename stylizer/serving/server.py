@@ -19,6 +19,9 @@ log = logging.getLogger("stylizer.serving")
 
 ACCEPTED = 64  # connections taken at a time, then the others have their turn
 SPARE_DESCRIPTORS = 128  # for files, libraries and what listens
+# The system keeps megabytes for a reader that reads nothing, and we would be long in noticing. Of what it could not
+# send yet it is to keep no more than this; what is under way to a fast reader far away does not count.
+NOT_SENT, UNSENT_BYTES = getattr(socket, "TCP_NOTSENT_LOWAT", None), 2**17
 FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # A thread that computes in Python lets go this often (Python's own: every 5 ms), so that the loop is not kept waiting.
 SWITCH_SECONDS = 0.001
@@ -41,6 +44,8 @@ class Server:
         self.observe, self.on_start, self.on_tick = observe, on_start, on_tick
         self.connections: set[Connection] = set()
         self.held = 0  # bytes of bodies whose answers have not begun
+        self.unsent = 0  # bytes of answers that are not read yet
+        self._unsent: dict[int, tuple[int, bytes]] = {}  # {id: (connections that send it, itself)}
         self.draining = False
         self._drained_by = 0.0
         self._most = _connections(self.limits.connections)
@@ -82,6 +87,19 @@ class Server:
             self.loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:
             log.debug("told something after the end")
+
+    def hold_unsent(self, data: bytes) -> None:
+        """Bytes that wait for a reader, counted once: what is cached is shared by all who are sent it."""
+        readers, _ = self._unsent.get(id(data), (0, data))
+        self._unsent[id(data)] = readers + 1, data
+        self.unsent += 0 if readers else len(data)
+
+    def drop_unsent(self, data: bytes) -> None:
+        readers, _ = self._unsent.pop(id(data))
+        if readers > 1:
+            self._unsent[id(data)] = readers - 1, data
+        else:
+            self.unsent -= len(data)
 
     def forget(self, connection: Connection) -> None:
         self.connections.discard(connection)
@@ -125,6 +143,8 @@ class Server:
             sock.setblocking(False)
             if sock.family in (socket.AF_INET, socket.AF_INET6):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if NOT_SENT:
+                    sock.setsockopt(socket.IPPROTO_TCP, NOT_SENT, UNSENT_BYTES)
             self.connections.add(Connection(self, sock, address if isinstance(address, tuple) else ()))
 
     def _listen_again(self, listener: socket.socket) -> None:
@@ -152,11 +172,20 @@ class Server:
         now = time.monotonic()
         for connection in list(self.connections):
             self.guarded(connection, connection.check)(now)
+        self._bound_unsent()
         if self.on_tick:
             self.on_tick()
         if self.draining:
             self._go_on_draining(now)
         self.loop.call_later(self.limits.tick_seconds, self._tick)
+
+    def _bound_unsent(self) -> None:
+        """Whoever has read slowest loses the connection where unread answers fill the memory; one alone does not."""
+        while self.unsent > self.limits.unsent_bytes:
+            slow = [each for each in self.connections if each.holds_bytes]
+            if len(slow) < 2:
+                return
+            min(slow, key=lambda each: each.unsent_since).close()
 
     def _drain(self) -> None:
         if self.draining:
@@ -195,9 +224,9 @@ def _connections(wanted: int) -> int:
     except ImportError:  # Windows
         return min(wanted, 400)  # select there takes 512 sockets
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    enough = wanted + SPARE_DESCRIPTORS
+    enough = 2 * wanted + SPARE_DESCRIPTORS  # a socket, and a file that is sent
     if soft != resource.RLIM_INFINITY and soft < enough:
         soft = enough if hard == resource.RLIM_INFINITY else min(enough, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        return max(8, min(wanted, soft - SPARE_DESCRIPTORS))
+        return max(8, min(wanted, (soft - SPARE_DESCRIPTORS) // 2))
     return wanted

@@ -16,7 +16,7 @@ from pathlib import Path
 import dash_bootstrap_components as dbc
 import numpy as np
 from dash import ClientsideFunction, Dash, Input, html
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify, request, send_file
 from werkzeug.exceptions import NotFound
 
 from stylizer import weights
@@ -105,9 +105,15 @@ def make_private(stylizer: Stylizer) -> Blueprint:
             raise NotFound(f"there is no {shown(file)} of that version; device/manifest.json lists what there is")
         headers = {"Cache-Control": KEPT, "Vary": "Accept-Encoding"}
         media = MEDIA.get(Path(file).suffix, "application/json")
-        if file in networks or "gzip" not in request.accept_encodings:
-            return Response(contents(file), mimetype=media, headers=headers)
-        return Response(packed(file), mimetype=media, headers={**headers, "Content-Encoding": "gzip"})
+        if file not in networks and "gzip" in request.accept_encodings:
+            return Response(packed(file), mimetype=media, headers={**headers, "Content-Encoding": "gzip"})
+        if file == GALLERY:
+            return Response(gallery, mimetype=media, headers=headers)
+        # From the disk as it is read: megabytes a reader would add up. Its checksum is the browser's to look at.
+        path = (settings.models if file in networks else settings.browser_runtime) / file
+        response = send_file(path.resolve(), mimetype=media, conditional=False, etag=False)
+        response.headers.update(headers)
+        return response
 
     @private.get("/service-worker.js")
     def service_worker() -> Response:
