@@ -29,6 +29,16 @@ class StylizerError(Exception):
     title = "The request could not be carried out"
     status = 400
 
+    def problem(self) -> dict:
+        """The members of a problem document (RFC 9457)."""
+        return {
+            "type": f"/api/docs#{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "detail": str(self),
+            "code": self.code,
+        }
+
 
 class EmptyInput(StylizerError):
     code, title, status = "empty", "Nothing was sent", 400
@@ -87,6 +97,9 @@ class ParameterError(StylizerError):
         super().__init__(message)
         self.field = field
 
+    def problem(self) -> dict:
+        return {**super().problem(), "field": self.field}
+
 
 class UnknownStyle(ParameterError):
     code, title = "unknown-style", "There is no such style"
@@ -116,6 +129,40 @@ class OutOfMemory(StylizerError):
     def __init__(self, message: str, seconds: int = 5):
         super().__init__(message)
         self.seconds = seconds
+
+
+class TookTooLong(StylizerError):
+    """The deadline of a request is over. 503 and not 504, which speaks of another server behind this one."""
+
+    code, title, status = "took-too-long", "The answer took too long", 503
+
+    def __init__(self, message: str, seconds: int = 10):
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class Restarting(StylizerError):
+    """The server has been told to stop; another takes its place."""
+
+    code, title, status = "restarting", "The server is restarting", 503
+
+    def __init__(self, message: str = "this server is restarting; try again in a few seconds", seconds: int = 2):
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class TooSlow(StylizerError):
+    code, title, status = "too-slow", "The request came too slowly", 408
+
+
+class TooManyHeaders(StylizerError):
+    code, title, status = "too-many-headers", "The request's headers are too large", 431
+
+
+class Gone(StylizerError):
+    """Whoever asked has left: the work ends, and no one reads this."""
+
+    code, title, status = "gone", "The client has left", 499
 
 
 class NotInstalled(StylizerError):

@@ -145,6 +145,20 @@ def decode(data: bytes, settings: Settings, name: str = "picture", fit: Fit | No
     return _finish(reduced, turn)
 
 
+def measure(data: bytes, settings: Settings, name: str = "picture") -> Size:
+    """(width, height) as the file has them, by its header alone; errors as of `decode`."""
+    if not data:
+        raise EmptyInput(f"{name} is empty; send a picture ({_taken()})")
+    kind = _kind(data, name)
+    outline = containers.walk(data, kind, name)
+    if outline.size:
+        check_size(outline.size, settings, name)
+        return outline.size
+    with _open(outline.still or data, kind, name) as image:
+        check_size(image.size, settings, name)
+        return image.size
+
+
 def as_picture(
     source: "Picture | str | os.PathLike | bytes | Image.Image | np.ndarray",
     settings: Settings,

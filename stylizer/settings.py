@@ -237,6 +237,21 @@ class Settings(Checked):
         _cache, Folder(must_exist=False), "for the classic mode's networks, downloaded on first use",
         "~/.cache/stylizer, or what the platform has for it",
     )  # fmt: skip
+    queue_length: int = setting(
+        32, Whole(0, 1000), "requests that may wait for a slot, each of them a thread and a photo in memory"
+    )
+    request_seconds: float = setting(
+        120.0, Number(0.1, 3600, "seconds"), "until an answer begins; 16 megapixels take half a minute on two cores"
+    )
+    drain_seconds: float = setting(
+        6.0, Number(0.1, 3600, "seconds"), "to answer what was accepted, once told to stop; Cloud Run kills after 10"
+    )
+    held_megabytes: int = setting(
+        0, Whole(0, 10**6, "MB"), "of bodies that wait to be painted, together; 0: an eighth of the memory that is free"
+    )
+    enlarge_megapixels: float = setting(
+        16.0, Number(0.01, 10_000), "over HTTP, of a painting that is larger than its photo; A3 at 300 dpi is 17"
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -270,4 +285,6 @@ class Deployment(Checked):
     PREFIX = ""
 
     port: int = setting(8050, Whole(1, 65535), "where gunicorn listens; Cloud Run sets it")
-    web_threads: int = setting(16, Whole(1, 1024), "requests answered at a time; most of them wait for their turn")
+    web_threads: int = setting(
+        16, Whole(1, 1024), "requests answered at a time, beside those that paint or wait for their turn to"
+    )

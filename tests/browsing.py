@@ -14,11 +14,11 @@ import pictures
 import pytest
 from flask import Response, request
 from PIL import Image
-from werkzeug.serving import make_server
+from serving import Served
 
 from stylizer.settings import Settings
 from stylizer.styles import LIST, VECTORS, read_gallery
-from stylizer.web import QuietHandler, create_app
+from stylizer.web import create_app
 from stylizer.weights import CHECKSUMS
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: make install")
@@ -72,9 +72,8 @@ class Server:
         self.app.server.before_request(self._before)
         self.app.server.after_request(self._record)
         self.app.server.teardown_request(lambda _error: self.under_way.discard(threading.get_ident()))
-        self._http = make_server("127.0.0.1", 0, self.app.server, threaded=True, request_handler=QuietHandler)
-        self.url = f"http://127.0.0.1:{self._http.server_port}/"
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+        self._http = Served(self.app.server, self.app.server.extensions["stylizer.serving"]["limits"])
+        self.url = self._http.url
 
     def _before(self):
         if request.path == "/api/v1/wall":
@@ -105,7 +104,7 @@ class Server:
         return [painting for painting in self.paintings if painting["format"] == FULL]
 
     def close(self):
-        self._http.shutdown()
+        self._http.close()
 
 
 def upload(page, label: str, data: bytes, name: str, type: str = "image/png") -> None:

@@ -20,14 +20,14 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save
+from serving import Served
 from test_api import post, problem
-from werkzeug.serving import make_server
 
 from stylizer import gatys, images, weights
 from stylizer.errors import BrokenPicture
 from stylizer.gatys import GatysConfig
 from stylizer.networks.backbones import ResNet18
-from stylizer.web import QuietHandler, create_app
+from stylizer.web import create_app
 from stylizer.web.optimise import Job
 
 PATH = "/api/v1/optimise"
@@ -267,24 +267,21 @@ def test_a_stream_that_no_one_began_to_read_frees_its_slot(server, content):
 
 
 def test_a_client_that_hangs_up_frees_its_slot(server, content):
-    http_server = make_server("127.0.0.1", 0, server, threaded=True, request_handler=QuietHandler)
-    threading.Thread(target=http_server.serve_forever, daemon=True).start()
     fields = {"content": content, **{key: str(value).encode() for key, value in (LONG | {"style_name": STYLE}).items()}}
     body = b"".join(
         b'--x\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
         % (name.encode(), b'; filename="p"' * (name == "content"), value)
         for name, value in fields.items()
     ) + b"--x--\r\n"  # fmt: skip
-    connection = http.client.HTTPConnection("127.0.0.1", http_server.server_port, timeout=60)
-    connection.request("POST", PATH, body, {"Content-Type": "multipart/form-data; boundary=x"})
-    response = connection.getresponse()
-    assert json.loads(response.readline())["event"] == "progress"
-    assert not accepted(server, content)
-    response.close()
-    connection.close()
-    until(lambda: accepted(server, content))
-    http_server.shutdown()
-    http_server.server_close()
+    with Served(server) as served:
+        connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
+        connection.request("POST", PATH, body, {"Content-Type": "multipart/form-data; boundary=x"})
+        response = connection.getresponse()
+        assert json.loads(response.readline())["event"] == "progress"
+        assert not accepted(server, content)
+        response.close()
+        connection.close()
+        until(lambda: accepted(server, content))
 
 
 def test_when_its_seconds_are_over_the_picture_so_far_is_the_result(settings, network, content):

@@ -8,7 +8,7 @@ PACKAGE = ROOT / "stylizer"
 # Each layer may import itself and those above it; web and training are side by side and never meet.
 LAYERS = [
     {"errors", "parameters", "settings", "tiles", "memory"},
-    {"containers", "alpha", "weights"},
+    {"containers", "alpha", "weights", "serving"},
     {"colours", "tones"},
     {"images"},
     {"networks"},
@@ -19,7 +19,7 @@ LAYERS = [
 ]
 SERVING = {
     "errors", "parameters", "settings", "tiles", "memory", "containers", "alpha", "colours", "tones", "images",
-    "weights", "styles", "runtimes", "feedforward", "cli", "web",
+    "weights", "styles", "runtimes", "feedforward", "cli", "web", "serving",
 }  # fmt: skip
 HEAVY = {"torch", "torchvision", "openvino", "onnx"}
 

@@ -1,14 +1,17 @@
 """The web application: one Flask server with the page (Dash) and the HTTP API. Nothing is stored between requests."""
 
+import os
 import socket
+import sys
 import threading
 from collections.abc import Callable
 
 from dash import Dash
 from flask import Blueprint, Flask, Response
-from werkzeug.serving import WSGIRequestHandler, make_server
 
 from stylizer.feedforward import Stylizer
+from stylizer.serving.limits import Limits
+from stylizer.serving.server import Server, stop_at_signals
 from stylizer.settings import Settings
 from stylizer.web import callbacks, classic, optimise, private
 from stylizer.web.api import make_api
@@ -16,6 +19,9 @@ from stylizer.web.form import FormRequest
 from stylizer.web.gate import guard
 from stylizer.web.layout import make_layout
 from stylizer.web.problems import problem
+from stylizer.web.turns import Turns
+
+BACKLOG = 512  # connections that the system holds until they are accepted
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -46,7 +52,10 @@ def create_app(settings: Settings | None = None) -> Dash:
     server = StylizerServer("stylizer", static_folder=None)
     server.url_map.merge_slashes = False  # no redirect from //elsewhere
     server.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, MAX_STYLES=settings.max_styles)
-    api = make_api(stylizer)
+    turns = Turns(settings.slots, settings.queue_length, settings.queue_seconds)
+    server.extensions["stylizer"] = {"settings": settings, "turns": turns}
+    server.extensions["stylizer.serving"] = {"limits": Limits.of(settings)}
+    api = make_api(stylizer, turns)
     optimise.add_routes(api, stylizer)
     server.register_blueprint(api)
     server.register_blueprint(private.make_private(stylizer))
@@ -68,25 +77,19 @@ def create_app(settings: Settings | None = None) -> Dash:
 
 
 def serve(app: Dash, host: str, port: int, on_ready: Callable[[], None] = lambda: None) -> None:
-    """Serve on this machine until interrupted, a thread a request; OSError where the address is taken or is none.
+    """Serve on this machine until interrupted; OSError where the address is taken or is none.
 
-    For the public: gunicorn, with gunicorn.conf.py.
+    For the public: gunicorn, with gunicorn.conf.py, which starts it anew should it ever end.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family) as listener:     # werkzeug would exit by itself at an error
-        options = {"threaded": True, "request_handler": QuietHandler, "fd": listener.fileno()}
-        server = make_server(host, port, app.server, **options)
+    with socket.create_server((host, port), family=family, backlog=BACKLOG) as listener:
+        server = Server(app.server, [listener], **app.server.extensions["stylizer.serving"])
+        stop_at_signals(server)
         on_ready()
-        server.serve_forever()
-
-
-class QuietHandler(WSGIRequestHandler):
-    """Keeps connections open between slider moves, and writes no access log."""
-
-    protocol_version = "HTTP/1.1"
-
-    def log_request(self, *_args, **_kwargs) -> None:
-        pass
+        server.run()
+    if server.busy:  # native code that did not end in time, under which the interpreter must not pull its memory away
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def _make_site(settings: Settings) -> Blueprint:

@@ -8,7 +8,7 @@ from pathlib import Path
 from flask import Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
-from stylizer.errors import ParameterError, StylizerError, TooManyBytes
+from stylizer.errors import StylizerError, TooManyBytes
 
 log = logging.getLogger("stylizer")
 
@@ -33,14 +33,7 @@ def describe(error: Exception) -> dict:
     if isinstance(error, StylizerError):
         if error.__cause__ and error.status >= 500:
             _log(error.__cause__)
-        body = {
-            "type": f"/api/docs#{error.code}",
-            "title": error.title,
-            "status": error.status,
-            "detail": str(error),
-            "code": error.code,
-        }
-        return {**body, "field": error.field} if isinstance(error, ParameterError) else body
+        return error.problem()
     if isinstance(error, HTTPException):
         name = (error.name or "error").lower().replace(" ", "-")
         return {
