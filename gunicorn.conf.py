@@ -1,13 +1,14 @@
 """gunicorn: one worker of our own kind, no preload. What a deployment may want to change is a variable."""
 
+import math
 import os
 import sys
 
 from stylizer.errors import StylizerError
-from stylizer.settings import Deployment
+from stylizer.settings import Deployment, Settings
 
 try:
-    deployment = Deployment.from_env()
+    deployment, settings = Deployment.from_env(), Settings.from_env()
 except StylizerError as error:
     sys.exit(f"stylizer: {error}")
 
@@ -23,8 +24,8 @@ backlog = 512
 preload_app = False
 # The heartbeat is the loop's and goes on while pictures are painted, however large they are.
 timeout = 60
-# The worker ends by itself within STYLIZER_DRAIN_SECONDS, 6, and half a second; Cloud Run kills after 10.
-graceful_timeout = 8
+# The worker ends by itself in that time and half a second more: in 8 all is over, and Cloud Run kills after 10.
+graceful_timeout = math.ceil(settings.drain_seconds) + 2
 # The heartbeat file, on memory: the root may be read-only, and a slow disk must not look like a dead worker.
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 accesslog = None  # who came and what they sent is nobody's business

@@ -275,6 +275,10 @@ class Stylizer:
 
     # Photos remembered, in memory only ------------------------------------------------------------------------------
 
+    @property
+    def photos_kept(self) -> int:
+        return len(self._photos)
+
     def _recall(self, key: bytes) -> Photo | None:
         with self._photos_lock:
             if key in self._photos:

@@ -146,17 +146,17 @@ def decode(data: bytes, settings: Settings, name: str = "picture", fit: Fit | No
 
 
 def measure(data: bytes, settings: Settings, name: str = "picture") -> Size:
-    """(width, height) as the file has them, by its header alone; errors as of `decode`."""
+    """(width, height) as the file has them, no pixel decoded; the errors of `decode` that the header alone shows."""
     if not data:
         raise EmptyInput(f"{name} is empty; send a picture ({_taken()})")
     kind = _kind(data, name)
     outline = containers.walk(data, kind, name)
-    if outline.size:
-        check_size(outline.size, settings, name)
-        return outline.size
-    with _open(outline.still or data, kind, name) as image:
-        check_size(image.size, settings, name)
-        return image.size
+    size = outline.size
+    if size is None:
+        with _open(outline.still or data, kind, name) as image:
+            size = image.size
+    check_size(size, settings, name)
+    return size
 
 
 def as_picture(

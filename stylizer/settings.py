@@ -250,8 +250,11 @@ class Settings(Checked):
         0, Whole(0, 10**6, "MB"), "of bodies that wait to be painted, together; 0: an eighth of the memory that is free"
     )
     enlarge_megapixels: float = setting(
-        16.0, Number(0.01, 10_000), "over HTTP, of a painting that is larger than its photo; A3 at 300 dpi is 17"
+        16.0, Number(0, 10_000), "over HTTP, of a painting that is larger than its photo; A3 at 300 dpi is 17"
     )
+    access_log: bool = setting(False, Switch(), "whether each answer is a line in the log; no path, name or address is")
+    log_format: str = setting("text", Choice(("text", "json")), "of the log's lines; json is for collectors of clouds")
+    metrics: bool = setting(False, Switch(), "whether /metrics answers, for Prometheus; whoever can ask it may read it")
 
     def __post_init__(self):
         super().__post_init__()

@@ -41,9 +41,13 @@ class Painter(threading.Thread):
         self.turns, self.log, self.megapixels, self.interrupt = turns, log, megapixels, interrupt
         self.go, self.tile, self.between = threading.Event(), threading.Event(), threading.Event()
         self.error = None
-        before = turns.waiting + turns.at_work
+        before = self.present()
         self.start()
-        until(lambda: self.error or turns.waiting + turns.at_work > before)
+        until(lambda: self.error or self.present() > before)
+
+    def present(self) -> int:
+        with self.turns._lock:
+            return self.turns.waiting + self.turns.at_work
 
     def run(self):
         try:
@@ -177,7 +181,7 @@ def test_a_small_photo_cannot_be_made_to_cost_minutes(client, photo):
     assert (largest - 3) ** 2 * 2 / 3 <= 16e6 <= (largest + 3) ** 2 * 2 / 3
     # A photo's own size is never too large, and neither is a smaller one.
     settings = client.application.extensions["stylizer"]["settings"]
-    small = create_app(replace(settings, enlarge_megapixels=0.001)).server.test_client()
+    small = create_app(replace(settings, enlarge_megapixels=0)).server.test_client()
     for size in ("original", 96, 64):
         assert post(small, content=photo, style_name=STYLE, size=size).status_code == 200
     assert "at most 96 pixels" in problem(post(small, content=photo, style_name=STYLE, size=97), 422, field="size")
@@ -257,6 +261,50 @@ def test_streams_say_in_their_last_line_that_the_server_restarts(settings, photo
     assert events[-1]["event"] == "error" and events[-1]["problem"]["code"] == "restarting"
     lines = [json.loads(line) for line in said[1].split(b"\r\n") if line.startswith(b"{")]
     assert lines[-1]["problem"]["code"] == "restarting" and lines[-1]["problem"]["status"] == 503
+
+
+# Seen running -------------------------------------------------------------------------------------------------------
+
+
+def test_metrics_count_answers_by_route_refusals_by_code_and_what_is_held(settings, photo):
+    app = create_app(replace(settings, metrics=True))
+    with Served(app.server, **app.server.extensions["stylizer.serving"]) as served:
+        fields = {"content": photo, "style_name": STYLE, "size": 64}
+        served.ask(form(PATH, b"Connection: close\r\n", **fields))
+        served.ask(form(PATH, b"Connection: close\r\n", **fields | {"size": "secret"}))
+        served.ask(get("/secret/path"))
+        served.ask(b"nonsense\r\n\r\n")
+        until(lambda: not served.server.connections)
+        code, came = served.ask(get("/metrics"))
+    told = dict(line.rsplit(" ", 1) for line in body(came).decode().splitlines() if not line.startswith("#"))
+    assert code == 200 and "secret" not in "".join(told)
+    assert told['stylizer_requests_total{route="/api/v1/stylize",status="200"}'] == "1.0"
+    assert told['stylizer_requests_total{route="none",status="404"}'] == "1.0"
+    assert told['stylizer_refusals_total{code="parameter-out-of-bounds"}'] == "1.0"
+    assert told['stylizer_refusals_total{code="malformed"}'] == "1.0"
+    assert told['stylizer_stage_seconds_count{stage="paint"}'] == "1.0"
+    assert told["stylizer_turns_at_work"] == told["stylizer_turns_waiting"] == told["stylizer_body_bytes"] == "0.0"
+    assert told["stylizer_photos_kept"] == "1.0" and float(told["stylizer_connections"]) == 1
+    assert float(told["process_resident_memory_bytes"]) > 50e6
+
+
+def test_there_are_no_metrics_where_no_one_asked_for_them(client):
+    problem(client.get("/metrics"), 404)
+
+
+def test_log_lines_of_answers_have_an_id_and_a_route_and_nothing_of_what_was_sent(settings, photo, capfd):
+    app = create_app(replace(settings, access_log=True, log_format="json"))
+    with Served(app.server, **app.server.extensions["stylizer.serving"]) as served:
+        named = b"Connection: close\r\nX-Request-Id: call-7\r\nX-Forwarded-For: 192.0.2.7\r\n"
+        served.ask(form(PATH + "?token=secret", named, content=photo, style_name=STYLE, size=64))
+        served.ask(get("/secret"))
+        served.ask(b"GET / HTTP/1.1\r\nsecret: 1\r\nsecret bad: 2\r\n\r\n")
+    lines = capfd.readouterr().err.splitlines()
+    first, *others = [json.loads(line) for line in lines if '"stylizer.access"' in line]
+    assert (first["id"], first["method"], first["route"], first["status"]) == ("call-7", "POST", PATH, 200)
+    assert first["in"] > len(photo) and first["out"] > 1000 and first["ms"] >= first["stages"]["paint"] > 0
+    assert [(line["status"], line["route"]) for line in others] == [(404, "none"), (400, "none")]
+    assert not re.search(r"secret|192\.0\.2|127\.0\.0|whirling", "".join(lines))
 
 
 # As it is deployed --------------------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ def test_a_download_is_never_nameless_nor_longer_than_file_systems_take(studio, 
     name = studio.evaluate(
         "(name) => stylizer.file_name({ photo: { name }, style: { title: '🎨' } }, 'jpeg', '-classic')", photo
     )
-    assert 0 < len(name.removesuffix("-classic.jpg")) and len(name.encode()) <= 255
+    assert len(name.removesuffix("-classic.jpg")) > 0 and len(name.encode()) <= 255
     assert name[0] not in "-."
 
 

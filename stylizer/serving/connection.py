@@ -325,6 +325,7 @@ class Connection:
             self.close()  # the answer has begun; cut off, it is seen to be no whole one
             return
         self._enter(State.LINGER, HURRY_SECONDS if self.server.draining else self.limits.linger_seconds)
+        self._record["code"] = error.code
         body = json.dumps(error.problem()).encode()
         headers = [("Connection", "close")]
         if error.status in (429, 503):
@@ -458,8 +459,9 @@ class Connection:
             record["in"] = self._received
             record["seconds"] = time.monotonic() - record.pop("started", self.since)
             if self.exchange:
-                record["route"] = self.exchange.environ.get("stylizer.route")
-                record["stages"] = self.exchange.environ.get("stylizer.stages", {})
+                told = ("route", "code", "stages")
+                record |= {name: self.exchange.environ[f"stylizer.{name}"] for name in told
+                           if f"stylizer.{name}" in self.exchange.environ}  # fmt: skip
             self.server.observe(record)
 
     # The socket -----------------------------------------------------------------------------------------------------

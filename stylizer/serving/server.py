@@ -27,16 +27,18 @@ SWITCH_SECONDS = 0.001
 class Server:
     """Serves a WSGI application on sockets that listen already, until `stop`.
 
-    observe: told of every answer, {"id", "method", "route", "status", "seconds", "in", "out" (bytes), "stages"};
-    on_tick: called several times a second, for heartbeats.
+    observe: told of every answer, {"id", "method", "route", "status", "code" (of a problem), "seconds", "in", "out"
+    (bytes), "stages" ({name: seconds})}; route, code and stages are environ["stylizer.route"] and so on;
+    on_start: told of the server once it serves; on_tick: called several times a second, for heartbeats.
     """
 
     def __init__(
         self, application: Callable, listeners: list[socket.socket], limits: Limits | None = None, *,
-        observe: Callable[[dict], None] | None = None, on_tick: Callable[[], None] | None = None,
+        observe: Callable[[dict], None] | None = None, on_start: "Callable[[Server], None] | None" = None,
+        on_tick: Callable[[], None] | None = None,
     ):  # fmt: skip
         self.application, self.listeners, self.limits = application, listeners, limits or Limits()
-        self.observe, self.on_tick = observe, on_tick
+        self.observe, self.on_start, self.on_tick = observe, on_start, on_tick
         self.connections: set[Connection] = set()
         self.held = 0  # bytes of bodies whose answers have not begun
         self.draining = False
@@ -55,6 +57,8 @@ class Server:
         sys.setswitchinterval(SWITCH_SECONDS)
         self._listen()
         self.loop.call_soon(self._tick)
+        if self.on_start:
+            self.on_start(self)
         try:
             self.loop.run_forever()
         finally:

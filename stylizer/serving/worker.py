@@ -13,15 +13,15 @@ from stylizer.serving.server import Server
 
 class BufferedWorker(Worker):
     """Slow clients cost it no thread. `application.extensions["stylizer.serving"]`, where there is one, has its limits
-    and observer."""
+    and observers."""
 
     server: Server | None = None
 
     def run(self) -> None:
         told = getattr(self.wsgi, "extensions", {}).get("stylizer.serving", {})
-        limits = replace(told.get("limits") or Limits(), threads=self.cfg.threads)
+        told = {**told, "limits": replace(told.get("limits") or Limits(), threads=self.cfg.threads)}
         listeners = [listener.sock for listener in self.sockets]
-        self.server = Server(self.wsgi, listeners, limits, observe=told.get("observe"), on_tick=self._beat)
+        self.server = Server(self.wsgi, listeners, on_tick=self._beat, **told)
         if not self.alive:  # told to stop while it loaded
             self.server.stop()
         self.server.run()

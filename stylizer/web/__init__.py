@@ -18,6 +18,7 @@ from stylizer.web.api import make_api
 from stylizer.web.form import FormRequest
 from stylizer.web.gate import guard
 from stylizer.web.layout import make_layout
+from stylizer.web.observe import observe
 from stylizer.web.problems import problem
 from stylizer.web.turns import Turns
 
@@ -54,7 +55,9 @@ def create_app(settings: Settings | None = None) -> Dash:
     server.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, MAX_STYLES=settings.max_styles)
     turns = Turns(settings.slots, settings.queue_length, settings.queue_seconds)
     server.extensions["stylizer"] = {"settings": settings, "turns": turns}
-    server.extensions["stylizer.serving"] = {"limits": Limits.of(settings)}
+    server.extensions["stylizer.serving"] = {
+        "limits": Limits.of(settings), **observe(server, settings, stylizer, turns),
+    }  # fmt: skip
     api = make_api(stylizer, turns)
     optimise.add_routes(api, stylizer)
     server.register_blueprint(api)

@@ -16,6 +16,7 @@ log = logging.getLogger("stylizer")
 def problem(error: Exception) -> Response:
     """Any error as application/problem+json (RFC 9457): never a stack trace, never what was sent."""
     body = describe(error)
+    request.environ["stylizer.code"] = body["code"]
     response = Response(json.dumps(body), status=body["status"], mimetype="application/problem+json")
     response.headers["Cache-Control"] = "no-store"
     if body["status"] == 405 and getattr(error, "valid_methods", None):
