@@ -17,7 +17,16 @@ from stylizer.errors import Busy, NotReady, UnknownStyle
 from stylizer.feedforward import Progress, Stopwatch, Stylizer
 from stylizer.images import FORMATS
 from stylizer.styles import Style, find
-from stylizer.web.form import boolean, expect_fields, picture_format, styles_of_mix, tiles_of_wall, upload, wall_side
+from stylizer.web.form import (
+    boolean,
+    expect_fields,
+    picture_format,
+    picture_size,
+    styles_of_mix,
+    tiles_of_wall,
+    upload,
+    wall_side,
+)
 from stylizer.web.openapi import docs_page, specification
 from stylizer.web.problems import describe
 from stylizer.web.samples import SAMPLE, SAMPLE_SIDE, TILE_QUALITY, SampleTiles
@@ -49,7 +58,7 @@ def make_api(stylizer: Stylizer) -> Blueprint:
         stopwatch, form = Stopwatch(), request.form
         content = upload("content")
         format = picture_format()
-        keep_colors, size = boolean("keep_colors"), form.get("size")
+        keep_colors, size = boolean("keep_colors"), picture_size(settings)
         with slot():
             with stopwatch("style"):
                 vector = stylizer.mix(styles_of_mix(stylizer), form.getlist("weight"))
