@@ -20,7 +20,16 @@ from stylizer import images, parameters
 from stylizer.errors import EmptyInput, MalformedRequest, ParameterError, TooManyParts, shown
 from stylizer.feedforward import Stylizer
 from stylizer.images import FORMATS
-from stylizer.parameters import check_strength, check_style_scale, check_styles, check_vector, check_weights, whole
+from stylizer.parameters import (
+    check_size,
+    check_strength,
+    check_style_scale,
+    check_styles,
+    check_vector,
+    check_weights,
+    whole,
+)
+from stylizer.settings import Settings
 from stylizer.styles import find
 from stylizer.web.openapi import WALL_SIDE, WALL_SIDES, WALL_TILES
 
@@ -199,6 +208,13 @@ def vector(text: str) -> np.ndarray:
     if not isinstance(numbers, list) or not all(type(number) in (int, float) for number in numbers):
         raise ParameterError("style_vector", f"style_vector is {shown(text)}; it must be a JSON list of 100 numbers")
     return check_vector(numbers)
+
+
+def picture_size(settings: Settings) -> str | None:
+    """The longest side that is asked for, as it was sent; None where nothing is said of it."""
+    size = request.form.get("size")
+    check_size(size, settings)
+    return size
 
 
 def boolean(field: str) -> bool:
