@@ -7,16 +7,17 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "stylizer"
 # Each layer may import itself and those above it; web and training are side by side and never meet.
 LAYERS = [
-    {"errors", "settings", "tiles", "memory"},
+    {"errors", "settings", "tiles", "memory", "files", "progress"},
     {"images", "weights"},
     {"networks"},
     {"styles", "losses"},
     {"runtimes"},
     {"feedforward", "gatys", "fit"},
-    {"training", "web", "cli"},
+    {"training", "web", "cli", "doctor"},
 ]
 SERVING = {
-    "errors", "settings", "tiles", "memory", "images", "weights", "styles", "runtimes", "feedforward", "cli", "web",
+    "errors", "settings", "tiles", "memory", "files", "progress", "images", "weights", "styles", "runtimes",
+    "feedforward", "cli", "doctor", "web",
 }  # fmt: skip
 HEAVY = {"torch", "torchvision", "openvino", "onnx"}
 
