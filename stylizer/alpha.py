@@ -11,10 +11,10 @@ GREY = 128  # a picture that is transparent all over
 FAINT, CLEAR = 64, 128  # alpha: below the one a pixel's colour is its surroundings', from the other on its own
 
 _alphas = np.arange(256)
-# How much a pixel counts among others: by the fourth power, so that what is faint says nothing beside what is opaque,
-# and all where there is nothing else, as in a soft shadow.
+# How much a pixel counts among others: by the fourth power, so that what is faint says nothing beside what is opaque.
 KNOWN = 65535
 WEIGHTS = np.where(_alphas > 0, np.maximum((_alphas / 255) ** 4 * KNOWN, 1), 0).astype(np.uint16)
+SHADOW = 3  # squares of 2^3 pixels that are faint for the most part are no rim but a soft shadow, with a colour to keep
 OWN = (((_alphas - FAINT) / (CLEAR - FAINT)).clip(0, 1)).astype(np.float32)  # the share of its own colour that stays
 
 
@@ -29,17 +29,21 @@ def fill_hidden(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     if not alpha.any():
         return np.full_like(rgb, GREY)
     finer, colours, weights = [], rgb, WEIGHTS[alpha]
-    while max(weights.shape) > 1 and weights.min() < KNOWN:
+    covered = Image.fromarray((alpha > 0).astype(np.uint8) * 255)
+    while not finer or (max(weights.shape) > 1 and finer[-1][1].min() < 1):
         colours, weights = _halved(colours, weights)
-        finer.append((colours, weights))
+        covered = covered.reduce(2)
+        known = weights.astype(np.float32) / KNOWN
+        if len(finer) + 1 >= SHADOW:
+            known[np.asarray(covered) >= 128] = 1
+        finer.append((colours, known))
     filled = finer.pop()[0]
-    for colours, weights in reversed(finer):
-        height, width = weights.shape
-        filled = _mixed(_enlarged(filled, width, height), colours, weights.astype(np.float32) / KNOWN)
-    return _mixed(_enlarged(filled, rgb.shape[1], rgb.shape[0]), rgb, OWN[alpha])
+    for colours, known in reversed(finer):
+        filled = mixed(_enlarged(filled, *known.shape), colours, known)
+    return mixed(_enlarged(filled, *alpha.shape), rgb, OWN[alpha])
 
 
-def _mixed(around: np.ndarray, own: np.ndarray, share: np.ndarray) -> np.ndarray:
+def mixed(around: np.ndarray, own: np.ndarray, share: np.ndarray) -> np.ndarray:
     """`around` with `share` (H, W) of `own`, in `around`; in bands, because floats take four times a picture."""
     for top in range(0, len(own), 256):
         rows = slice(top, top + 256)
@@ -70,6 +74,6 @@ def _halved(colours: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.nd
     return means, np.minimum(counts, KNOWN).astype(np.uint16)
 
 
-def _enlarged(rgb: np.ndarray, width: int, height: int) -> np.ndarray:
+def _enlarged(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
     box = 0, 0, width / 2, height / 2
     return np.array(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR, box))

@@ -517,9 +517,9 @@ class _Bits:
 
 
 def coded_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) of AV1 data: of its sequence header, or of the first frame where that has one of its own.
+    """(width, height) that a decoder of AV1 data allocates: by the sequence header, or more where a frame may say so.
 
-    AV1 5.5 and 5.9, as far as that; None where it does not begin so.
+    AV1 5.5 and 5.9, as far as that; None where the data does not begin so.
     """
     at, sequence = 0, None
     while at < len(data):
@@ -550,7 +550,7 @@ class _Sequence:
     def __init__(self, bits: _Bits):
         bits(4)  # profile, still picture
         self.reduced = bits(1)
-        self.model = self.delay_bits = self.interval = self.order_bits = 0
+        self.model = self.delay_bits = self.interval = 0
         if self.reduced:
             bits(5)
         else:
@@ -564,14 +564,12 @@ class _Sequence:
         self.screen = self.motion = 2  # each frame says it
         if not self.reduced:
             bits(4)
-            order_hints = bits(1)
-            if order_hints:
+            if bits(1):  # order hints
                 bits(2)
             if not bits(1):
                 self.screen = bits(1)
             if self.screen and not bits(1):
                 self.motion = bits(1)
-            self.order_bits = bits(3) + 1 if order_hints else 0
 
     def _operating_points(self, bits: _Bits) -> None:
         if bits(1):  # timing
@@ -605,18 +603,19 @@ class _Sequence:
             bits(self.presentation_bits)
         if not shown:
             bits(1)
-        error_resilient = 1 if kind == 3 or (kind == 0 and shown) else bits(1)
+        if not (kind == 3 or (kind == 0 and shown)):
+            bits(1)
         bits(1)
         screen = bits(1) if self.screen == 2 else self.screen
         if screen and self.motion == 2:
             bits(1)
         bits(self.id_bits)
-        if kind != 3 and not bits(1):  # no size of its own
-            return self.size
-        bits(self.order_bits)
-        if kind not in (0, 2) and not error_resilient:  # of a frame that leans on others
-            bits(3)
-        return bits(self.width_bits) + 1, bits(self.height_bits) + 1
+        overrides = kind == 3 or bits(1)
+        largest = 1 << self.width_bits, 1 << self.height_bits
+        # A frame's own size may be whatever fits the bits; encoders take no more bits than the sequence's size needs.
+        if overrides and largest[0] * largest[1] > 4 * self.size[0] * self.size[1]:
+            return largest
+        return self.size
 
 
 def _walk_bmp(data: bytes, name: str) -> Outline:

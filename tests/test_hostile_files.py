@@ -1,5 +1,6 @@
 """Hostile and odd files: each gets its exact answer, and none costs more than an honest picture of 50 megapixels."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -39,3 +40,14 @@ def test_no_file_costs_more_time_than_an_honest_one(judged):
 
 def test_all_files_together_cost_no_more_memory_than_an_honest_one(judged):
     assert sum(each["growth"] for each in judged) < BYTES, max(judged, key=lambda each: each["growth"])
+
+
+def test_mutated_pictures_become_pictures_or_our_own_errors_and_nothing_else():
+    """A slice of `python -m benchmarks.fuzz`, which runs as long as it is told."""
+    spec = importlib.util.spec_from_file_location("fuzz", ROOT / "benchmarks" / "fuzz.py")
+    fuzz = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fuzz)
+    fuzz.SECONDS *= SLOW
+    answers, failures = fuzz.run(lambda count: count >= 2_000, seed=7)
+    assert failures == []
+    assert min(answers["picture"], answers["BrokenPicture"], answers["PictureOutOfBounds"]) > 50, answers
