@@ -418,3 +418,22 @@ def test_the_description_states_the_bounds(client):
     assert content["weight"]["items"]["maximum"] == 1e6 and content["style"]["maxItems"] == 5
     assert "from -100 to 100" in content["style_vector"]["description"]
     assert set(paths) >= gate.HEALTH
+
+
+def test_every_answer_is_one_that_the_description_has(client, photo):
+    spec = client.get("/api/v1/openapi.json").get_json()
+    codes = spec["components"]["schemas"]["Problem"]["properties"]["code"]["enum"]
+    answers = [
+        ("/api/v1/styles/{name}/sample.webp", "get", client.get("/api/v1/styles/nope/sample.webp")),
+        ("/api/v1/styles/{name}/sample.webp", "get", client.get(f"/api/v1/styles/{STYLE}/sample.webp?v=0")),
+        ("/api/v1/styles/{name}/picture.webp", "get", client.get("/api/v1/styles/starry-night/picture.webp")),
+        ("/api/v1/styles", "get", ask(client, host="evil.example")), ("/api/v1/styles", "get", ask(client, host="")),
+        (STYLIZE, "post", ask(client, STYLIZE, "POST", Origin="null")), (STYLIZE, "post", client.post(STYLIZE)),
+        (STYLIZE, "post", post(client, content=pictures.text(), style_name=STYLE)),
+        (STYLIZE, "post", post(client, content=photo)), (STYLIZE, "post", send(client, part("weight") * 999 + END)),
+    ]  # fmt: skip
+    for path, method, response in answers:
+        described = spec["paths"][path][method]["responses"]
+        assert str(response.status_code) in described and response.get_json(force=True)["code"] in codes
+    for response in (client.get("/nope"), client.get(STYLIZE)):
+        assert response.get_json(force=True)["code"] in codes

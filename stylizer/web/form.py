@@ -1,7 +1,7 @@
 """Reading a request: its form, its files, its fields, each checked. What is wrong is said by the field's own name.
 
-Parts are counted and measured as they come, so that what is refused is neither read to its end nor decoded. Pictures
-stay in memory, once: werkzeug would spool larger ones to a file, and no picture is ever written to disk.
+Parts are counted and measured as they come, so that what is refused is neither kept nor decoded. Pictures stay in
+memory, once: werkzeug would spool larger ones to a file, and no picture is ever written to disk.
 """
 
 import io
@@ -17,7 +17,7 @@ from werkzeug.formparser import FormDataParser
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
 from stylizer import images, parameters
-from stylizer.errors import EmptyInput, MalformedRequest, ParameterError, TooManyParts, shown
+from stylizer.errors import EmptyInput, MalformedRequest, ParameterError, StylizerError, TooManyParts, shown
 from stylizer.feedforward import Stylizer
 from stylizer.images import FORMATS
 from stylizer.parameters import (
@@ -57,9 +57,14 @@ class FormParser(FormDataParser):
 
     def parse(self, stream, mimetype, content_length, options=None):
         form, files = [], []
-        if mimetype == "multipart/form-data":
-            for name, value in read_parts(stream, (options or {}).get("boundary", "")):
-                (files if isinstance(value, FileStorage) else form).append((name, value))
+        try:
+            if mimetype == "multipart/form-data":
+                for name, value in read_parts(stream, (options or {}).get("boundary", "")):
+                    (files if isinstance(value, FileStorage) else form).append((name, value))
+        except StylizerError:
+            while stream.read(CHUNK):  # a client that sends all of it first would find the connection closed
+                pass
+            raise
         return stream, self.cls(form), self.cls(files)
 
 
