@@ -286,7 +286,7 @@ stylizer.state ??= {};
       paused: `Paused at step ${step} of ${steps}`,
       failed: job.picture ? `Stopped at step ${step} of ${steps}` : "",
       stopped: job.picture ? `Cancelled at step ${step} of ${steps}: this is the picture so far` : "Cancelled",
-      done: `${job.late ? `The server’s time was over at step ${step} of ${steps}` : `Done, ${step} steps`}`
+      done: `${job.late ? `The server’s time was over at step ${step} of ${steps}` : `Done, ${step} ${step === 1 ? "step" : "steps"}`}`
         + (job.size ? `, ${job.size.join(" × ")} px` : ""),
     }[phase];
     set("classic-status", { children: words });

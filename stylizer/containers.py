@@ -56,7 +56,7 @@ def walk(data: bytes, kind: str, name: str) -> Outline:
     """BrokenPicture or PictureOutOfBounds where the file would cost a decoder more than any honest one does."""
     try:
         return WALKS[kind](data, name)
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, OverflowError):  # beyond the end, or 2^63 bytes beyond it
         raise _broken(name, kind, "it ends before its pixels begin") from None
 
 
@@ -342,7 +342,7 @@ def exif_orientation(block: bytes, name: str) -> int:
     try:
         first = struct.unpack_from(f"{order}I", block, 4)[0] if order else 0
         found = _directory(block, first, order, False, [1 << 16, 1 << 40], name)[ORIENTATION][0] if order else 1
-    except (struct.error, KeyError, IndexError):
+    except (struct.error, KeyError, IndexError, OverflowError):
         return 1
     return found if 1 <= found <= 8 else 1
 
@@ -429,7 +429,7 @@ def _walk_items(data: bytes, begin: int, end: int, budget: list[int], outline: O
         if claim is None or item.kind != b"av01":
             continue
         for place, _ in item.places[:1]:
-            _check_coded(coded_size(data[place : place + 256]), claim, name)
+            _check_coded(coded_size(data[place : place + 512]), claim, name)
 
 
 def _locate(data: bytes, at: int, end: int, idat: int, items: dict[int, _Item]) -> None:
@@ -490,7 +490,7 @@ def _check_track(data: bytes, begin: int, end: int, budget: list[int], outline: 
         for kind, code in ((b"stco", ">I"), (b"co64", ">Q")):
             if kind in table:
                 place = struct.unpack_from(code, data, table[kind] + 8)[0]
-                _check_coded(coded_size(data[place : place + 256]), claim, name)
+                _check_coded(coded_size(data[place : place + 512]), claim, name)
         if claim[0] * claim[1] > outline.size[0] * outline.size[1]:
             outline.size = claim
 
@@ -517,8 +517,11 @@ class _Bits:
 
 
 def coded_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) of the sequence header at the beginning of AV1 data: AV1 5.5, as far as that."""
-    at = 0
+    """(width, height) that a decoder of AV1 data allocates: by the sequence header, or more where a frame may say so.
+
+    AV1 5.5 and 5.9, as far as that; None where the data does not begin so.
+    """
+    at, sequence = 0, None
     while at < len(data):
         header, at = data[at], at + 1
         at += header >> 2 & 1  # extension
@@ -531,41 +534,88 @@ def coded_size(data: bytes) -> tuple[int, int] | None:
                 shift += 7
                 if byte < 0x80 or shift > 56:
                     break
-        if header >> 3 & 15 == 1:
-            return _sequence_size(_Bits(data[at : at + min(length, 64)]))
+        content = data[at : at + min(length, 64)]
+        kind = header >> 3 & 15
+        if kind == 1:
+            sequence = _Sequence(_Bits(content))
+        elif kind in (3, 6) and sequence:  # a frame's header, alone or before its tiles
+            return sequence.frame_size(_Bits(content))
         at += length
-    return None
+    return sequence.size if sequence else None
 
 
-def _sequence_size(bits: _Bits) -> tuple[int, int]:
-    bits(3)  # profile
-    bits(1)  # still picture
-    if bits(1):  # reduced header
-        bits(5)
-    else:
-        decoder_model, delay_bits = 0, 0
+class _Sequence:
+    """What a sequence header says that a frame's size hangs on. Names and order are the specification's."""
+
+    def __init__(self, bits: _Bits):
+        bits(4)  # profile, still picture
+        self.reduced = bits(1)
+        self.model = self.delay_bits = self.interval = 0
+        if self.reduced:
+            bits(5)
+        else:
+            self._operating_points(bits)
+        self.width_bits, self.height_bits = bits(4) + 1, bits(4) + 1
+        self.size = bits(self.width_bits) + 1, bits(self.height_bits) + 1
+        self.id_bits = 0
+        if not self.reduced and bits(1):
+            self.id_bits = bits(4) + 2 + bits(3) + 1
+        bits(3)
+        self.screen = self.motion = 2  # each frame says it
+        if not self.reduced:
+            bits(4)
+            if bits(1):  # order hints
+                bits(2)
+            if not bits(1):
+                self.screen = bits(1)
+            if self.screen and not bits(1):
+                self.motion = bits(1)
+
+    def _operating_points(self, bits: _Bits) -> None:
         if bits(1):  # timing
-            bits(32), bits(32)
-            if bits(1):  # equal intervals, and their length as an Exp-Golomb number
+            bits(64)
+            self.interval = bits(1)
+            if self.interval:  # its length, an Exp-Golomb number
                 zeros = 0
                 while not bits(1):
                     zeros += 1
                 bits(zeros)
-            decoder_model = bits(1)
-            if decoder_model:
-                delay_bits = bits(5) + 1
-                bits(32), bits(5), bits(5)
+            self.model = bits(1)
+            if self.model:
+                self.delay_bits = bits(5) + 1
+                bits(37)
+                self.presentation_bits = bits(5) + 1
         initial_display = bits(1)
         for _ in range(bits(5) + 1):
             bits(12)
             if bits(5) > 7:
                 bits(1)
-            if decoder_model and bits(1):
-                bits(delay_bits), bits(delay_bits), bits(1)
+            if self.model and bits(1):
+                bits(2 * self.delay_bits + 1)
             if initial_display and bits(1):
                 bits(4)
-    width_bits, height_bits = bits(4) + 1, bits(4) + 1
-    return bits(width_bits) + 1, bits(height_bits) + 1
+
+    def frame_size(self, bits: _Bits) -> tuple[int, int]:
+        if self.reduced or bits(1):  # or a frame that was there before is shown
+            return self.size
+        kind, shown = bits(2), bits(1)
+        if shown and self.model and not self.interval:
+            bits(self.presentation_bits)
+        if not shown:
+            bits(1)
+        if not (kind == 3 or (kind == 0 and shown)):
+            bits(1)
+        bits(1)
+        screen = bits(1) if self.screen == 2 else self.screen
+        if screen and self.motion == 2:
+            bits(1)
+        bits(self.id_bits)
+        overrides = kind == 3 or bits(1)
+        largest = 1 << self.width_bits, 1 << self.height_bits
+        # A frame's own size may be whatever fits the bits; encoders take no more bits than the sequence's size needs.
+        if overrides and largest[0] * largest[1] > 4 * self.size[0] * self.size[1]:
+            return largest
+        return self.size
 
 
 def _walk_bmp(data: bytes, name: str) -> Outline:

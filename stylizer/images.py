@@ -28,7 +28,7 @@ from PIL import (
 )
 
 from stylizer import colours, containers, tones
-from stylizer.alpha import fill_hidden
+from stylizer.alpha import OWN, fill_hidden, mixed
 from stylizer.errors import (
     BrokenPicture,
     EmptyInput,
@@ -150,9 +150,10 @@ def measure(data: bytes, settings: Settings, name: str = "picture") -> Size:
     if not data:
         raise EmptyInput(f"{name} is empty; send a picture ({_taken()})")
     kind = _kind(data, name)
-    size = containers.walk(data, kind, name).size
+    outline = containers.walk(data, kind, name)
+    size = outline.size
     if size is None:
-        with _open(data, kind, name) as image:
+        with _open(outline.still or data, kind, name) as image:
             size = image.size
     check_size(size, settings, name)
     return size
@@ -512,14 +513,14 @@ def resize_to(picture: Picture, size: Size, extent: tuple[float, float] | None =
 
     if picture.alpha is None:
         return Picture(lanczos(rgb))
-    resized = np.array(lanczos(rgb))  # what stays where nothing is seen
     weights = lanczos(picture.alpha.astype(np.float32))
-    seen = weights >= 0.5
+    alpha = np.rint(weights.clip(0, 255)).astype(np.uint8)
+    seen = np.empty((*alpha.shape, 3), np.uint8)
     for channel in range(3):
         plane = lanczos(np.multiply(rgb[:, :, channel], picture.alpha, dtype=np.float32))
-        plane = (plane / np.maximum(weights, 0.5) + 0.5).clip(0, 255)
-        np.copyto(resized[:, :, channel], plane.astype(np.uint8), where=seen)
-    return Picture(resized, np.rint(weights.clip(0, 255)).astype(np.uint8))
+        seen[:, :, channel] = (plane / np.maximum(weights, 1) + 0.5).clip(0, 255)
+    # What is faint has too little alpha to divide by, and the colour of its surroundings already.
+    return Picture(mixed(np.array(lanczos(rgb)), seen, OWN[alpha]), alpha)
 
 
 # Tensors -----------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from stylizer.weights import CHECKSUMS
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: make install")
 expect = playwright_api.expect
-expect.set_options(timeout=30_000)  # a machine with other work; what is right appears at once all the same
+expect.set_options(timeout=90_000)  # a machine with other work; what is right appears at once all the same
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 if CHROMIUM is None:

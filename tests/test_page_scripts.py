@@ -82,7 +82,7 @@ def test_a_download_is_never_nameless_nor_longer_than_file_systems_take(studio, 
     name = studio.evaluate(
         "(name) => stylizer.file_name({ photo: { name }, style: { title: '🎨' } }, 'jpeg', '-classic')", photo
     )
-    assert len(name.removesuffix("-classic.jpg")) > 0 and len(name.encode()) <= 255
+    assert name.removesuffix("-classic.jpg") and len(name.encode()) <= 255
     assert name[0] not in "-."
 
 
@@ -193,7 +193,7 @@ def test_a_picture_that_the_browser_cannot_make_is_told_in_words_and_tried_again
         HTMLCanvasElement.prototype.toBlob = toBlob;
         return [first, await copy()];
     }""")
-    assert re.fullmatch(r"This browser cannot hold a picture of 300 × \d+ pixels; choose a smaller size or photo.", first)
+    assert re.fullmatch(r"This browser cannot hold a picture of 300 × \d+ pixels; choose a smaller .*", first)
     assert second > 1000
 
 

@@ -211,9 +211,10 @@ def test_with_the_network_off_the_page_reloads_and_paints(open_private, private_
     expect(page.locator("#device-offline")).to_be_visible(timeout=90_000)
     page.context.set_offline(True)
     asked = len(private_server.requests)
-    page.reload()
-    expect(page.get_by_label("On this device")).to_be_checked(timeout=60_000)
-    ready(page)
+    for _ in range(3):
+        page.reload()
+        expect(page.get_by_label("On this device")).to_be_checked(timeout=60_000)
+        expect(page.locator("#device-words")).to_have_text(re.compile("^Paints here by"), timeout=90_000)
     upload_photo(page)
     transfer(page)
     assert shown(page).shape == (104, 160, 3)
@@ -227,7 +228,77 @@ def test_with_the_network_off_the_page_reloads_and_paints(open_private, private_
     assert page.evaluate("Object.keys(localStorage).filter((key) => key.startsWith('stylizer'))") == []
 
 
+@needs_runtime
+def test_nobody_waits_for_a_painting_that_was_given_up_before_it_was_asked_for(studio):
+    for engine in ("here", "server"):
+        outcome = studio.evaluate("""async (engine) => {
+            const { post } = { here: stylizer.engine(), server: stylizer.server }[engine];
+            const fields = { content: new Blob(["picture"]), style_name: ["batik"] }, signal = AbortSignal.abort("no");
+            return post("api/v1/stylize", fields, { signal }).then(() => "painted", (reason) => reason);
+        }""", engine)  # fmt: skip
+        assert outcome == "no", engine
+    assert studio.evaluate("stylizer.state.device.jobs.size") == 0
+
+
+@needs_runtime
+@pytest.mark.parametrize("name", ["constructor", "__proto__", "nowhere"])
+def test_a_style_is_one_of_the_gallery_whatever_else_bears_its_name(studio, name):
+    said = studio.evaluate("""async (name) => {
+        const content = await stylizer.copy_of(stylizer.state.photo, 64);
+        const fields = { content, style_name: [name], format: "png" };
+        return stylizer.engine().post("api/v1/stylize", fields).then(() => "painted", ({ message }) => message);
+    }""", name)  # fmt: skip
+    assert said == f"There is no style {name}."
+
+
 # Faults -------------------------------------------------------------------------------------------------------------
+
+
+@needs_runtime
+def test_a_worker_whose_script_did_not_come_is_started_anew_and_nobody_is_asked(browser, private_server):
+    private_server.altered = {}
+    context = browser.new_context()
+    page, fails = context.new_page(), [True, True]      # as a service worker that is not awake yet makes it
+    page.route(f"**{WORKER}", lambda route: route.abort() if fails and fails.pop() else route.continue_())
+    page.goto(private_server.url)
+    expect(page.locator("#photo-caption")).to_contain_text("sample")
+    choose(page.get_by_label("On this device"))
+    expect(page.locator("#device-words")).to_have_text(re.compile("^Paints here by WebAssembly"), timeout=90_000)
+    assert fails == []
+    expect(page.locator("#device-dialog")).to_be_hidden()
+    context.close()
+
+
+@needs_runtime
+def test_a_worker_whose_script_never_comes_is_told_of(browser, private_server):
+    private_server.altered = {}
+    context = browser.new_context()
+    page = context.new_page()
+    page.route(f"**{WORKER}", lambda route: route.abort())
+    page.goto(private_server.url)
+    expect(page.locator("#photo-caption")).to_contain_text("sample")
+    choose(page.get_by_label("On this device"))
+    expect(page.locator("#device-dialog")).to_contain_text("the worker did not start", timeout=60_000)
+    context.close()
+
+
+@needs_runtime
+def test_where_the_browser_keeps_nothing_the_device_paints_all_the_same(browser, private_server):
+    private_server.altered = {}
+    context = browser.new_context()
+    context.add_init_script("navigator.serviceWorker.register = async () => { throw new TypeError('no room'); };")
+    page, complaints = context.new_page(), []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(private_server.url)
+    expect(page.locator("#photo-caption")).to_contain_text("sample")
+    choose(page.get_by_label("On this device"))
+    ready(page)
+    upload_photo(page)
+    transfer(page)
+    expect(page.locator("#device-offline")).to_be_hidden()
+    context.close()
+    assert complaints == []
+
 
 NO_SIMD = {WORKER: prefix("WebAssembly.validate = () => false;")}
 FAULTS = {

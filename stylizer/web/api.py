@@ -17,7 +17,16 @@ from stylizer.images import FORMATS
 from stylizer.parameters import check_size, check_style_scale
 from stylizer.settings import Settings
 from stylizer.styles import Style, find
-from stylizer.web.form import boolean, expect_fields, picture_format, styles_of_mix, tiles_of_wall, upload, wall_side
+from stylizer.web.form import (
+    boolean,
+    expect_fields,
+    picture_format,
+    picture_size,
+    styles_of_mix,
+    tiles_of_wall,
+    upload,
+    wall_side,
+)
 from stylizer.web.openapi import docs_page, specification
 from stylizer.web.problems import describe
 from stylizer.web.samples import SAMPLE, SAMPLE_SIDE, TILE_QUALITY, SampleTiles
@@ -42,7 +51,7 @@ def make_api(stylizer: Stylizer, turns: Turns) -> Blueprint:
         request.environ["stylizer.stages"] = stopwatch
         content = upload("content")
         format = picture_format()
-        keep_colors, size, scale = boolean("keep_colors"), form.get("size"), form.get("style_scale", 1.0)
+        keep_colors, size, scale = boolean("keep_colors"), picture_size(settings), form.get("style_scale", 1.0)
         largest = settings.api_size if size is None else None
         megapixels = megapixels_painted(content, size, largest, scale, settings)
         with turns.enter(megapixels) as place, place.turn(megapixels, interrupt) as between_tiles:

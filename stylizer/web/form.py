@@ -1,7 +1,7 @@
 """Reading a request: its form, its files, its fields, each checked. What is wrong is said by the field's own name.
 
-Parts are counted and measured as they come, so that what is refused is neither read to its end nor decoded. Pictures
-stay in memory, once: werkzeug would spool larger ones to a file, and no picture is ever written to disk.
+Parts are counted and measured as they come, so that what is refused is neither kept nor decoded. Pictures stay in
+memory, once: werkzeug would spool larger ones to a file, and no picture is ever written to disk.
 """
 
 import io
@@ -17,10 +17,19 @@ from werkzeug.formparser import FormDataParser
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
 from stylizer import images, parameters
-from stylizer.errors import EmptyInput, MalformedRequest, ParameterError, TooManyParts, shown
+from stylizer.errors import EmptyInput, MalformedRequest, ParameterError, StylizerError, TooManyParts, shown
 from stylizer.feedforward import Stylizer
 from stylizer.images import FORMATS
-from stylizer.parameters import check_strength, check_style_scale, check_styles, check_vector, check_weights, whole
+from stylizer.parameters import (
+    check_size,
+    check_strength,
+    check_style_scale,
+    check_styles,
+    check_vector,
+    check_weights,
+    whole,
+)
+from stylizer.settings import Settings
 from stylizer.styles import find
 from stylizer.web.openapi import WALL_SIDE, WALL_SIDES, WALL_TILES
 
@@ -48,9 +57,14 @@ class FormParser(FormDataParser):
 
     def parse(self, stream, mimetype, content_length, options=None):
         form, files = [], []
-        if mimetype == "multipart/form-data":
-            for name, value in read_parts(stream, (options or {}).get("boundary", "")):
-                (files if isinstance(value, FileStorage) else form).append((name, value))
+        try:
+            if mimetype == "multipart/form-data":
+                for name, value in read_parts(stream, (options or {}).get("boundary", "")):
+                    (files if isinstance(value, FileStorage) else form).append((name, value))
+        except StylizerError:
+            while stream.read(CHUNK):  # a client that sends all of it first would find the connection closed
+                pass
+            raise
         return stream, self.cls(form), self.cls(files)
 
 
@@ -199,6 +213,13 @@ def vector(text: str) -> np.ndarray:
     if not isinstance(numbers, list) or not all(type(number) in (int, float) for number in numbers):
         raise ParameterError("style_vector", f"style_vector is {shown(text)}; it must be a JSON list of 100 numbers")
     return check_vector(numbers)
+
+
+def picture_size(settings: Settings) -> str | None:
+    """The longest side that is asked for, as it was sent; None where nothing is said of it."""
+    size = request.form.get("size")
+    check_size(size, settings)
+    return size
 
 
 def boolean(field: str) -> bool:

@@ -8,7 +8,6 @@ name where that was pointed at our address (DNS rebinding). Programs send neithe
 import ipaddress
 import re
 import socket
-from urllib.parse import urlsplit
 
 from dash.exceptions import DependencyException
 from flask import Flask, Response, request
@@ -68,7 +67,7 @@ def methods_of(server: Flask, path: str) -> list[str]:
             endpoint, _ = places.match(path, method)
         except HTTPException:
             continue
-        if "." in endpoint or endpoint in OF_DASH:
+        if endpoint.partition(".")[0] in server.blueprints or endpoint in OF_DASH:
             found.append(method)
     return found
 
@@ -105,6 +104,6 @@ def check_site(headers, host: str) -> None:
     if site is not None:
         foreign = site not in ("same-origin", "none")
     else:  # older browsers, and all of them over plain http from another machine
-        foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+        foreign = origin is not None and origin.lower().partition("://")[2] != host.lower()
     if foreign:
         raise ForeignSite("a page of another website sent this; open this server's own page, or ask it by a program")

@@ -23,6 +23,7 @@ from stylizer.settings import Settings
 from stylizer.styles import find
 from stylizer.web.api import interrupt_of, json_line
 from stylizer.web.form import contents, expect_fields, picture_format, upload
+from stylizer.web.openapi import LOSS_WEIGHT_BOUND
 from stylizer.web.problems import describe
 from stylizer.web.turns import Interrupt
 from stylizer.weights import DOWNLOADS
@@ -33,7 +34,6 @@ FIELDS = frozenset(
 )  # fmt: skip
 SIZE = 512  # longest side in pixels, where the request names none
 MAX_SEED = 2**32 - 1
-LOSS_WEIGHT_BOUND = 1e9  # of content, style and grain
 BEAT_SECONDS = 0.25  # between lines at the longest: a server notices at its second line that the client has gone
 PREVIEW_SECONDS = 0.5  # between pictures at the least
 PREVIEW_QUALITY = 90  # of JPEG
