@@ -109,6 +109,15 @@ def test_who_has_waited_too_long_is_told_to_come_again():
     first.finish()
 
 
+def test_what_was_begun_waits_for_its_next_turn_as_long_as_it_takes():
+    turns, log = Turns(1, 4, 0.1), []
+    with turns.enter() as place:
+        first = Painter(turns, log, "first")
+        threading.Timer(0.5, first.go.set).start()
+        with place.turn(0.1, STAY, patient=True):
+            assert not first.is_alive() or first.go.is_set()
+
+
 def test_large_pictures_leave_a_slot_to_small_ones():
     turns, log = Turns(2, 32, 20), []
     large = [Painter(turns, log, f"large {number}", 2 * LARGE) for number in range(2)]

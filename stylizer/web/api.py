@@ -87,7 +87,7 @@ def make_api(stylizer: Stylizer, turns: Turns) -> Blueprint:
             try:
                 for index, (name, vector) in enumerate(wanted):
                     # A turn is for one tile: a painting that is wanted meanwhile waits for no more than that.
-                    with place.turn(megapixels, interrupt):
+                    with place.turn(megapixels, interrupt, patient=True):  # what was begun is not broken off
                         picture = images.encode(stylizer.paint(photo, vector), "webp", quality=TILE_QUALITY)
                     yield json_line({"index": index, "style": name, "picture": base64.b64encode(picture).decode()})
             except Exception as error:  # the status went out with the first tile, so the words come as the last line

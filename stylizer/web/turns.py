@@ -53,13 +53,14 @@ class Place:
             self._turns.leave()
 
     @contextmanager
-    def turn(self, megapixels: float, interrupt: Interrupt) -> Iterator[Callable[..., None]]:
-        """Wait for a turn and hold it; Busy where that takes too long. What `interrupt` raises ends the waiting.
+    def turn(self, megapixels: float, interrupt: Interrupt, patient: bool = False) -> Iterator[Callable[..., None]]:
+        """Wait for a turn and hold it; Busy where that takes too long, save for the patient. What `interrupt` raises
+        ends the waiting.
 
         Yields a function to call between tiles, whatever its arguments: small pictures that wait go first then.
         """
         turn = Turn(megapixels)
-        self._turns.wait(turn, interrupt)
+        self._turns.wait(turn, interrupt, patient)
         began, away = time.monotonic(), 0.0
 
         def between_tiles(*_progress) -> None:
@@ -110,11 +111,11 @@ class Turns:
         with self._lock:
             self.taken -= 1
 
-    def wait(self, turn: Turn, interrupt: Interrupt, first: bool = False) -> None:
+    def wait(self, turn: Turn, interrupt: Interrupt, patient: bool = False, first: bool = False) -> None:
         with self._lock:
             (self._waiting.appendleft if first else self._waiting.append)(turn)
             self._give()
-        end = math.inf if first else time.monotonic() + self._queue_seconds
+        end = math.inf if patient else time.monotonic() + self._queue_seconds
         try:
             while not turn.given.wait(min(LOOK_SECONDS, max(0.0, end - time.monotonic()))):
                 interrupt()
@@ -144,7 +145,7 @@ class Turns:
             small = next(each for each in self._waiting if not each.large)
             self._waiting.remove(small)
             self._begin(small)
-        self.wait(turn, interrupt, first=True)
+        self.wait(turn, interrupt, patient=True, first=True)
         return time.monotonic() - began
 
     def learn(self, turn: Turn, seconds: float) -> None:
