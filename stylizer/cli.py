@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = commands.add_parser("serve", help="serve the page and the API on this machine")
     serve.add_argument("--host", help="default 127.0.0.1: this machine alone")
-    serve.add_argument("--port", type=int, help="default 8050")
+    serve.add_argument("--port", help="default 8050")
     serve.set_defaults(run=_serve)
     return parser
 
@@ -430,7 +430,8 @@ def _doctor(options: argparse.Namespace, _settings: None) -> int:
 def _serve(options: argparse.Namespace, settings: Settings) -> int:
     from stylizer.web import create_app, serve
 
-    settings = replace(settings, host=options.host or settings.host, port=options.port or settings.port)
+    given = {"host": options.host, "port": options.port}
+    settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
     app = create_app(settings)
     address = f"http://{settings.host}:{settings.port}"
     try:

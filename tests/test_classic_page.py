@@ -1,7 +1,6 @@
 """The Classic tab in a real browser, with our own small network: no download."""
 
 import re
-import threading
 import time
 from urllib.parse import urlsplit
 
@@ -9,10 +8,10 @@ import pictures
 import pytest
 from browsing import choose, decoded, expect, until, upload_photo
 from flask import request
-from werkzeug.serving import make_server
+from serving import Served
 
 from stylizer.settings import Settings
-from stylizer.web import QuietHandler, create_app
+from stylizer.web import create_app
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +20,9 @@ def classic_server(tmp_path_factory):
     app = create_app(Settings(device="cpu", cache=tmp_path_factory.mktemp("classic")))
     posts = []
     app.server.before_request(lambda: posts.append(request.path) if request.method == "POST" else None)
-    server = make_server("127.0.0.1", 0, app.server, threaded=True, request_handler=QuietHandler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    server.url, server.posts = f"http://127.0.0.1:{server.server_port}/", posts
-    yield server
-    server.shutdown()
+    with Served(app.server) as server:
+        server.posts = posts
+        yield server
 
 
 @pytest.fixture

@@ -195,7 +195,7 @@ def test_what_is_no_tuned_style_or_of_other_weights_is_refused(stylizer, files, 
 def test_a_tuned_vector_in_the_gallerys_folder_is_a_style_like_any_other(stylizer, files, tmp_path, photo):
     folder = tmp_path / "styles"
     folder.mkdir()
-    for name in ("styles.toml", "vectors.safetensors"):
+    for name in ("styles.toml", "vectors.safetensors", "SHA256SUMS"):
         shutil.copy(stylizer.settings.styles / name, folder)
     shutil.copy(files["vector"], folder)
     own = Stylizer(settings=replace(stylizer.settings, styles=folder))

@@ -274,7 +274,7 @@ BAD_CODES = {
     "prototype": (code_with(part("__proto__")), "this gallery has no style __proto__"),
     "constructor": (code_with(BATIK, part("constructor")), "this gallery has no style constructor"),
     "method": (code_with(part("toString")), "this gallery has no style toString"),
-    "infinite": (code_with(numbers(float("inf"))), "the numbers of its own styles go from −1000 to 1000"),
+    "infinite": (code_with(numbers(float("inf"))), "the numbers of its own styles go from −100 to 100"),
     "not a number": (code_with(numbers(float("nan"))), "the numbers of its own styles"),
     "beyond": (code_with(numbers(1001 / 32767)), "the numbers of its own styles"),
     "more than it says": (code_with(BATIK, BATIK, count=1), "damaged"),

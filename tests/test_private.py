@@ -4,7 +4,6 @@ script on its way to the browser, so that what answers them is what users have."
 import base64
 import io
 import re
-import threading
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -13,10 +12,10 @@ import pictures
 import pytest
 from browsing import CHROMIUM, FLAGS, choose, decoded, difference, expect, settle, shown, transfer, upload, upload_photo
 from flask import request
-from werkzeug.serving import make_server
+from serving import Served
 
 from stylizer.settings import Settings
-from stylizer.web import QuietHandler, create_app, private
+from stylizer.web import create_app, private
 
 SETTINGS = Settings(device="cpu", precision="f32")
 needs_runtime = pytest.mark.skipif(
@@ -36,9 +35,8 @@ class Server:
         self.app = create_app(SETTINGS)
         self.app.server.before_request(self._before)
         self.app.server.after_request(self._after)
-        self._http = make_server("127.0.0.1", 0, self.app.server, threaded=True, request_handler=QuietHandler)
-        self.url = f"http://127.0.0.1:{self._http.server_port}/"
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+        self._http = Served(self.app.server)
+        self.url = self._http.url
 
     def _before(self):
         self.requests.append(request.path)
@@ -65,7 +63,7 @@ class Server:
 def private_server():
     server = Server()
     yield server
-    server._http.shutdown()
+    server._http.close()
 
 
 @pytest.fixture

@@ -246,6 +246,6 @@ def test_a_gallery_of_another_predictor_is_refused(models):
 
 
 @pytest.mark.parametrize("transformer", ["separable", "plain"])
-def test_the_page_about_lists_the_networks_that_run(transformer):
+def test_the_page_about_lists_the_networks_that_run(transformer, app):  # addresses of assets are an application's
     words = str(make_panel(Stylizer(settings=Settings(device="cpu", transformer=transformer))))
     assert re.findall(r"Transformer, (\w+)", words) == [transformer] and "MobileNetV2" in words
