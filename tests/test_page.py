@@ -161,7 +161,7 @@ def test_an_older_answer_never_replaces_a_newer_one(page, server):
         slider.fill("0.55")
         settle(page)
         slider.fill("0.5")                      # its preview hangs in the server,
-        page.wait_for_timeout(500)
+        until(page, lambda: server.under_way)
         slider.fill("0.05")                     # and a newer value is wanted meanwhile
         page.wait_for_timeout(300)
     finally:
