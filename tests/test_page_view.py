@@ -14,7 +14,7 @@ import pytest
 from browsing import add_style, choose, difference, expect, pixels, settle, shown, transfer, until, upload, upload_photo
 
 from stylizer.errors import ParameterError
-from stylizer.feedforward import check_strength, check_style_scale, check_vector
+from stylizer.parameters import check_strength, check_style_scale, check_vector
 
 # Zoom and pan ------------------------------------------------------------------------------------------------------
 
