@@ -344,7 +344,9 @@ def _reduce(
             if wanted != image.size:
                 image.draft(None, (2 * wanted[0], 2 * wanted[1]))  # a half, quarter or eighth, twice the size at least
         size = image.size
-        factors = tuple(max(1, int(own / side / REDUCING_GAP)) for own, side in zip(size, wanted, strict=True))
+        # what is transparent takes more memory to finish, so boxes do more of it
+        gap = 2 if kind != "JPEG" and image.has_transparency_data else REDUCING_GAP
+        factors = tuple(max(1, int(own / side / gap)) for own, side in zip(size, wanted, strict=True))
         pixels = size[0] * size[1]
         check_room(
             pixels * DECODE_BYTES.get(kind, 4) + outline.extra_bytes + 6 * pixels // (factors[0] * factors[1]),
