@@ -61,12 +61,6 @@ if features.check("avif"):
     SIGNATURES["AVIF"] = rb".{4}ftyp(avif|avis|mif1|msf1)"
 
 FORMATS = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}  # what we write: name -> media type
-# Pictures that people have and that are not taken: how their names end, for who looks through a folder.
-NOT_TAKEN = {
-    ".heic": "HEIC", ".heif": "HEIC", ".hif": "HEIC", ".jxl": "JPEG XL", ".jp2": "JPEG 2000", ".psd": "Photoshop",
-    ".svg": "SVG", ".dng": "raw", ".cr2": "raw", ".cr3": "raw", ".nef": "raw", ".arw": "raw", ".raf": "raw",
-    ".orf": "raw", ".rw2": "raw", ".exr": "OpenEXR", ".hdr": "Radiance",
-}  # fmt: skip
 
 ORIENTATION = 0x0112  # EXIF tag; value -> what makes the picture upright
 UPRIGHT = {
