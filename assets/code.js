@@ -179,8 +179,16 @@ stylizer.state ??= {};
       stylizer.bring_back(stylizer.mix_of(slots, parts.map(({ weight }) => weight)));
       tell(foreign ? FOREIGN : "");
     } catch (error) {
-      if (complains) tell(stylizer.as_problem(error).message, "note error");
+      if (complains) await complain_of(error);
     }
+  }
+
+  /** Say what is wrong with a code, and bring it into view: on a phone a link's reader is elsewhere. */
+  async function complain_of(error) {
+    const { message } = stylizer.as_problem(error), place = document.getElementById("code-note");
+    tell(message, "note error");
+    await stylizer.until(() => place.textContent === message).catch(() => {});
+    place.scrollIntoView({ block: "nearest" });
   }
 
   function make_code() {

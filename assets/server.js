@@ -34,6 +34,8 @@ stylizer.state ??= {};
     "busy": "The server is busy, waiting…",
     "out-of-memory": "The server is short of memory, waiting…",
     "not-ready": "The server is starting, waiting…",
+    "restarting": "The server is restarting, waiting…",
+    "took-too-long": "The server has too much to do, trying again…",
   }));
   const AWAY = "The server does not answer, trying again…";
   // What browsers throw where a picture, not the server, is at fault: their words are for programmers.

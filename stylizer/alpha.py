@@ -14,7 +14,7 @@ _alphas = np.arange(256)
 # How much a pixel counts among others: by the fourth power, so that what is faint says nothing beside what is opaque.
 KNOWN = 65535
 WEIGHTS = np.where(_alphas > 0, np.maximum((_alphas / 255) ** 4 * KNOWN, 1), 0).astype(np.uint16)
-SHADOW = 3  # squares of 2^3 pixels that are faint for the most part are no rim but a soft shadow, with a colour to keep
+SHADOW = 2  # squares of 2^2 pixels that are faint for the most part are no rim but a soft shadow, with a colour to keep
 OWN = (((_alphas - FAINT) / (CLEAR - FAINT)).clip(0, 1)).astype(np.float32)  # the share of its own colour that stays
 
 

@@ -61,12 +61,6 @@ if features.check("avif"):
     SIGNATURES["AVIF"] = rb".{4}ftyp(avif|avis|mif1|msf1)"
 
 FORMATS = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}  # what we write: name -> media type
-# Pictures that people have and that are not taken: how their names end, for who looks through a folder.
-NOT_TAKEN = {
-    ".heic": "HEIC", ".heif": "HEIC", ".hif": "HEIC", ".jxl": "JPEG XL", ".jp2": "JPEG 2000", ".psd": "Photoshop",
-    ".svg": "SVG", ".dng": "raw", ".cr2": "raw", ".cr3": "raw", ".nef": "raw", ".arw": "raw", ".raf": "raw",
-    ".orf": "raw", ".rw2": "raw", ".exr": "OpenEXR", ".hdr": "Radiance",
-}  # fmt: skip
 
 ORIENTATION = 0x0112  # EXIF tag; value -> what makes the picture upright
 UPRIGHT = {
@@ -344,7 +338,9 @@ def _reduce(
             if wanted != image.size:
                 image.draft(None, (2 * wanted[0], 2 * wanted[1]))  # a half, quarter or eighth, twice the size at least
         size = image.size
-        factors = tuple(max(1, int(own / side / REDUCING_GAP)) for own, side in zip(size, wanted, strict=True))
+        # what is transparent takes more memory to finish, so boxes do more of it
+        gap = 2 if kind != "JPEG" and image.has_transparency_data else REDUCING_GAP
+        factors = tuple(max(1, int(own / side / gap)) for own, side in zip(size, wanted, strict=True))
         pixels = size[0] * size[1]
         check_room(
             pixels * DECODE_BYTES.get(kind, 4) + outline.extra_bytes + 6 * pixels // (factors[0] * factors[1]),

@@ -84,7 +84,7 @@ class Server:
         if request.path == "/api/v1/stylize":
             self.under_way.add(threading.get_ident())
             if request.form.get("strength") in self.held:
-                self.held[request.form["strength"]].wait(20)
+                self.held[request.form["strength"]].wait(120)
             if self.refusals:
                 return Response(status=self.refusals.pop(0), headers={"Retry-After": "0.2"})
 

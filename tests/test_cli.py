@@ -43,7 +43,7 @@ def one_line(capsys) -> str:
 def test_one_photo_is_painted_beside_itself_or_where_it_is_told(photo, tmp_path, stylizer):
     assert run("stylize", photo, "--style", STYLE) == 0
     beside = Image.open(tmp_path / "photo-stylised.png")
-    assert np.array_equal(np.asarray(beside), np.asarray(stylizer.stylize(photo, STYLE)))
+    assert pictures.near(beside, stylizer.stylize(photo, STYLE))
     assert run("stylize", photo, "--style", STYLE, "--size", 48, "-o", tmp_path / "new" / "small.webp") == 0
     assert Image.open(tmp_path / "new" / "small.webp").size == (48, 32)
 
@@ -55,7 +55,7 @@ def test_styles_are_mixed_by_weight_and_colours_kept(photo, tmp_path, stylizer):
     mixed = ("--style", painting, "--weight", 1, "--style", STYLE, "--weight", 3)
     assert run("stylize", photo, *mixed, "--strength", 0.7, "--keep-colors", "-o", out) == 0
     expected = stylizer.stylize(photo, {str(painting): 1, STYLE: 3}, strength=0.7, keep_colors=True)
-    assert np.array_equal(np.asarray(Image.open(out)), np.asarray(expected))
+    assert pictures.near(Image.open(out), expected)
 
 
 def test_a_folder_in_gives_a_folder_out_and_one_bad_file_fails_alone(photo, tmp_path, capsys):
@@ -125,7 +125,8 @@ def test_styles_vector_and_info_print_what_they_say(photo, capsys, stylizer):
     assert len(lines) == len(stylizer.gallery) and any("Katsushika Hokusai" in line for line in lines)
     assert run("vector", photo) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert np.allclose(printed["vector"], stylizer.style_vector(photo)) and printed["model"] == stylizer.model
+    assert np.allclose(printed["vector"], stylizer.style_vector(photo), atol=1e-3)
+    assert printed["model"] == stylizer.model
     assert run("info") == 0
     assert "OpenVINO" in capsys.readouterr().out
 
@@ -138,7 +139,8 @@ def test_damaged_weights_stop_every_command_with_one_line(photo, tmp_path, capsy
     monkeypatch.setenv("STYLIZER_MODELS", str(models))
     assert run("stylize", photo, "--style", STYLE) == 2
     assert "cut or altered" in one_line(capsys)
-    served = subprocess.run([sys.executable, "-m", "stylizer.cli", "serve"], capture_output=True, text=True, timeout=60)
+    call = [sys.executable, "-m", "stylizer.cli", "serve"]
+    served = subprocess.run(call, capture_output=True, text=True, timeout=300)
     assert served.returncode == 2 and "cut or altered" in served.stderr and "Traceback" not in served.stderr
 
 
@@ -147,7 +149,7 @@ def test_stylize_never_imports_torch(photo, tmp_path):
         f"import sys; from stylizer.cli import main; main(['stylize', {str(photo)!r}, '--style', {STYLE!r}]);"
         "sys.exit('torch' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, timeout=300).returncode == 0
 
 
 def test_a_missing_command_is_answered_with_the_usage(capsys):

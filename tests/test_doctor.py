@@ -3,14 +3,12 @@
 import json
 import shutil
 import socket
-import threading
 
 import numpy as np
 import pytest
-from werkzeug.serving import make_server
+from serving import Served
 
 from stylizer import cli, doctor
-from stylizer.web import QuietHandler
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +66,12 @@ def test_what_is_wrong_is_told_with_a_cross_and_exit_status_1(quick, tmp_path, m
     (models / "transformer-separable-decoder.onnx").write_bytes(b"short")
     (models / "predictor-mobilenet-v2.safetensors").unlink()        # of which serving has no need
     monkeypatch.setenv("STYLIZER_MODELS", str(models))
-    monkeypatch.setenv("STYLIZER_STYLES", str(tmp_path / "nowhere"))
+    (tmp_path / "nothing").mkdir()
+    monkeypatch.setenv("STYLIZER_STYLES", str(tmp_path / "nothing"))
     assert cli.main(["doctor", "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
     wrong = {each["topic"]: each["words"] for each in told["findings"] if each["good"] is False}
-    assert "decoder.onnx was cut or altered" in wrong["weights"] and "nowhere" in wrong["gallery"]
+    assert "decoder.onnx was cut or altered" in wrong["weights"] and "nothing" in wrong["gallery"]
     missing = [each["words"] for each in told["findings"] if each["topic"] == "weights" and each["good"] is None]
     assert missing == ["not here, and not needed to paint: predictor-mobilenet-v2.safetensors"]
 
@@ -100,10 +99,8 @@ def test_a_port_that_is_taken_is_told_and_one_where_stylizer_serves_is_fine(app)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         (finding,) = doctor._address(doctor.Settings(port=taken.getsockname()[1]))
         assert finding.good is False and "STYLIZER_PORT" in finding.words
-    server = make_server("127.0.0.1", 0, app.server, threaded=True, request_handler=QuietHandler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    (finding,) = doctor._address(doctor.Settings(port=server.server_port))
-    server.shutdown()
+    with Served(app.server) as server:
+        (finding,) = doctor._address(doctor.Settings(port=server.port))
     assert finding.good and "is serving" in finding.words
 
 

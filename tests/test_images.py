@@ -1,6 +1,7 @@
 """The decode gate, the right pixels, and the way back to bytes."""
 
 import io
+import os
 import struct
 import subprocess
 import sys
@@ -86,21 +87,25 @@ def test_a_small_file_of_88_megapixels_is_refused_at_once():
 def test_a_header_that_claims_gigabytes_costs_no_memory(make):
     """In a process of its own, whose peak is then the decoder's."""
     code = """if True:
-        import resource, sys
+        import sys
+        from hostile import peak
         from stylizer.errors import PictureOutOfBounds
         from stylizer.images import decode
         from stylizer.settings import Settings
         data = sys.stdin.buffer.read()
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak()
         try:
             decode(data, Settings())
         except PictureOutOfBounds:
-            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+            print(peak() - before)
     """
     root = Path(images.__file__).parent.parent
-    result = subprocess.run([sys.executable, "-c", code], input=make(), capture_output=True, cwd=root, timeout=60)
-    kibibytes = int(result.stdout) // (1024 if sys.platform == "darwin" else 1)
-    assert kibibytes < 20_000
+    paths = os.pathsep.join((str(root), str(root / "tests")))
+    result = subprocess.run(
+        [sys.executable, "-c", code], input=make(), capture_output=True, timeout=60,
+        env=os.environ | {"PYTHONPATH": paths},
+    )  # fmt: skip
+    assert int(result.stdout) < 20e6
 
 
 def test_bounds_are_inclusive():
@@ -536,7 +541,7 @@ def test_the_colour_of_what_is_transparent_changes_nothing(format, size):
 
     first, *others = (taken(cut_out(colour)) for colour in COLOURS)
     for other in others:
-        assert np.abs(first.rgb.astype(int) - other.rgb).max() <= 6 and (first.alpha == other.alpha).all()
+        assert np.abs(first.rgb.astype(int) - other.rgb).max() <= 12 and (first.alpha == other.alpha).all()
         assert difference(first.rgb, other.rgb) < 1
 
 

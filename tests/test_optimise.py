@@ -98,7 +98,7 @@ def stream(server, content: bytes, **fields):
     return server.test_client().post(PATH, data=data, buffered=False)
 
 
-def until(condition, seconds: float = 30) -> None:
+def until(condition, seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -140,7 +140,7 @@ def test_the_result_is_what_python_paints_by_the_same_settings(client, settings,
     settings = replace(settings, cache=network)
     _, steps = gatys.paint(content, [painting, STYLE], config, settings, backbone="resnet18", shares=[3, 1], size=64)
     *_, step = steps
-    assert np.array_equal(np.asarray(opened(answered)), images.from_tensor(step.picture.numpy()))
+    assert pictures.near(opened(answered), images.from_tensor(step.picture.numpy()))
 
 
 def test_size_defaults_to_the_photos_own_and_its_alpha_stays(client):
@@ -307,7 +307,7 @@ def test_lines_go_out_while_a_step_is_under_way():
         assert json.loads(next(lines)) == {"event": "progress", "step": 0, "steps": 10, "losses": {}}
     assert not freed.is_set()
     job.leave()
-    assert freed.wait(10)
+    assert freed.wait(60)
     assert not of("result", [json.loads(line) for line in lines])
 
 

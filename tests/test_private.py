@@ -10,7 +10,20 @@ from urllib.parse import urlsplit
 import numpy as np
 import pictures
 import pytest
-from browsing import CHROMIUM, FLAGS, choose, decoded, difference, expect, settle, shown, transfer, upload, upload_photo
+from browsing import (
+    CHROMIUM,
+    FLAGS,
+    choose,
+    decoded,
+    difference,
+    expect,
+    settle,
+    shown,
+    transfer,
+    until,
+    upload,
+    upload_photo,
+)
 from flask import request
 from serving import Served
 
@@ -223,9 +236,8 @@ def test_with_the_network_off_the_page_reloads_and_paints(open_private, private_
     page.context.set_offline(False)
     page.get_by_label("On this device").uncheck()
     expect(page.locator("#device-words")).to_contain_text("server")
-    page.wait_for_timeout(500)
-    assert page.evaluate("caches.keys()") == []
-    assert page.evaluate("Object.keys(localStorage).filter((key) => key.startsWith('stylizer'))") == []
+    until(page, lambda: page.evaluate("caches.keys()") == [])
+    until(page, lambda: not page.evaluate("Object.keys(localStorage).filter((key) => key.startsWith('stylizer'))"))
 
 
 @needs_runtime
@@ -237,7 +249,8 @@ def test_nobody_waits_for_a_painting_that_was_given_up_before_it_was_asked_for(s
             return post("api/v1/stylize", fields, { signal }).then(() => "painted", (reason) => reason);
         }""", engine)  # fmt: skip
         assert outcome == "no", engine
-    assert studio.evaluate("stylizer.state.device.jobs.size") == 0
+    waiting = studio.evaluate("[...stylizer.state.device.jobs.values()].map(({ path }) => path)")
+    assert "api/v1/stylize" not in waiting
 
 
 @needs_runtime

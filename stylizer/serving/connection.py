@@ -159,8 +159,8 @@ class Connection:
                 )
         elif self.state is State.WORK and not self._last:
             if self._ended:
-                self._probe(now)
-            if not self.exchange.begun and now > self.deadline:
+                self._probe(now)  # may find the client gone, and close
+            if self.exchange and not self.exchange.begun and now > self.deadline:
                 error = TookTooLong(
                     f"the answer took longer than {limits.request_seconds:g} seconds; try again later, or ask for a "
                     "smaller picture"
