@@ -291,7 +291,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(tmp_path, monkeypatch):
     began = weights_of(whole)
     curve = [report.losses for report in train.train(whole, report_every=1)]
     first = make_run()
-    parts = [report.losses for report in itertools.islice(train.train(first, report_every=1), 3)]
+    parts = [report.losses for report in itertools.islice(train.train(first, report_every=1), 1)]
     first.save(tmp_path / "checkpoint")
     assert len(list((tmp_path / "checkpoint").glob("weights-*.safetensors"))) > 1
     second = make_run(replace(SMALL, seed=0))
@@ -300,9 +300,9 @@ def test_a_resumed_run_is_the_uninterrupted_run(tmp_path, monkeypatch):
     assert len(parts) == len(curve) == 4
     for ours, theirs in zip(parts, curve, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3)
-    # Sums are rounded as threads and memory fall. Without Adam's moments a third of the way would be another.
-    assert distance(weights_of(whole), weights_of(second)) < 0.01 * distance(weights_of(whole), began)
-    assert distance(whole.average, second.average) < 0.01 * distance(weights_of(whole), began)
+    # Of the way from where they began: a last digit that is rounded otherwise makes 2e-5, moments that are lost 0.03.
+    assert distance(weights_of(whole), weights_of(second)) < 1e-3 * distance(weights_of(whole), began)
+    assert distance(whole.average, second.average) < 1e-3 * distance(weights_of(whole), began)
 
 
 def test_a_cut_while_saving_leaves_the_checkpoint_before(tmp_path):
