@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import itertools
 import math
 import os
 import threading
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from PIL import Image
 
-from stylizer import images, tiles, weights
+from stylizer import images, memory, tiles, weights
 from stylizer.errors import ParameterError, WeightsError
 from stylizer.images import Picture
 from stylizer.parameters import (
@@ -25,9 +26,9 @@ from stylizer.parameters import (
     check_vector,
     check_weights,
 )
-from stylizer.runtimes import BYTES_PER_PIXEL, check_memory, make_runtime
+from stylizer.runtimes import make_runtime
 from stylizer.settings import Settings
-from stylizer.styles import Style, TunedStyle, find, is_tuned, mix_tuned, read_gallery, read_vectors, tuned_style
+from stylizer.styles import Style, TunedStyle, is_tuned, mix_tuned, named, read_gallery, read_vectors, tuned_style
 
 STYLE_SIDE = 256  # the squares in which the predictor was trained to look at a painting,
 READ_SIDE = 384  # and the shorter side of a painting that such squares cover
@@ -37,6 +38,11 @@ MOST_OCTAVES = 1.5  # as much larger as they are made to be at most: with two oc
 PictureSource = str | os.PathLike | bytes | Image.Image | np.ndarray | Picture
 StyleSource = PictureSource | Sequence[float]
 Progress = Callable[[int, int], None]  # tiles painted, and of how many; what it raises ends the painting
+Interrupt = Callable[[], None]  # called between stages, squares and tiles; what it raises ends the work
+
+
+def go_on() -> None:
+    """Where nobody interrupts."""
 
 
 @dataclass
@@ -47,6 +53,7 @@ class Photo:
     canvas: Picture  # what is painted: larger or smaller where strokes are to look smaller or larger
     features: object = None  # of the encoder
     own_vector: np.ndarray | None = None  # (1, 100), what the predictor makes of the photo itself
+    look: tiles.Survey | None = None  # at the canvas
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -79,18 +86,19 @@ class Stylizer:
         self.transformer = weights.fingerprint(self.settings.models, f"{self.settings.transformer_stem}.safetensors")
         for style in self.gallery.values():
             self._check_origin(style)
+        self.runtime.forget = self._forget_oldest
         self._painter = None  # by torch, for styles that are more than a vector
         self._photos: OrderedDict[bytes, Photo] = OrderedDict()
         self._photos_lock = threading.Lock()
 
     # Styles ---------------------------------------------------------------------------------------------------------
 
-    def style_vector(self, style: StyleSource) -> np.ndarray:
+    def style_vector(self, style: StyleSource, interrupt: Interrupt | None = None) -> np.ndarray:
         """A gallery name, picture or vector -> its style vector, float32 (100,)."""
-        if isinstance(style, str) and style in self.gallery:
-            return self.gallery[style].vector
-        if isinstance(style, str) and not os.path.exists(style) and not os.path.splitext(style)[1]:
-            return find(self.gallery, style).vector  # says what there is
+        interrupt = interrupt or go_on
+        found = named(self.gallery, style)
+        if found:
+            return found.vector
         if _looks_like_vector(style):
             return check_vector(style)
         if is_tuned(style):
@@ -99,11 +107,13 @@ class Stylizer:
                 raise ParameterError("style", f"{style} is more than a style vector; paint with it, or mix it")
             return tuned.vector
         picture = images.as_picture(style, self.settings, fit=images.shortest_side(READ_SIDE))
-        return read_style(self.runtime.predict, picture)[0]
+        interrupt()
+        return read_style(self.runtime.predict, picture, interrupt=interrupt)[0]
 
     def mix(
-        self, styles: Sequence[StyleSource] | Mapping[StyleSource, float], weights: Sequence[float] | None = None
-    ) -> np.ndarray | TunedStyle:
+        self, styles: Sequence[StyleSource] | Mapping[StyleSource, float], weights: Sequence[float] | None = None,
+        interrupt: Interrupt | None = None,
+    ) -> np.ndarray | TunedStyle:  # fmt: skip
         """The weighted mean of up to five styles' vectors, float32 (100,); weights are scaled to sum to 1.
 
         A TunedStyle where one of them sets norms or a network too; ParameterError where these cannot be mixed.
@@ -119,9 +129,9 @@ class Stylizer:
         shares = check_weights(weights, len(styles))
         tuned = {index: self._tuned(style) for index, style in enumerate(styles) if is_tuned(style)}
         if not any(style.added for style in tuned.values()):
-            return (shares @ np.stack([self.style_vector(style) for style in styles])).astype(np.float32)
+            return (shares @ np.stack([self.style_vector(style, interrupt) for style in styles])).astype(np.float32)
         return mix_tuned([
-            tuned.get(index) or TunedStyle(str(style), self.style_vector(style), {}, {}, self.transformer)
+            tuned.get(index) or TunedStyle(str(style), self.style_vector(style, interrupt), {}, {}, self.transformer)
             for index, style in enumerate(styles)
         ], shares)  # fmt: skip
 
@@ -148,21 +158,23 @@ class Stylizer:
         keep_colors: bool = False,
         style_scale: float = 1.0,
         progress: Progress | None = None,
+        interrupt: Interrupt | None = None,
     ) -> Image.Image:
         """`photo` painted in `style`: a gallery name, picture or vector, or a mix {style: weight}.
 
         strength: 0 paints the photo with its own style vector, 1 with the style's; size: longest side in pixels,
         None or "original" for the photo's own; keep_colors: keep the photo's chroma, take the painting's light;
-        style_scale: how large the strokes are, 0.5 to 2; progress: told of every tile of a picture beyond 4 megapixels.
+        style_scale: how large the strokes are, 0.5 to 2; progress: told of every tile of a picture beyond 4 megapixels;
+        interrupt: called between stages and tiles, and what it raises ends the work.
         """
-        vector = self.mix(style if isinstance(style, Mapping) else [style])
-        record = self.photo(photo, size, style_scale=style_scale)
-        painted = self.paint(record, vector, strength, keep_colors, progress=progress)
+        vector = self.mix(style if isinstance(style, Mapping) else [style], interrupt=interrupt)
+        record = self.photo(photo, size, style_scale=style_scale, interrupt=interrupt)
+        painted = self.paint(record, vector, strength, keep_colors, progress=progress, interrupt=interrupt)
         return images.to_pil(painted)
 
     def photo(
         self, source: PictureSource, size: int | str | None = None, *, largest: int | None = None,
-        style_scale: float = 1.0, stopwatch: Stopwatch | None = None,
+        style_scale: float = 1.0, stopwatch: Stopwatch | None = None, interrupt: Interrupt | None = None,
     ) -> Photo:  # fmt: skip
         """The photo decoded and at its size; the same photo again costs nothing, while it is remembered.
 
@@ -196,6 +208,7 @@ class Stylizer:
                 return max(target, painted)
 
             picture = images.as_picture(source, self.settings, fit, name)
+        (interrupt or go_on)()
         with stopwatch("resize"):
             canvas = images.resize_to(picture, painted)
             picture = images.resize_to(picture, target)
@@ -205,9 +218,11 @@ class Stylizer:
 
     def paint(
         self, photo: Photo, vector: np.ndarray | TunedStyle, strength: float = 1.0, keep_colors: bool = False,
-        stopwatch: Stopwatch | None = None, progress: Progress | None = None,
+        stopwatch: Stopwatch | None = None, progress: Progress | None = None, interrupt: Interrupt | None = None,
     ) -> Picture:  # fmt: skip
         """The photo painted by a style vector (100,) or a tuned style, the size that came in, its alpha kept."""
+        interrupt = interrupt or go_on
+        interrupt()
         stopwatch = Stopwatch() if stopwatch is None else stopwatch
         tuned = vector if isinstance(vector, TunedStyle) else None
         strength, vector = check_strength(strength), check_vector(tuned.vector if tuned else vector)[None]
@@ -215,24 +230,16 @@ class Stylizer:
             with photo.lock:
                 if photo.own_vector is None:
                     with stopwatch("predict"):
-                        photo.own_vector = read_style(self.runtime.predict, photo.picture)
+                        photo.own_vector = read_style(self.runtime.predict, photo.picture, interrupt=interrupt)
             vector = strength * vector + (1 - strength) * photo.own_vector
         width, height = photo.canvas.size
         vector = np.ascontiguousarray(vector + octaves(width, height) * self.coarser, dtype=np.float32)
         if tuned:
             with stopwatch("paint"):
                 rgb = _picture_of(self._paint_tuned(photo, vector, tuned, strength), height, width)
-        elif height * width > tiles.WHOLE_PIXELS:
-            rgb = self._paint_tiles(photo.canvas.rgb, vector, stopwatch, progress)
         else:
-            with photo.lock:
-                if photo.features is None:
-                    with stopwatch("encode"):
-                        photo.features = self.runtime.encode(pad(images.to_tensor(photo.canvas.rgb)))
-            with stopwatch("paint"):
-                stylised = self.runtime.decode(photo.features, vector)
-            with stopwatch("finish"):
-                rgb = _picture_of(stylised, height, width)
+            rgb = self._paint(photo, vector, stopwatch, progress, interrupt)
+        interrupt()
         with stopwatch("finish"):
             rgb = _fit_to_photo(rgb, photo)
             if keep_colors:
@@ -240,26 +247,70 @@ class Stylizer:
         self._trim()
         return Picture(rgb, photo.picture.alpha)
 
-    def _paint_tiles(
-        self, rgb: np.ndarray, vector: np.ndarray, stopwatch: Stopwatch, progress: Progress | None
+    def _paint(
+        self, photo: Photo, vector: np.ndarray, stopwatch: Stopwatch, progress: Progress | None, interrupt: Interrupt
     ) -> np.ndarray:
+        """The canvas painted, (H, W, 3) uint8, in one piece or in tiles."""
+        width, height = photo.canvas.size
+        in_tiles = height * width > tiles.WHOLE_PIXELS
+        with photo.lock:
+            if photo.look is None:
+                with stopwatch("survey"):
+                    photo.look = tiles.survey(photo.canvas.rgb)
+            if not in_tiles and photo.features is None:
+                with stopwatch("encode"):
+                    photo.features = self.runtime.encode(pad(images.to_tensor(photo.canvas.rgb)))
+                interrupt()
+            features = photo.features
+        if in_tiles:
+            return self._paint_tiles(photo.canvas.rgb, photo.look, vector, stopwatch, progress, interrupt)
+        if photo.look.calm:  # the decoder's own statistics, which it takes while it paints, would blow it up
+            with stopwatch("measure"):
+                whole = tiles.weigh([(slice(0, height), slice(0, width))], photo.look)
+                affine = self.runtime.measure([features], vector, whole, photo.look.floor)
+            interrupt()
+        with stopwatch("paint"):
+            if photo.look.calm:
+                stylised = self.runtime.decode_tile(features, affine)
+            else:
+                stylised = self.runtime.decode(features, vector)
+        with stopwatch("finish"):
+            return _picture_of(stylised, height, width)
+
+    def _paint_tiles(
+        self, rgb: np.ndarray, look: tiles.Survey, vector: np.ndarray, stopwatch: Stopwatch, progress: Progress | None,
+        interrupt: Interrupt,
+    ) -> np.ndarray:  # fmt: skip
         """A picture too large for one piece: statistics from samples, then tile by tile. (H, W, 3) uint8 in and out."""
         height, width = rgb.shape[:2]
-        check_memory(height, width, BYTES_PER_PIXEL.get(self.runtime.precision, 0))
+        places, plan = tiles.samples(height, width, look), tiles.cover(height, width)
+        self.runtime.check_memory(height, width, piece=max(tiles.TILE**2, len(places) * tiles.SAMPLE_SIDE**2))
 
         def encode(rows: slice, columns: slice) -> object:
+            interrupt()
             return self.runtime.encode(pad(images.to_tensor(rgb[rows, columns])))
 
         with stopwatch("measure"):
-            affine = self.runtime.measure([encode(*place) for place in tiles.samples(height, width)], vector)
-        painted, plan = np.empty_like(rgb), tiles.cover(height, width)
+            features = [encode(*place) for place in places]
+            affine = self.runtime.measure(features, vector, tiles.weigh(places, look), look.floor)
+            del features
+        painted = np.empty_like(rgb)
         with stopwatch("paint"):
             for count, tile in enumerate(plan, 1):
                 stylised = self.runtime.decode_tile(encode(*tile.read), affine)
                 painted[tile.keep] = images.from_tensor(stylised[:, :, *tile.inside])
                 if progress:
                     progress(count, len(plan))
+        memory.give_back()
         return painted
+
+    def cost(self, width: int, height: int, style_scale: float = 1.0) -> float:
+        """Megapixels of painting that a picture of this size takes, margins and samples of tiles counted."""
+        width, height = images.scaled((width, height), 1 / check_style_scale(style_scale))
+        if width * height <= tiles.WHOLE_PIXELS:
+            return width * height / 1e6
+        painted = len(tiles.cover(height, width)) * tiles.TILE**2
+        return (painted + len(tiles.samples(height, width)) * tiles.SAMPLE_SIDE**2) / 1e6
 
     def _paint_tuned(self, photo: Photo, vector: np.ndarray, style: TunedStyle, strength: float) -> np.ndarray:
         """By torch and slower: what a style adds to the weights is no input of the compiled networks."""
@@ -298,6 +349,11 @@ class Stylizer:
             sizes = {key: self._bytes(photo) for key, photo in self._photos.items()}
             while self._photos and sum(sizes.values()) > self.settings.cached_megabytes * 2**20:
                 sizes.pop(self._photos.popitem(last=False)[0])
+
+    def _forget_oldest(self) -> bool:
+        """For the runtime, where memory is short: whether there was a photo to forget."""
+        with self._photos_lock:
+            return bool(self._photos and self._photos.popitem(last=False))
 
     def _bytes(self, photo: Photo) -> int:
         features = self.runtime.feature_bytes(photo.features) if photo.features is not None else 0
@@ -338,7 +394,9 @@ def check_gallery(origins: Sequence[str], predictor: str) -> None:
         )
 
 
-def read_style(predict: Callable[[np.ndarray], np.ndarray], picture: Picture, side: int = READ_SIDE) -> np.ndarray:
+def read_style(
+    predict: Callable[[np.ndarray], np.ndarray], picture: Picture, side: int = READ_SIDE, interrupt: Interrupt = go_on
+) -> np.ndarray:
     """Style vector (1, 100) of a painting or a photo: the mean over the squares that cover it, four to six at 384 px.
 
     The predictor was trained on squares cut out of paintings; by one look at the whole, made smaller, pictures come
@@ -346,8 +404,11 @@ def read_style(predict: Callable[[np.ndarray], np.ndarray], picture: Picture, si
     """
     tensor = images.to_tensor(images.resize_shorter(picture, side).rgb)
     rows, columns = (starts(length) for length in tensor.shape[-2:])
-    squares = (tensor[..., top : top + STYLE_SIDE, left : left + STYLE_SIDE] for top in rows for left in columns)
-    return np.mean([predict(np.ascontiguousarray(square)) for square in squares], axis=0)
+    vectors = []
+    for top, left in itertools.product(rows, columns):
+        interrupt()
+        vectors.append(predict(np.ascontiguousarray(tensor[..., top : top + STYLE_SIDE, left : left + STYLE_SIDE])))
+    return np.mean(vectors, axis=0)
 
 
 def octaves(width: int, height: int) -> float:

@@ -22,10 +22,10 @@ from stylizer import gatys, images, losses, weights
 from stylizer.errors import NotFinite, ParameterError
 from stylizer.feedforward import VECTOR_SIZE, PictureSource, Stylizer, check_size, octaves
 from stylizer.files import write_whole
+from stylizer.memory import check_memory
 from stylizer.networks import Transformer, build
 from stylizer.networks.backbones import Backbone
 from stylizer.networks.merged import plain_shell, working_weights
-from stylizer.runtimes import check_memory
 from stylizer.settings import Settings
 from stylizer.styles import TunedStyle, is_norm, read_gallery
 from stylizer.tiles import STRIDE

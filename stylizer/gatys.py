@@ -5,7 +5,6 @@ total = alpha * content + beta * style + gamma * variation. Content and style ar
 """
 
 import copy
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,10 +18,10 @@ from stylizer import images, losses, weights
 from stylizer.errors import NotFinite, ParameterError
 from stylizer.feedforward import PictureSource, Stylizer, check_size, check_weights
 from stylizer.images import Picture
+from stylizer.memory import check_memory, give_back
 from stylizer.networks.backbones import BACKBONES, Backbone, build_backbone
-from stylizer.runtimes import check_memory
 from stylizer.settings import Settings
-from stylizer.styles import find, read_gallery
+from stylizer.styles import named, read_gallery
 
 INITS = ("noise", "photo", "feedforward")
 PRECISIONS = ("auto", "f32")
@@ -83,7 +82,15 @@ def optimise(
     config = config or GatysConfig()
     styles = [styles] if isinstance(styles, Tensor) else list(styles)
     _check(content, styles, backbone, config, start)
-    return _steps(content, styles, check_weights(shares, len(styles)).tolist(), backbone, config, start)
+    return _tidily(_steps(content, styles, check_weights(shares, len(styles)).tolist(), backbone, config, start))
+
+
+def _tidily(steps: Iterator[Step]) -> Iterator[Step]:
+    """What the steps took goes back to the system when they are over: on a large photo that is a gigabyte or two."""
+    try:
+        yield from steps
+    finally:
+        give_back()
 
 
 def _steps(content, styles, shares, backbone, config, start) -> Iterator[Step]:
@@ -262,12 +269,12 @@ def load_backbone(
 
 def style_picture(style: PictureSource, settings: Settings) -> Picture:
     """A style as a picture: of the gallery's masters there is none, so they are refused."""
-    if isinstance(style, str) and not os.path.exists(style) and not os.path.splitext(style)[1]:
-        found = find(read_gallery(settings.styles), style)
-        if found.picture is None:
-            raise ParameterError(
-                "style", f"of {style!r} only the style vector is stored, and optimising needs a picture; name a file"
-            )
+    found = named(read_gallery(settings.styles), style)
+    if found and found.picture is None:
+        raise ParameterError(
+            "style", f"of {style!r} only the style vector is stored, and optimising needs a picture; name a file"
+        )
+    if found:
         style = settings.styles / found.picture
     return images.as_picture(style, settings)
 

@@ -10,21 +10,25 @@ import sys
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from stylizer import weights
-from stylizer.errors import ParameterError, PictureOutOfBounds, StylizerError, WeightsError
-from stylizer.memory import free_memory
+from stylizer import memory, weights
+from stylizer.errors import ParameterError, StylizerError, WeightsError
 from stylizer.settings import Settings
-from stylizer.tiles import WHOLE_PIXELS
 
 PRECISIONS = ("auto", "f32")
-# What a compiled size keeps is mostly its activations, so sizes are kept by their pixels, encoder and decoder each:
-# a preview of 384 x 384 and a picture of 1024 x 1024 together.
-KEPT_PIXELS = 2 * (384 * 384 + 1024 * 1024)
-BYTES_PER_PIXEL = {"bf16": 450, "f32": 900}  # of a picture being painted; seen 345 in bf16 at 12 megapixels
+# Of a picture being painted; seen 345 in bf16 at 12 megapixels, and in f32 600 by OpenVINO.
+BYTES_PER_PIXEL = {"bf16": 400, "f32": 700}
+EAGER_BYTES_PER_PIXEL = {"f16": 450, "f32": 900}  # by torch, layer for layer
+# What compiled sizes may keep together, most of it their activations: a preview and a picture of 1024 x 683 pixels in
+# float32, encoder and decoder each. On a small machine it is a quarter of what memory there is for them.
+KEPT_BYTES = 10**9
+COMPILED_BYTES = 20 * 2**20  # of each besides
+SEEN = 64  # sizes that are known when they come again
+LARGE_BYTES = 256 * 2**20  # memory is given back to the system after so much of it was used for one picture
 TRANSFORMER_PARTS = ("encoder", "decoder", "measure", "tile")
 
 
@@ -34,6 +38,11 @@ class Runtime(ABC):
     device: str
     precision: str
     library: str
+    forget: Callable[[], bool] = staticmethod(lambda: False)  # gives up something kept elsewhere, where memory is short
+
+    @abstractmethod
+    def check_memory(self, height: int, width: int, piece: int | None = None) -> None:
+        """Refuse a painting for which there is no memory, as `memory.check_memory` does; what is kept goes first."""
 
     @abstractmethod
     def predict(self, style: np.ndarray) -> np.ndarray:
@@ -48,8 +57,9 @@ class Runtime(ABC):
         """Features and style vector (1, 100) -> stylised (1, 3, H, W) in [0, 1]."""
 
     @abstractmethod
-    def measure(self, samples: list[object], vector: np.ndarray) -> object:
-        """Features of one photo's samples, equal in size, and a style vector (1, 100) -> affine, for `decode_tile`."""
+    def measure(self, samples: list[object], vector: np.ndarray, weights: np.ndarray, floor: float = 0.0) -> object:
+        """Features of one photo's samples, equal in size, a style vector (1, 100), how much each place counts
+        (N, 1, h, w), and how much of the least variances holds, 0 to 1 -> affine, for `decode_tile`."""
 
     @abstractmethod
     def decode_tile(self, features: object, affine: object) -> np.ndarray:
@@ -75,8 +85,9 @@ class OpenVinoRuntime(Runtime):
     The predictor stays in float32: in bf16 its vectors are 1 to 2 % off, which is most of the difference a picture then
     shows, and it saves two milliseconds a painting.
 
-    Encoder and decoder are compiled for each picture size: a fixed size runs about a tenth faster than a free one, and
-    compiling it takes no longer. The predictor is small and stays free.
+    Encoder and decoder are compiled for each picture size: a fixed size runs about a tenth faster than a free one,
+    compiling it takes no longer, and it can be let go, where a free one holds on to what its largest picture took. The
+    second time that a size comes it is kept, the oldest making room. The predictor is small and stays free.
     """
 
     library = "OpenVINO"
@@ -96,6 +107,8 @@ class OpenVinoRuntime(Runtime):
         self._models = {name: self._read(settings.models, f"{stem}.onnx") for name, stem in files.items()}
         self._predictor = None
         self._requests: OrderedDict[tuple[str, tuple[int, ...]], object] = OrderedDict()
+        self._seen: OrderedDict[tuple[str, tuple[int, ...]], None] = OrderedDict()
+        self._own_bytes = memory.resident_memory()
 
     def _read(self, folder: Path, file: str):
         data = weights.read(folder, file)
@@ -104,27 +117,70 @@ class OpenVinoRuntime(Runtime):
         except RuntimeError as cause:
             raise WeightsError(f"{folder / file} is no ONNX model: {str(cause).splitlines()[0]}") from cause
 
+    def check_memory(self, height: int, width: int, piece: int | None = None) -> None:
+        with self._lock:
+            self._check_memory(height, width, piece)
+
+    def _check_memory(self, height: int, width: int, piece: int | None = None) -> None:
+        memory.check_memory(
+            height, width, BYTES_PER_PIXEL[self.precision],
+            piece=piece, needs_besides=self._own_bytes, release=self._release,
+        )  # fmt: skip
+
+    def _release(self) -> bool:
+        """Let go of the size that was painted longest ago; of what is kept elsewhere when there is none."""
+        if self._requests:
+            self._requests.popitem(last=False)
+            return True
+        return self.forget()
+
     def _run(self, part: str, picture: np.ndarray, *style: np.ndarray) -> np.ndarray:
         """A part of the transformer on content or features (N, C, H, W), compiled for their size on first use."""
         with self._lock:
-            return self._request(part, picture.shape).infer([picture, *style])[0]
+            request = self._request(part, picture.shape)
+            result = request.infer([picture, *style])[0]
+            kept = (part, picture.shape) in self._requests
+            if not kept:
+                result = result.copy()  # else it keeps alive all that the request holds
+                del request
+        if not kept and self._bytes(part, picture.shape) > LARGE_BYTES:
+            memory.give_back()
+        return result
 
     def _request(self, part: str, shape: tuple[int, ...]):
         key = (part, shape)
-        if key not in self._requests:
-            kept = sum(_pixels(*each) for each in self._requests)
-            while self._requests and kept + _pixels(part, shape) > KEPT_PIXELS:
-                kept -= _pixels(*self._requests.popitem(last=False)[0])
-            scale = 1 if part == "encoder" else 4
-            check_memory(shape[0] * shape[2] * scale, shape[3] * scale, BYTES_PER_PIXEL[self.precision])
-            model = self._models[part].clone()
-            model.reshape({model.input(0): list(shape)})
-            # A tile's statistics in bf16 would be off by half a percent, for all tiles alike.
-            options = {**self._options, "INFERENCE_PRECISION_HINT": "f32"} if part == "measure" else self._options
-            self._requests[key] = self._core.compile_model(model, "CPU", options).create_infer_request()
-        self._requests.move_to_end(key)
-        # A large picture's activations are worth more than the quarter of a second that compiling again takes.
-        return self._requests[key] if _pixels(part, shape) <= KEPT_PIXELS else self._requests.pop(key)
+        if key in self._requests:
+            self._requests.move_to_end(key)
+            return self._requests[key]
+        kept, wanted = sum(self._bytes(*each) for each in self._requests), self._bytes(part, shape)
+        most = self._most_kept(kept)
+        again = key in self._seen and wanted <= most  # a large picture's activations are worth more than compiling anew
+        while again and kept + wanted > most:
+            kept -= self._bytes(*self._requests.popitem(last=False)[0])
+        scale = 1 if part == "encoder" else 4
+        self._check_memory(shape[0] * shape[2] * scale, shape[3] * scale)
+        model = self._models[part].clone()
+        model.reshape({model.input(0): list(shape)})
+        # A tile's statistics in bf16 would be off by half a percent, for all tiles alike.
+        options = {**self._options, "INFERENCE_PRECISION_HINT": "f32"} if part == "measure" else self._options
+        request = self._core.compile_model(model, "CPU", options).create_infer_request()
+        if again:
+            self._requests[key] = request
+        self._seen[key] = None
+        self._seen.move_to_end(key)
+        if len(self._seen) > SEEN:
+            self._seen.popitem(last=False)
+        return request
+
+    def _most_kept(self, kept: int) -> int:
+        """Bytes that compiled sizes may take together, of which `kept` are taken."""
+        free = memory.free_memory()
+        return KEPT_BYTES if free is None else min(KEPT_BYTES, max(0, free + kept) // 4)
+
+    def _bytes(self, part: str, shape: tuple[int, ...]) -> int:
+        """What a compiled size takes."""
+        precision = "f32" if part == "measure" else self.precision
+        return COMPILED_BYTES + _pixels(part, shape) * BYTES_PER_PIXEL[precision] // (2 if part == "encoder" else 1)
 
     def predict(self, style: np.ndarray) -> np.ndarray:
         with self._lock:
@@ -140,8 +196,10 @@ class OpenVinoRuntime(Runtime):
     def decode(self, features: np.ndarray, vector: np.ndarray) -> np.ndarray:
         return self._run("decoder", features, vector)
 
-    def measure(self, samples: list[np.ndarray], vector: np.ndarray) -> np.ndarray:
-        return self._run("measure", np.concatenate(samples), vector)
+    def measure(
+        self, samples: list[np.ndarray], vector: np.ndarray, weights: np.ndarray, floor: float = 0.0
+    ) -> np.ndarray:
+        return self._run("measure", np.concatenate(samples), vector, weights, np.full(1, floor, np.float32))
 
     def decode_tile(self, features: np.ndarray, affine: np.ndarray) -> np.ndarray:
         return self._run("tile", features, affine)
@@ -173,8 +231,38 @@ class TorchRuntime(Runtime):
 
         self._predictor = network(settings.predictor_stem, torch.float32)
         self._transformer = network(settings.transformer_stem, self._dtype)
+        floors = weights.floors(settings.models, settings.transformer_stem)
+        self._transformer.floors = None if floors is None else torch.from_numpy(floors).to(device)
         self._lock = threading.Lock()
         self._graphs: OrderedDict[tuple, tuple] = OrderedDict()
+
+        self._own_bytes = memory.resident_memory() if device == "cpu" else 0
+
+    def check_memory(self, height: int, width: int, piece: int | None = None) -> None:
+        with self._lock:
+            self._check_memory(height, width, piece)
+
+    def _check_memory(self, height: int, width: int, piece: int | None = None) -> None:
+        if self.device == "cuda":
+            memory_there = {"free": self._free_on_card, "total": lambda: self._torch.cuda.mem_get_info()[1]}
+        else:
+            memory_there = {}
+        memory.check_memory(
+            height, width, EAGER_BYTES_PER_PIXEL[self.precision],
+            piece=piece, needs_besides=self._own_bytes, release=self._release, **memory_there,
+        )  # fmt: skip
+
+    def _free_on_card(self) -> int:
+        """What the driver has, and what torch holds of it unused."""
+        cuda = self._torch.cuda
+        return cuda.mem_get_info()[0] + cuda.memory_reserved() - cuda.memory_allocated()
+
+    def _release(self) -> bool:
+        if self._graphs:
+            self._graphs.popitem(last=False)
+            self._torch.cuda.empty_cache()
+            return True
+        return self.forget()
 
     def _upload(self, array: np.ndarray, dtype=None):
         tensor = self._torch.from_numpy(array).to(self.device, dtype or self._dtype)
@@ -189,15 +277,21 @@ class TorchRuntime(Runtime):
 
     def encode(self, content: np.ndarray):
         with self._lock, self._torch.inference_mode():
+            self._check_memory(*content.shape[2:])
             return self._transformer.encode(self._upload(content))
 
     def decode(self, features, vector: np.ndarray) -> np.ndarray:
         with self._lock, self._torch.inference_mode():
+            self._check_memory(*(4 * side for side in features.shape[2:]))
             return self._download(self._replay(self._transformer.decode, features, self._upload(vector)))
 
-    def measure(self, samples: list, vector: np.ndarray):
+    def measure(self, samples: list, vector: np.ndarray, weights: np.ndarray, floor: float = 0.0):
         with self._lock, self._torch.inference_mode():
-            return self._transformer.measure(self._torch.cat(samples), self._upload(vector)).to(self._dtype)
+            height, width = samples[0].shape[2:]
+            self._check_memory(4 * len(samples) * height, 4 * width)
+            exact = self._torch.float32  # a weight is a millionth
+            given = self._torch.cat(samples), self._upload(vector), self._upload(weights, exact)
+            return self._transformer.measure(*given, self._torch.tensor([floor], device=self.device)).to(self._dtype)
 
     def decode_tile(self, features, affine) -> np.ndarray:
         with self._lock, self._torch.inference_mode():
@@ -231,20 +325,6 @@ class TorchRuntime(Runtime):
 
     def feature_bytes(self, features) -> int:
         return features.numel() * features.element_size()
-
-
-def check_memory(height: int, width: int, bytes_per_pixel: int) -> None:
-    """PictureOutOfBounds where painting this size would not fit into free memory: the system would end the process.
-
-    Tiles take no more than the largest picture that is painted in one piece.
-    """
-    needed, free = min(height * width, WHOLE_PIXELS) * bytes_per_pixel, free_memory()
-    if free is not None and needed > free:
-        longest = int(max(height, width) * (0.8 * free / (height * width * bytes_per_pixel)) ** 0.5)
-        raise PictureOutOfBounds(
-            f"painting {width}x{height} pixels needs {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB is free; "
-            f"ask for a size of {longest} pixels or less"
-        )
 
 
 def _pixels(part: str, shape: tuple[int, ...]) -> int:

@@ -247,7 +247,18 @@ def read_vectors(folder: Path) -> StoredVectors:
     return StoredVectors(vectors, coarser, metadata.get("predictor", "").split())
 
 
-def find(gallery: dict[str, Style], name: str) -> Style:
+def named(gallery: Mapping[str, Style], style: object) -> Style | None:
+    """The gallery's style that a text names, None where it names a file; UnknownStyle for what is neither.
+
+    The gallery goes first: a file without an ending that is called like one of its styles is ./NAME.
+    """
+    if not isinstance(style, str):
+        return None
+    is_file = os.path.exists(style) or os.path.splitext(style)[1]
+    return find(gallery, style) if style in gallery or not is_file else None
+
+
+def find(gallery: Mapping[str, Style], name: str) -> Style:
     """The style of that name; UnknownStyle lists what there is."""
     if name not in gallery:
         close = difflib.get_close_matches(name, gallery, n=1) if len(name) <= MAX_NAME else []

@@ -113,6 +113,18 @@ def parse(data: bytes, name: str = "weights") -> tuple[dict[str, np.ndarray], di
         raise WeightsError(f"{name} is no safetensors file: {cause}") from cause
 
 
+def floors_file(stem: str) -> str:
+    """Where the least variances of a transformer lie, beside it, so that new ones make no other transformer of it."""
+    return f"floors-{stem.removeprefix('transformer-')}.safetensors"
+
+
+def floors(folder: Path, stem: str) -> np.ndarray | None:
+    """The least variances of a transformer's styled channels, (S,); None where there are none, and it does without."""
+    file = floors_file(stem)
+    listed = (folder / CHECKSUMS).exists() and file in checksums(folder)
+    return parse(read(folder, file), file)[0]["variance"] if listed else None
+
+
 def fingerprint(folder: Path, file: str) -> str:
     """The first 12 digits of a file's listed sha256: names the weights that made a vector."""
     digest = checksums(folder).get(file)

@@ -55,6 +55,34 @@ def near(one: np.ndarray | Image.Image, other: np.ndarray | Image.Image, levels:
     return one.shape == other.shape and float(np.abs(one.astype(np.int16) - other).mean()) <= levels
 
 
+def blank(width: int, height: int, level: int = 255) -> np.ndarray:
+    """A page of one grey."""
+    return np.full((height, width, 3), level, np.uint8)
+
+
+def disc(width: int, height: int, centre: tuple[int, int], radius: int) -> np.ndarray:
+    """A red disc on a white page; `centre` is (x, y)."""
+    page, (y, x) = blank(width, height), np.mgrid[:height, :width]
+    page[(x - centre[0]) ** 2 + (y - centre[1]) ** 2 <= radius**2] = 220, 20, 30
+    return page
+
+
+def words(width: int, height: int, at: tuple[int, int]) -> np.ndarray:
+    """Two words on a white page, about 100 pixels wide."""
+    image = Image.fromarray(blank(width, height))
+    ImageDraw.Draw(image).text(at, "Two words", fill=(20, 20, 90), font_size=24)
+    return np.asarray(image)
+
+
+def lamp(width: int, height: int, centre: tuple[int, int], radius: int = 14) -> np.ndarray:
+    """A night with a little noise and one lamp in it."""
+    y, x = np.mgrid[:height, :width]
+    distance = np.hypot(x - centre[0], y - centre[1])[..., None]
+    night = np.random.default_rng(0).normal(8, 2, (height, width, 3))
+    night += np.clip(1.6 - distance / radius, 0, 1) * (250, 240, 180) + 30 * np.exp(-distance / (4 * radius))
+    return night.clip(0, 255).astype(np.uint8)
+
+
 # Good files --------------------------------------------------------------------------------------------------------
 
 

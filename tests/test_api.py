@@ -202,7 +202,7 @@ def test_a_wall_is_painted_as_it_is_read_and_ends_when_its_reader_goes(app, phot
     from stylizer.feedforward import Stylizer
 
     painted, paint = [], Stylizer.paint
-    monkeypatch.setattr(Stylizer, "paint", lambda *arguments: painted.append(1) or paint(*arguments))
+    monkeypatch.setattr(Stylizer, "paint", lambda *arguments, **named: painted.append(1) or paint(*arguments, **named))
     data = {"content": (io.BytesIO(photo), "p", "image/jpeg")}
     response = app.server.test_client().post("/api/v1/wall", data=data, buffered=False)
     for count in (1, 2):

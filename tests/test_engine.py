@@ -1,5 +1,6 @@
 """The engine: sizes, strength, mixing, colours, memory of photos, and that all runtimes and precisions agree."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -11,10 +12,10 @@ import pytest
 from PIL import Image
 
 from stylizer import Settings, Stylizer, images, memory, runtimes, weights
-from stylizer.errors import ParameterError, PictureOutOfBounds, UnknownStyle, WeightsError
+from stylizer.errors import OutOfMemory, ParameterError, PictureOutOfBounds, UnknownStyle, WeightsError
 from stylizer.feedforward import Photo, Stopwatch, octaves, pad, read_style, starts
 from stylizer.images import Picture
-from stylizer.runtimes import KEPT_PIXELS, make_runtime
+from stylizer.runtimes import make_runtime
 from stylizer.tiles import TILE
 
 STYLE = "whirling-night"
@@ -292,31 +293,166 @@ def test_a_device_or_precision_that_there_is_not_is_refused_with_the_list():
         make_runtime(Settings(precision="int4"))
 
 
-def test_a_runtime_keeps_few_sizes_and_no_large_one():
+def decoder_of(runtime, side: int) -> None:
+    runtime._run("decoder", np.zeros((1, 128, side // 4, side // 4), np.float32), np.zeros((1, 100), np.float32))
+
+
+def test_a_size_is_kept_when_it_comes_again_and_the_oldest_makes_room(monkeypatch):
+    runtime = make_runtime(Settings(device="cpu", precision="f32"))
+    for side in (32, 64, 64, 96, 96):
+        decoder_of(runtime, side)
+    assert [shape[2] * 4 for _, shape in runtime._requests] == [64, 96]
+    monkeypatch.setattr(runtimes, "KEPT_BYTES", 2 * runtimes.COMPILED_BYTES + 700 * (96 * 96 + 128 * 128))
+    for side in (128, 128):
+        decoder_of(runtime, side)
+    assert [shape[2] * 4 for _, shape in runtime._requests] == [96, 128]
+    monkeypatch.setattr(memory, "free_memory", lambda: 5 * 10**7)  # a small machine: a quarter of it
+    for side in (160, 160):
+        decoder_of(runtime, side)
+    assert [shape[2] * 4 for _, shape in runtime._requests] == [96, 128]
+
+
+def test_random_sizes_leave_nothing_compiled():
     runtime = make_runtime(Settings(device="cpu"))
-    for side in (256, 512, 640, 768, 896, 1024):
-        runtime._request("decoder", (1, 128, side // 4, side // 4))
-        assert sum(16 * shape[2] * shape[3] for _, shape in runtime._requests) <= KEPT_PIXELS
-    assert ("decoder", (1, 128, 256, 256)) in runtime._requests
-    assert ("decoder", (1, 128, 64, 64)) not in runtime._requests
-    runtime._request("encoder", (1, 3, 2048, 2048))
-    assert ("encoder", (1, 3, 2048, 2048)) not in runtime._requests
+    for side in range(32, 96, 4):
+        decoder_of(runtime, side)
+    assert not runtime._requests and len(runtime._seen) == 16
 
 
 def test_a_tile_and_its_features_are_kept_together():
-    runtime = make_runtime(Settings(device="cpu"))
-    for part, shape in (("encoder", (1, 3, TILE, TILE)), ("tile", (1, 128, TILE // 4, TILE // 4))):
-        runtime._request(part, shape)
-    assert len(runtime._requests) == 2
+    for precision in runtimes.BYTES_PER_PIXEL:
+        runtime = make_runtime(Settings(device="cpu"))
+        runtime.precision = precision
+        kept = runtime._bytes("encoder", (1, 3, TILE, TILE)) + runtime._bytes("tile", (1, 128, TILE // 4, TILE // 4))
+        assert kept <= 1.2 * runtimes.KEPT_BYTES
 
 
-def test_a_size_that_memory_does_not_hold_is_refused_with_one_that_it_does(stylizer, monkeypatch):
-    monkeypatch.setattr(runtimes, "free_memory", lambda: 100_000_000)
-    with pytest.raises(PictureOutOfBounds, match=r"memory.*a size of (\d+) pixels") as caught:
-        stylizer.stylize(pictures.photo(900, 600), STYLE)
+def test_where_memory_is_short_what_is_kept_goes_before_a_picture_is_refused(settings, monkeypatch):
+    painter = Stylizer(settings=settings)
+    for _ in range(2):
+        painter.stylize(pictures.photo(64, 48), STYLE)
+    assert painter.runtime._requests and painter._photos
+    kept = set(painter._photos)
+    monkeypatch.setattr(memory, "free_memory", lambda: 10**6 if kept & set(painter._photos) else 10**9)
+    assert painter.stylize(pictures.photo(80, 60), STYLE).size == (80, 60)
+    assert not painter.runtime._requests and not kept & set(painter._photos)
+
+
+@pytest.mark.parametrize("device", ["cpu", "torch-cpu"])
+def test_a_size_that_memory_does_not_hold_now_is_refused_with_one_that_it_does(device, monkeypatch):
+    painter = Stylizer(settings=Settings(device=device, precision="f32"))
+    monkeypatch.setattr(memory, "free_memory", lambda: 100_000_000)
+    with pytest.raises(OutOfMemory, match=r"memory.*a size of (\d+) pixels or less, or try again later") as caught:
+        painter.stylize(pictures.photo(900, 600), STYLE)
+    assert caught.value.status == 503 and caught.value.seconds > 0
     longest = int(str(caught.value).split("a size of ")[1].split()[0])
     assert 300 < longest < 900
-    assert stylizer.stylize(pictures.photo(900, 600), STYLE, size=longest).size[0] == longest
+    assert painter.stylize(pictures.photo(900, 600), STYLE, size=longest).size[0] == longest
+
+
+def test_a_size_that_never_fits_is_out_of_bounds_and_a_tiling_caller_asks_for_a_piece(monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda: 10**9)
+    monkeypatch.setattr(memory, "total_memory", lambda: 2 * 10**9)
+    with pytest.raises(PictureOutOfBounds, match=r"8000x6000 pixels needs 43.2 GB .* 1.7 GB is all there can be here"):
+        memory.check_memory(6000, 8000, 900, needs_besides=3 * 10**8)
+    memory.check_memory(6000, 8000, 900, piece=1024 * 1024)
+    with pytest.raises(OutOfMemory, match=r"needs 1.4 GB .* 1.0 GB is free"):
+        memory.check_memory(1200, 1300, 900)
+
+
+def write_group(folder, files: dict[str, object]) -> None:
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name).write_text(f"{content}\n")
+
+
+@pytest.mark.parametrize("files", [
+    {"memory.max": 2**30, "memory.current": 900 * 2**20, "memory.stat": f"anon 5\ninactive_file {400 * 2**20}"},
+    {"memory.limit_in_bytes": 2**30, "memory.usage_in_bytes": 900 * 2**20,
+     "memory.stat": f"inactive_file 5\ntotal_inactive_file {400 * 2**20}"},
+], ids=["version 2", "version 1"])  # fmt: skip
+def test_a_containers_limit_counts_less_what_it_would_give_up(files, tmp_path, monkeypatch):
+    write_group(tmp_path / "memory", files)
+    monkeypatch.setattr(memory, "CGROUPS", tmp_path)
+    assert memory.free_memory() == (1024 - 900 + 400) * 2**20
+    assert memory.total_memory() == 2**30
+
+
+def test_a_group_without_a_limit_binds_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "CGROUPS", tmp_path)
+    without = memory.total_memory()
+    write_group(tmp_path / "memory", {"memory.max": "max", "memory.current": 2**20})
+    assert memory.total_memory() == without
+
+
+def test_settings_of_the_allocator_are_for_glibc_and_nothing_elsewhere(monkeypatch):
+    code = (
+        "import ctypes, numpy as np; from stylizer import memory; memory.settle();"
+        "big = [np.ones(300_000) for _ in range(100)]; kept = big[-1]; before = memory.resident_memory();"
+        "del big; after = memory.resident_memory(); assert not before or before - after > 200e6, (before, after)"
+    )
+    if os.path.exists("/proc/self/status") and hasattr(ctypes.CDLL(None), "mallopt"):
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+    class Other:
+        """Another C library."""
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: Other())
+    memory.settle()
+    memory.give_back()
+
+
+class Gone(Exception):
+    pass
+
+
+@pytest.mark.parametrize("calls", range(4))
+def test_work_ends_between_stages_when_it_is_interrupted(stylizer, calls):
+    seen = []
+
+    def interrupt() -> None:
+        seen.append(1)
+        if len(seen) > calls:
+            raise Gone
+
+    with pytest.raises(Gone):
+        stylizer.stylize(pictures.photo(70 + calls, 50), pictures.painting(), 0.5, interrupt=interrupt)
+    assert len(seen) == calls + 1
+
+
+def test_reading_a_style_can_be_ended_between_its_squares(stylizer):
+    left = iter(range(3))
+
+    def interrupt() -> None:
+        if next(left, None) is None:
+            raise Gone
+
+    looks = []
+    runtime_predict = stylizer.runtime.predict
+    with pytest.raises(Gone):
+        read_style(lambda square: looks.append(1) or runtime_predict(square), Picture(pictures.painting(500, 900)),
+                   interrupt=interrupt)  # fmt: skip
+    assert len(looks) == 3
+
+
+def test_cost_is_in_megapixels_of_painting(stylizer):
+    assert stylizer.cost(1000, 600) == pytest.approx(0.6)
+    assert stylizer.cost(1000, 600, 0.5) == pytest.approx(2.4)
+    assert stylizer.cost(1000, 600, 2) == pytest.approx(0.15)
+    assert 24 < stylizer.cost(6000, 4000) < 40  # margins are painted twice
+
+
+def test_a_gallery_name_is_the_gallerys_style_whatever_file_is_called_so(stylizer, settings, tmp_path, monkeypatch):
+    from stylizer import gatys
+
+    monkeypatch.chdir(tmp_path)
+    painting = pictures.painting()
+    (tmp_path / STYLE).write_bytes(pictures.png(painting))
+    assert np.array_equal(stylizer.style_vector(STYLE), stylizer.gallery[STYLE].vector)
+    of_gallery = images.as_picture(settings.styles / stylizer.gallery[STYLE].picture, settings)
+    assert np.array_equal(gatys.style_picture(STYLE, settings).rgb, of_gallery.rgb)
+    assert np.array_equal(stylizer.style_vector(f"./{STYLE}"), stylizer.style_vector(painting))
+    assert np.array_equal(gatys.style_picture(f"./{STYLE}", settings).rgb, painting)
 
 
 def test_free_memory_is_read_where_the_system_tells():

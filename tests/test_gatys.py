@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from stylizer import cli, gatys, images, weights
-from stylizer.errors import ParameterError, PictureOutOfBounds, WeightsError
+from stylizer import cli, gatys, images, memory, weights
+from stylizer.errors import OutOfMemory, ParameterError, PictureOutOfBounds, WeightsError
 from stylizer.gatys import GatysConfig, optimise
 from stylizer.networks import backbones
 from stylizer.networks.backbones import VGG16, VGG19, ResNet18, SmallNet
@@ -434,6 +434,13 @@ def test_mistakes_are_said_in_one_line(files, arguments, says, capsys):
 
 
 def test_a_photo_that_memory_does_not_hold_is_refused(network, monkeypatch):
-    monkeypatch.setattr("stylizer.runtimes.free_memory", lambda: 1_000_000)
-    with pytest.raises(PictureOutOfBounds, match="64x48 pixels needs"):
+    monkeypatch.setattr(memory, "free_memory", lambda: 1_000_000)
+    with pytest.raises(OutOfMemory, match="64x48 pixels needs"):
         optimise(PHOTO, PAINTING, network, GatysConfig())
+
+
+def test_memory_is_asked_for_all_of_a_large_photo_for_nothing_here_is_done_in_tiles(network, monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda: 16 * 10**9)
+    monkeypatch.setattr(memory, "total_memory", lambda: 32 * 10**9)
+    with pytest.raises(PictureOutOfBounds, match=r"8000x6000 pixels needs 1\d\d\.\d GB .* 32.0 GB is all there can be"):
+        optimise(torch.empty(1, 3, 6000, 8000), PAINTING, network, GatysConfig())

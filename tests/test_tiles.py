@@ -10,12 +10,13 @@ import pictures
 import pytest
 import torch
 
-from stylizer import Settings, Stylizer, images, tiles
+from stylizer import Settings, Stylizer, images, tiles, weights
 from stylizer.errors import ParameterError, PictureOutOfBounds, WeightsError
 from stylizer.feedforward import pad
 from stylizer.images import Picture
 from stylizer.networks import Transformer, TransformerConfig
 from stylizer.networks.layers import GivenNorm, JointNorm
+from stylizer.styles import read_gallery
 from stylizer.web.about import make_panel
 
 STYLE = "whirling-night"
@@ -92,7 +93,9 @@ def test_a_pixel_depends_on_nothing_beyond_the_margin():
     content = torch.rand(1, 3, 64, 256).double()
     changed = content.clone()
     changed[..., 192:] = 0
-    affine = network.measure(network.encode(content), torch.randn(1, 100).double())
+    features = network.encode(content)
+    alike, no_floor = torch.ones_like(features[:, :1]), torch.zeros(1)
+    affine = network.measure(features, torch.randn(1, 100).double(), alike, no_floor)
     before, after = (network.decode_tile(network.encode(each), affine) for each in (content, changed))
     reach = 192 - int((before != after).any(dim=1).any(dim=1)[0].nonzero()[0])
     assert tiles.MARGIN - 12 < reach <= tiles.MARGIN
@@ -105,7 +108,8 @@ def test_tiles_fit_together_exactly(exact, small_tiles):
     tiled = exact.paint(record, vector).rgb
     places = tiles.samples(331, 450)
     encode, runtime = (lambda part: exact.runtime.encode(pad(images.to_tensor(part)))), exact.runtime
-    affine = runtime.measure([encode(rgb[place]) for place in places], vector[None])
+    weights = tiles.weigh(places, tiles.survey(rgb))
+    affine = runtime.measure([encode(rgb[place]) for place in places], vector[None], weights)
     whole = images.from_tensor(runtime.decode_tile(encode(rgb), affine)[:, :, :331, :450])
     assert np.abs(tiled.astype(np.int16) - whole).max() <= 1  # a rounding that fell the other way
 
@@ -123,6 +127,130 @@ def test_tiled_differs_from_whole_by_less_than_a_hundredth_and_shows_no_line(exa
         borders = [keep.start - 1 for _, keep, _ in tiles._spans(length)[1:]]
         assert len(borders) >= 2
         assert steps[borders].max() < 2 * np.median(steps) + 1 / 255
+
+
+# Calm pictures: a look at the whole ---------------------------------------------------------------------------------
+
+
+def test_a_survey_says_where_a_picture_differs_from_its_mean_and_how_sparse_it_is(settings):
+    look = tiles.survey(pictures.disc(640, 490, (100, 70), 20))
+    assert look.things.shape == (16, 20) and look.calm and look.share == tiles.THINGS_SHARE
+    rows, columns = np.nonzero(look.things)
+    assert {*rows} == {1, 2} and {*columns} == {2, 3}
+    for level in (0, 128, 255):
+        look = tiles.survey(pictures.blank(70, 40, level))
+        assert look.calm and look.floor == 1 and not look.share and not look.things.any()
+    drawn = [settings.styles / f"{name}.webp" for name in ("whirling-night", "woodcut-valley", "kintsugi")]
+    for photo in (pictures.photo(640, 480), *(images.as_picture(file, settings).rgb for file in drawn)):
+        look = tiles.survey(photo)
+        assert not look.calm and not look.share and not look.floor
+
+
+def test_what_counts_in_statistics_is_all_of_a_photo_alike_and_half_the_things_of_a_sparse_page():
+    page = pictures.disc(640, 490, (100, 70), 20)
+    whole, look = [(slice(0, 490), slice(0, 640))], tiles.survey(page)
+    weights = tiles.weigh(whole, look)
+    assert weights.shape == (1, 1, 123, 160) and weights.dtype == np.float32
+    inside = np.kron(look.things, np.ones((8, 8), bool))[:123, :160]
+    assert weights[0, 0][inside].sum() == pytest.approx(0.5, abs=1e-3)
+    assert weights[0, 0][~inside].sum() == pytest.approx(0.5, abs=1e-3)
+    photo = tiles.weigh(whole, tiles.survey(pictures.photo(640, 490)))
+    assert np.allclose(photo, 1 / photo.size)
+
+
+def test_samples_of_a_sparse_picture_lie_where_its_things_are_and_in_the_rest():
+    page = pictures.disc(4000, 3000, (3100, 2000), 40)
+    places = tiles.samples(3000, 4000, tiles.survey(page))
+    covered = np.zeros((3000, 4000), bool)
+    for place in places:
+        covered[place] = True
+    assert covered[1960:2041, 3060:3141].all()
+    assert 64 < len(places) <= tiles.SAMPLES
+    assert len({rows.start for rows, _ in places}) > 5 and len({columns.start for _, columns in places}) > 5
+    photo = tiles.survey(pictures.photo(400, 300))
+    assert tiles.samples(3000, 4000, photo) == tiles.samples(3000, 4000)
+
+
+@torch.no_grad()
+def test_statistics_are_weighted_and_have_a_floor():
+    generator = torch.Generator().manual_seed(0)
+    features, one = torch.randn(2, 3, 4, 4, generator=generator), torch.ones(1, 3, 1, 1)
+    weights = torch.zeros(2, 1, 4, 4)
+    weights[1, :, :2] = 5
+    norm = JointNorm([weights], [torch.tensor([0.0, 0.0, 9.0])])
+    norm(features, one, 0 * one)
+    part = features[1, :, :2].flatten(1)
+    variance = part.var(1, correction=0)
+    assert variance[2] < 9
+    variance[2] = 9
+    scale = (variance + 1e-5).rsqrt()
+    torch.testing.assert_close(norm.affines[0], torch.stack((scale, -part.mean(1) * scale)))
+
+
+PAGES = {
+    "a disc": lambda size, at: pictures.disc(*size, at, 20),
+    "two words": lambda size, at: pictures.words(*size, at),
+    "a lamp in the night": lambda size, at: pictures.lamp(*size, at),
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_small_thing_is_painted_alike_whole_and_in_tiles_wherever_it_lies(exact, page, monkeypatch):
+    vector = exact.style_vector("great-wave")
+    painted = []
+    for at in ((200, 150), (330, 260)):
+        rgb = PAGES[page]((620, 470), at)
+        painted.append(exact.paint(exact.photo(rgb), vector).rgb.astype(float))
+        with monkeypatch.context() as patch:
+            for name, value in (("WHOLE_PIXELS", 0), ("TILE", 256), ("SAMPLES", 16)):
+                patch.setattr(tiles, name, value)
+            painted.append(exact.paint(exact.photo(rgb), vector).rgb.astype(float))
+    far = [picture[300:, :120].mean((0, 1)) for picture in painted]
+    assert np.ptp(far, axis=0).max() < 20       # which cells hold a thing depends on where it lies
+    for whole, tiled in (painted[:2], painted[2:]):
+        assert np.abs(whole[300:, :120].mean((0, 1)) - tiled[300:, :120].mean((0, 1))).max() < 5
+        assert np.abs(whole - tiled).mean() < 0.02 * 255
+
+
+def test_a_small_thing_on_white_is_no_blot_with_a_halo(exact):
+    y, x = np.mgrid[:600, :600]
+    near = np.hypot(x - 300, y - 300) < 87
+    clipped = []
+    for style in ("great-wave", "melencolia", "tide-mosaic"):
+        painted = exact.paint(exact.photo(pictures.disc(600, 600, (300, 300), 30)), exact.style_vector(style)).rgb[near]
+        clipped.append(((painted <= 2) | (painted >= 253)).mean())
+    assert np.median(clipped) <= 0.05
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_a_picture_of_one_colour_has_one_answer_at_any_size_and_by_any_runtime(exact, level):
+    by_torch = Stylizer(settings=Settings(device="torch-cpu", cached_photos=0))
+    for style in ("melencolia", "great-wave"):
+        answers = [np.asarray(painter.stylize(pictures.blank(side, side, level), style), float)
+                   for painter, side in ((exact, 32), (exact, 400), (by_torch, 64))]  # fmt: skip
+        means = [answer.mean((0, 1)) for answer in answers]
+        assert np.ptp(means, axis=0).max() < 0.003 * 255 + 0.5
+        assert max(answer.std((0, 1)).max() for answer in answers) < 1
+
+
+def test_a_nearly_blank_picture_is_painted_nearly_blank(exact):
+    noise = np.random.default_rng(0).normal(128, 1, (128, 160, 3)).round().astype(np.uint8)
+    painted = np.asarray(exact.stylize(noise, "great-wave"), float)
+    assert painted.std((0, 1)).max() < 15       # with no floor it would be 57
+    assert exact.paint(exact.photo(pictures.photo(160, 128)), exact.style_vector("great-wave")).rgb.std() > 30
+
+
+@pytest.mark.parametrize("transformer", ["separable", "plain"])
+def test_floors_are_about_what_photos_vary_by(transformer, settings):
+    from stylizer.fit import load_transformer
+    from stylizer.training.floors import SHARE, least
+
+    floors = weights.floors(settings.models, f"transformer-{transformer}")
+    network = load_transformer(replace(settings, transformer=transformer))
+    vectors = [style.vector for style in read_gallery(settings.styles).values()][3::30]
+    found = least(network, [images.to_tensor(pictures.photo(160, 120))], vectors)
+    assert floors.shape == found.shape == (sum(network.styled_channels),) and (floors > 0).all()
+    assert 0.25 * SHARE < np.median(floors / found) < SHARE
 
 
 def test_every_tile_is_told_and_the_painting_can_be_ended(stylizer, small_tiles):

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 from PIL import Image  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-from stylizer.errors import EmptyInput, ParameterError, WeightsError  # noqa: E402
+from stylizer.errors import EmptyInput, NotFinite, ParameterError, WeightsError  # noqa: E402
 from stylizer.networks.backbones import VGG16  # noqa: E402
 from stylizer.networks.predictor import colors  # noqa: E402
 from stylizer.training import __main__ as command  # noqa: E402
@@ -23,7 +23,7 @@ from stylizer.training import colors as training_colors  # noqa: E402
 from stylizer.training import data, evaluate, train, whiten  # noqa: E402
 from stylizer.training.export import write_checksums  # noqa: E402
 from stylizer.training.pairs import load_pair, save_pair  # noqa: E402
-from stylizer.training.train import NotFinite, Run, TrainConfig  # noqa: E402
+from stylizer.training.train import Run, TrainConfig  # noqa: E402
 from stylizer.weights import checksums  # noqa: E402
 
 CPU = torch.device("cpu")

@@ -33,7 +33,7 @@ export class Painter {
     predictor, encoder, decoder, large, Tensor, gallery, coarser, limits, whole, lost = new Promise(() => {}),
   }) {
     Object.assign(this, { predictor, encoder, decoder, large, Tensor, gallery, coarser, limits, whole, lost });
-    this.photos = new Map();                    // key: {picture, full, features, samples, own_vector}, the oldest first
+    this.photos = new Map();                    // key: {picture, full, look, features, samples, …}, the oldest first
   }
 
   // The API's three ways to paint, `job` being { in_turn, check, on_tile, on_words, from } -------------------------
@@ -170,16 +170,36 @@ export class Painter {
   async paint_whole(photo, vector, painted) {
     const { width, height } = painted, [wide, high] = [up_to_stride(width), up_to_stride(height)];
     photo.features ??= await this.encode(photo.picture, [0, 0, wide, high]);
-    const { stylised } = await this.run(this.decoder, { features: photo.features, vector: this.style(vector) });
+    photo.look ??= pictures.survey(photo.picture);
+    const stylised = photo.look.calm ? await this.paint_calm(photo, vector, wide, high)
+      : (await this.run(this.decoder, { features: photo.features, vector: this.style(vector) })).stylised;
     return pictures.from_planes(stylised.data, wide, high, [0, 0], painted, [0, 0, width, height]);
+  }
+
+  /** A nearly blank picture: statistics that its things count for, and that its rounding does not. */
+  async paint_calm({ features, look }, vector, wide, high) {
+    const { measure, tile } = await this.large();
+    const counts = this.counts([[0, 0, wide, high]], look);
+    const { affine } = await this.run(measure, { features, vector: this.style(vector), ...counts });
+    return (await this.run(tile, { features, affine })).stylised;
+  }
+
+  /** What of windows counts how much, and how much of the least variances holds. */
+  counts(windows, look) {
+    const [, , width, height] = windows[0];
+    const shape = [windows.length, 1, height / STRIDE, width / STRIDE];
+    const weights = new this.Tensor("float32", pictures.weigh(windows, look, STRIDE), shape);
+    return { weights, floor: new this.Tensor("float32", Float32Array.of(look.floor), [1]) };
   }
 
   /** As `paint_whole`, piece by piece: the pixels of a tile that lie nearer to it than to any other are kept. */
   async paint_in_tiles(photo, vector, painted, job) {
     const { width, height } = painted;
     const { measure, tile } = await this.large();
-    photo.samples ??= await this.sample(photo.picture);
-    const { affine } = await this.run(measure, { features: photo.samples, vector: this.style(vector) });
+    photo.look ??= pictures.survey(photo.picture);
+    const windows = this.windows(photo.picture, photo.look), counts = this.counts(windows, photo.look);
+    photo.samples ??= await this.sample(photo.picture, windows);
+    const { affine } = await this.run(measure, { features: photo.samples, vector: this.style(vector), ...counts });
     const { side } = this.tiles();
     const [across, down] = [width, height].map((length) => axis(length, side));
     let greatest = 0, done = 0;
@@ -201,21 +221,31 @@ export class Painter {
 
   tiles = () => TILES.find(({ side }) => side * side <= this.whole);
 
-  /** Features (N, 128, s/4, s/4) of N pieces spread over the picture, at its full size. */
-  async sample({ width, height, data }) {
+  /** Pieces spread over a picture; of a sparse one most of them where its things are. */
+  windows({ width, height }, look) {
     const side = SAMPLE_SIDE, count = this.tiles().samples;
-    const columns = Math.max(1, Math.round(Math.sqrt(count * width / height)));
-    const rows = Math.max(1, Math.round(count / columns));
-    const place = (index, parts, length) =>
-      Math.max(0, Math.min(length - side, Math.floor((index + 0.5) * length / parts - side / 2)));
-    const size = 128 * (side / STRIDE) ** 2, all = new Float32Array(rows * columns * size);
-    for (let index = 0; index < rows * columns; index++) {
-      const left = place(index % columns, columns, width), top = place(Math.floor(index / columns), rows, height);
-      const features = await this.encode({ width, height, data }, [left, top, side, side]);
+    const all = (downs, acrosses) => downs.flatMap((top) => acrosses.map((left) => [left, top, side, side]));
+    if (!look.share) {
+      const columns = Math.max(1, Math.round(Math.sqrt(count * width / height)));
+      const rows = Math.max(1, Math.round(count / columns));
+      return all(middles(height, rows), middles(width, columns));
+    }
+    const squares = all(side_by_side(height), side_by_side(width));
+    const [with_things, others] = [true, false].map((wanted) =>
+      squares.filter((window) => pictures.has_things(look, window) === wanted));
+    const rest = Math.min(others.length, Math.max(Math.floor(count / 4), count - with_things.length));
+    return [...spread(with_things, count - rest), ...spread(others, rest)];
+  }
+
+  /** Features (N, 128, s/4, s/4) of N windows, at the picture's full size. */
+  async sample(picture, windows) {
+    const side = SAMPLE_SIDE / STRIDE, size = 128 * side ** 2, all = new Float32Array(windows.length * size);
+    for (const [index, window] of windows.entries()) {
+      const features = await this.encode(picture, window);
       all.set(await features.getData(), index * size);
       features.dispose();
     }
-    return new this.Tensor("float32", all, [rows * columns, 128, side / STRIDE, side / STRIDE]);
+    return new this.Tensor("float32", all, [windows.length, 128, side, side]);
   }
 
   /** Features of a window [left, top, width, height] of the picture, mirrored beyond its edges. */
@@ -266,6 +296,20 @@ function axis(length, side) {
   const border = (index) => (index === 0 ? 0 : index === count ? length
     : Math.floor((starts[index] + starts[index - 1] + outer) / 2));
   return starts.map((start, index) => ({ start, outer, from: border(index), to: border(index + 1) }));
+}
+
+/** Where samples begin in the middles of so many parts of a side, */
+const middles = (length, parts) => Array.from({ length: parts }, (_, index) =>
+  Math.max(0, Math.min(length - SAMPLE_SIDE, Math.floor((index + 0.5) * length / parts - SAMPLE_SIDE / 2))));
+
+/** and where they do that cover it, the last moved in. */
+const side_by_side = (length) => Array.from({ length: Math.ceil(length / SAMPLE_SIDE) }, (_, index) =>
+  Math.min(index * SAMPLE_SIDE, length - SAMPLE_SIDE));
+
+/** So many at most, evenly spread. */
+function spread(places, most) {
+  const count = Math.min(most, places.length);
+  return Array.from({ length: count }, (_, index) => places[Math.floor(index * places.length / count)]);
 }
 
 /** How many times `coarser` is added to a vector, which says how large strokes are in pixels, for a picture so large. */

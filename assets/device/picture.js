@@ -134,6 +134,71 @@ function sinc3(x) {
   return LOBES * Math.sin(angle) * Math.sin(angle / LOBES) / (angle * angle);
 }
 
+// A look at the whole ------------------------------------------------------------------------------------------------
+
+const CELL = 32;                                // px of a side of what it tells apart
+const SPARSE = 0.1, SPARSEST = 0.03;           // how large a share of a picture its variance lies in: of photos 0.12
+const THINGS_SHARE = 0.5;
+const FAINT = 14, FAINTEST = 6;                 // levels by which things differ from the mean: in photos 17
+
+/** Where a picture differs from its own mean, as stylizer/tiles.py: {columns, rows, things, share, floor, calm}, `things`
+ *  being 1 for each cell of 32 px that holds some. */
+export function survey({ width, height, data }) {
+  const [columns, rows] = [width, height].map((length) => Math.ceil(length / CELL)), area = width * height;
+  const sums = new Float64Array(3 * columns * rows), squares = new Float64Array(columns * rows), mean = [0, 0, 0];
+  for (let y = 0, at = 0; y < height; y++) {
+    const row = Math.floor(y / CELL) * columns;
+    for (let x = 0; x < width; x++, at += 4) {
+      const cell = row + Math.floor(x / CELL);
+      for (let channel = 0; channel < 3; channel++) {
+        const value = data[at + channel] - 128;
+        sums[3 * cell + channel] += value;
+        squares[cell] += value * value;
+      }
+    }
+  }
+  sums.forEach((sum, index) => mean[index % 3] += sum / area);
+  const pixels = (cell) => Math.min(CELL, width - cell % columns * CELL)
+    * Math.min(CELL, height - Math.floor(cell / columns) * CELL);
+  const differs = squares.map((sum, cell) => mean.reduce((rest, value, channel) =>
+    rest + value * value - 2 * value * sums[3 * cell + channel] / pixels(cell), sum / pixels(cell)));
+  const overall = differs.reduce((sum, value, cell) => sum + value * pixels(cell) / area, 0);
+  const look = { columns, rows, things: new Uint8Array(columns * rows), share: 0, floor: 1, calm: true };
+  if (overall < 1e-6) return look;
+  const effective = overall ** 2 / differs.reduce((sum, value, cell) => sum + value ** 2 * pixels(cell) / area, 0);
+  look.things = Uint8Array.from(differs, (value) => value >= overall * (1 - 1e-9));
+  const [square, size] = differs.reduce(([sum, count], value, cell) =>
+    (look.things[cell] ? [sum + value * pixels(cell), count + pixels(cell)] : [sum, count]), [0, 0]);
+  const part = (value, most, least) => Math.min(Math.max((most - value) / (most - least), 0), 1);
+  look.share = THINGS_SHARE * part(effective, SPARSE, SPARSEST);
+  look.floor = part(Math.sqrt(square / size / 3), FAINT, FAINTEST);
+  look.calm = look.share > 0 || look.floor > 0;
+  return look;
+}
+
+/** Whether there are things in a window [left, top, width, height]. */
+export function has_things({ columns, things }, [left, top, width, height]) {
+  for (let row = Math.floor(top / CELL); row * CELL < top + height; row++) {
+    for (let column = Math.floor(left / CELL); column * CELL < left + width; column++) {
+      if (things[row * columns + column]) return true;
+    }
+  }
+  return false;
+}
+
+/** How much each `stride` pixels of windows count in statistics, together 1: things at least by their share. */
+export function weigh(windows, { columns, rows, things, share }, stride) {
+  const inside = Uint8Array.from(windows.flatMap(([left, top, width, height]) =>
+    Array.from({ length: width * height / stride ** 2 }, (_, index) => {
+      const x = left + index % (width / stride) * stride, y = top + Math.floor(index / (width / stride)) * stride;
+      return things[Math.min(Math.floor(y / CELL), rows - 1) * columns + Math.min(Math.floor(x / CELL), columns - 1)];
+    })));
+  const part = (cells) => cells.reduce((sum, each) => sum + each, 0) / cells.length;
+  const seen = part(inside), wanted = Math.max(share, part(things));
+  if (!(seen > 0 && seen < 1 && share)) return new Float32Array(inside.length).fill(1 / inside.length);
+  return Float32Array.from(inside, (each) => (each ? wanted / seen : (1 - wanted) / (1 - seen)) / inside.length);
+}
+
 // Planes ------------------------------------------------------------------------------------------------------------
 
 /** A window of the picture -> float32 (3, height, width) in [0, 1]; beyond the picture's edges it is mirrored. */

@@ -80,15 +80,30 @@ class JointNorm:
     """All pictures of a batch by one mean and variance; `affines` keeps what these make with gamma and beta.
 
     So samples of a picture say how each piece of it is to be painted, without the picture ever being in one piece.
+    `weights`: (N, 1, H, W) a layer, how much each place counts; `floors`: (C,) a layer, the least variance, so that
+    what is nearly of one colour is not blown up, nor the rounding of what is. The variance is that of centred features:
+    the difference of two large numbers would be rounding alone on a flat picture.
     """
 
-    def __init__(self):
+    def __init__(self, weights: Iterable[Tensor] | None = None, floors: Iterable[Tensor] | None = None):
         self.affines: list[Tensor] = []  # (2, C) of each layer in turn: scale and shift
+        self.weights, self.floors = (None if given is None else iter(given) for given in (weights, floors))
+
+    def _mean(self, features: Tensor, weights: Tensor | None) -> Tensor:
+        if weights is None:
+            return features.mean((0, 2, 3), keepdim=True)
+        return (features * weights).sum((0, 2, 3), keepdim=True)
 
     def __call__(self, features: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
         exact = features.float()  # a square overflows in half precision
-        mean = exact.mean((0, 2, 3), keepdim=True)  # (1, C, 1, 1)
-        variance = (exact - mean).square().mean((0, 2, 3), keepdim=True)
+        weights = None
+        if self.weights is not None:
+            weights = next(self.weights).float()
+            weights = weights / weights.sum()
+        mean = self._mean(exact, weights)  # (1, C, 1, 1)
+        variance = self._mean((exact - mean).square(), weights)
+        if self.floors is not None:
+            variance = torch.maximum(variance, next(self.floors).float().view(1, -1, 1, 1))
         scale = gamma * (variance + STYLE_NORM_EPSILON).rsqrt()
         shift = beta - mean * scale
         self.affines.append(torch.cat((scale, shift)).flatten(1))

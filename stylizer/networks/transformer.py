@@ -74,6 +74,7 @@ class Transformer(nn.Module):
         self.expand = nn.ModuleList(
             (StyledConv(c128, c64, 3, **styled), StyledConv(c64, c32, 3, **styled), StyledConv(c32, 3, 9, **styled))
         )
+        self.register_buffer("floors", None, persistent=False)  # (S,): least variances, from a file of their own
         self.styled_channels = 2 * config.residual_blocks * [c128] + [c64, c32, 3]
 
     @torch.no_grad()
@@ -115,12 +116,17 @@ class Transformer(nn.Module):
         features = F.relu(self.expand[1](upsample(features), vector, norm))  # (N, 32, H, W)
         return self.expand[2](features, vector, norm).sigmoid()  # (N, 3, H, W)
 
-    def measure(self, features: Tensor, vector: Tensor) -> Tensor:
-        """Samples of one photo (N, 128, h, w) and a style (1, 100) -> affine (2, S), for painting all its tiles.
+    def measure(self, features: Tensor, vector: Tensor, weights: Tensor, floor: Tensor) -> Tensor:
+        """Samples of one photo (N, 128, h, w), a style (1, 100), how much each place counts (N, 1, h, w) and how much
+        of the least variances holds (1,), 0 to 1 -> affine (2, S), for painting all its tiles.
 
         The S columns are the styled convolutions' channels, in the order of painting; the rows are scale and shift.
         """
-        norm = JointNorm()
+        wider = upsample(weights)
+        widest = upsample(wider)
+        layers = [weights] * (len(self.styled_channels) - 3) + [wider, widest, widest]
+        floors = 0 * floor if self.floors is None else self.floors * floor
+        norm = JointNorm(layers, floors.expand(sum(self.styled_channels)).split(self.styled_channels))
         self.decode(features, vector, norm)
         return torch.cat(norm.affines, dim=1)
 

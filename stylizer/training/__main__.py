@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from stylizer.errors import ParameterError, StylizerError
+from stylizer.errors import NotFinite, ParameterError, StylizerError
 from stylizer.gatys import computes_in_bf16
 from stylizer.networks.backbones import VGG16, load_vgg16
 from stylizer.training import classify, data, evaluate
 from stylizer.training.pairs import in_words, read_safetensors, save_pair
-from stylizer.training.train import NotFinite, Run, TrainConfig, train
+from stylizer.training.train import Run, TrainConfig, train
 
 BEGAN = time.monotonic()        # loading torch and the data counts into a call's time
 
@@ -33,10 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         return options.command(options)
     except StylizerError as error:
         print(error, file=sys.stderr)
-        return 2
-    except NotFinite as error:
-        print(error, file=sys.stderr)
-        return 3
+        return 3 if isinstance(error, NotFinite) else 2
 
 
 def parser() -> argparse.ArgumentParser:

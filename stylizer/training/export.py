@@ -43,17 +43,25 @@ class Part(nn.Module):
         return getattr(self.transformer, self.method)(features, style)
 
 
+class Measure(Part):
+    def forward(self, features: Tensor, vector: Tensor, weights: Tensor, floor: Tensor) -> Tensor:
+        return self.transformer.measure(features, vector, weights, floor)
+
+
 def parts(network: StylePredictor | Transformer, stem: str) -> list[tuple[str, nn.Module, dict[str, Tensor], str]]:
     """(file, module, example inputs by name, output name) of each ONNX file that a network becomes."""
     picture, vector = torch.rand(1, 3, 64, 96), torch.randn(1, VECTOR_SIZE)
     if isinstance(network, StylePredictor):
         return [(f"{stem}.onnx", network, {"style": torch.rand(1, 3, 128, 160)}, "vector")]
     features = network.encode(picture)
-    samples, affine = features.repeat(2, 1, 1, 1), network.measure(features, vector)
+    samples, weights = features.repeat(2, 1, 1, 1), torch.rand(2, 1, *features.shape[2:])
+    floor = torch.full((1,), 0.5)
+    affine = network.measure(samples, vector, weights, floor)
     return [
         (f"{stem}-encoder.onnx", network.contract, {"content": picture}, "features"),
         (f"{stem}-decoder.onnx", Part(network, "decode"), {"features": features, "vector": vector}, "stylised"),
-        (f"{stem}-measure.onnx", Part(network, "measure"), {"features": samples, "vector": vector}, "affine"),
+        (f"{stem}-measure.onnx", Measure(network, "measure"),
+         {"features": samples, "vector": vector, "weights": weights, "floor": floor}, "affine"),
         (f"{stem}-tile.onnx", Part(network, "decode_tile"), {"features": features, "affine": affine}, "stylised"),
     ]
 
@@ -112,6 +120,9 @@ def export(path: Path) -> list[str]:
     """Write the ONNX files of one safetensors file beside it; returns their names."""
     arrays, metadata = weights.parse(path.read_bytes(), path.name)
     network = build({key: torch.from_numpy(value) for key, value in arrays.items()}, metadata, path.name)
+    floors = weights.floors(path.parent, path.stem)
+    if floors is not None:
+        network.floors = torch.from_numpy(floors)
     torch.manual_seed(0)
     written = []
     for file, module, inputs, output in parts(network, path.stem):
@@ -147,8 +158,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m stylizer.training.export", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", default=Settings().models)
     options = parser.parse_args(arguments)
-    # The classifier is for torch alone: the classic mode needs its gradients.
-    paths = sorted(path for path in options.folder.glob("*.safetensors") if not path.name.startswith("classifier"))
+    # The classifier is for torch alone: the classic mode needs its gradients. Floors belong to a transformer.
+    others = ("classifier", "floors")
+    paths = sorted(path for path in options.folder.glob("*.safetensors") if not path.name.startswith(others))
     if not paths:
         print(f"export: no .safetensors file in {options.folder}", file=sys.stderr)
         return 2

@@ -18,7 +18,7 @@ from torch.func import functional_call
 from tqdm import tqdm
 
 from stylizer import losses
-from stylizer.errors import ParameterError, WeightsError
+from stylizer.errors import NotFinite, ParameterError, WeightsError
 from stylizer.gatys import computes_in_bf16
 from stylizer.networks import PREDICTORS, StylePredictor, Transformer, TransformerConfig, describe
 from stylizer.networks.backbones import VGG16
@@ -225,10 +225,6 @@ class Progress:
     samples_per_second: float
     rate: float                     # of the schedule: 1 at its top
     losses: dict[str, float]        # content, style, loss, norm (of the gradient) and whatever else has a weight
-
-
-class NotFinite(RuntimeError):
-    """The loss is NaN or infinite; the last good checkpoint stands."""
 
 
 class Run:

@@ -12,7 +12,7 @@ from werkzeug.exceptions import NotFound
 
 from stylizer import images
 from stylizer.errors import NotReady, ParameterError, UnknownStyle
-from stylizer.feedforward import Stopwatch, Stylizer
+from stylizer.feedforward import Interrupt, Stopwatch, Stylizer
 from stylizer.images import FORMATS
 from stylizer.parameters import check_size, check_style_scale
 from stylizer.settings import Settings
@@ -30,7 +30,7 @@ from stylizer.web.form import (
 from stylizer.web.openapi import docs_page, specification
 from stylizer.web.problems import describe
 from stylizer.web.samples import SAMPLE, SAMPLE_SIDE, TILE_QUALITY, SampleTiles
-from stylizer.web.turns import Interrupt, Turns
+from stylizer.web.turns import Turns
 
 READ = 0.2  # reading a style costs as much as painting so many megapixels
 STYLE_FIELDS = frozenset(("style", "style_name", "style_vector", "weight", "strength", "style_scale"))
@@ -56,12 +56,12 @@ def make_api(stylizer: Stylizer, turns: Turns) -> Blueprint:
         megapixels = megapixels_painted(content, size, largest, scale, settings)
         with turns.enter(megapixels) as place, place.turn(megapixels, interrupt) as between_tiles:
             with stopwatch("style"):
-                vector = stylizer.mix(styles_of_mix(stylizer), form.getlist("weight"))
-            interrupt()
-            photo = stylizer.photo(content, size, largest=largest, style_scale=scale, stopwatch=stopwatch)
-            interrupt()
+                vector = stylizer.mix(styles_of_mix(stylizer, interrupt), form.getlist("weight"))
+            photo = stylizer.photo(
+                content, size, largest=largest, style_scale=scale, stopwatch=stopwatch, interrupt=interrupt
+            )
             strength = form.get("strength", 1.0)
-            painted = stylizer.paint(photo, vector, strength, keep_colors, stopwatch, progress=between_tiles)
+            painted = stylizer.paint(photo, vector, strength, keep_colors, stopwatch, between_tiles, interrupt)
             interrupt()
             with stopwatch("encode-picture"):
                 data = images.encode(painted, format)
@@ -78,7 +78,7 @@ def make_api(stylizer: Stylizer, turns: Turns) -> Blueprint:
         place = turns.enter(megapixels)  # for all of the wall: it is a thread, too
         try:
             with place.turn(megapixels, interrupt):
-                photo = stylizer.photo(content, largest=side)
+                photo = stylizer.photo(content, largest=side, interrupt=interrupt)
         except BaseException:
             place.leave()
             raise
@@ -88,7 +88,8 @@ def make_api(stylizer: Stylizer, turns: Turns) -> Blueprint:
                 for index, (name, vector) in enumerate(wanted):
                     # A turn is for one tile: a painting that is wanted meanwhile waits for no more than that.
                     with place.turn(megapixels, interrupt, patient=True):  # what was begun is not broken off
-                        picture = images.encode(stylizer.paint(photo, vector), "webp", quality=TILE_QUALITY)
+                        tile = stylizer.paint(photo, vector, interrupt=interrupt)
+                        picture = images.encode(tile, "webp", quality=TILE_QUALITY)
                     yield json_line({"index": index, "style": name, "picture": base64.b64encode(picture).decode()})
             except Exception as error:  # the status went out with the first tile, so the words come as the last line
                 yield json_line({"problem": describe(error)})
@@ -105,9 +106,9 @@ def make_api(stylizer: Stylizer, turns: Turns) -> Blueprint:
     @api.post("/api/v1/vectors")
     def vectors() -> Response:
         expect_fields({"style"})
-        style = upload("style")
-        with turns.enter(READ) as place, place.turn(READ, interrupt_of(request.environ)):
-            vector = stylizer.style_vector(style)
+        style, interrupt = upload("style"), interrupt_of(request.environ)
+        with turns.enter(READ) as place, place.turn(READ, interrupt):
+            vector = stylizer.style_vector(style, interrupt)
         response = jsonify(model=stylizer.model, vector=[float(number) for number in vector])
         response.headers["Cache-Control"] = "no-store"
         return response

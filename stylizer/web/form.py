@@ -18,7 +18,7 @@ from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDeco
 
 from stylizer import images, parameters
 from stylizer.errors import EmptyInput, MalformedRequest, ParameterError, StylizerError, TooManyParts, shown
-from stylizer.feedforward import Stylizer
+from stylizer.feedforward import READ_SIDE, Interrupt, Stylizer
 from stylizer.images import FORMATS
 from stylizer.parameters import (
     check_size,
@@ -176,7 +176,7 @@ def contents(file: FileStorage) -> bytes:
     return data
 
 
-def styles_of_mix(stylizer: Stylizer) -> list[np.ndarray]:
+def styles_of_mix(stylizer: Stylizer, interrupt: Interrupt | None = None) -> list[np.ndarray]:
     """Vectors, (100,) each: of the files first, then by name, then as sent, which is the order of the weights.
 
     All that costs little is looked at first; then one picture at a time is decoded. Names are never read as paths.
@@ -186,7 +186,13 @@ def styles_of_mix(stylizer: Stylizer) -> list[np.ndarray]:
     check_styles(len(files) + len(names) + len(vectors), settings.max_styles)
     check_weights(request.form.getlist("weight"), len(files) + len(names) + len(vectors))
     given = [find(stylizer.gallery, name).vector for name in names] + [vector(text) for text in vectors]
-    return [stylizer.style_vector(images.decode(contents(file), settings, "style")) for file in files] + given
+    return [_read(stylizer, file, interrupt) for file in files] + given
+
+
+def _read(stylizer: Stylizer, file: FileStorage, interrupt: Interrupt | None) -> np.ndarray:
+    """The style vector of an uploaded painting; its pixels are gone when this returns."""
+    painting = images.decode(contents(file), stylizer.settings, "style", images.shortest_side(READ_SIDE))
+    return stylizer.style_vector(painting, interrupt)
 
 
 def tiles_of_wall(stylizer: Stylizer) -> list[tuple[str | None, np.ndarray]]:

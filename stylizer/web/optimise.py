@@ -16,7 +16,7 @@ from flask import Blueprint, Response, jsonify, request, stream_with_context
 
 from stylizer import images
 from stylizer.errors import Busy, Gone, NotInstalled, ParameterError, shown
-from stylizer.feedforward import Stylizer
+from stylizer.feedforward import Interrupt, Stylizer
 from stylizer.images import Picture
 from stylizer.parameters import check_weights, decimal, whole
 from stylizer.settings import Settings
@@ -25,7 +25,6 @@ from stylizer.web.api import interrupt_of, json_line
 from stylizer.web.form import contents, expect_fields, picture_format, upload
 from stylizer.web.openapi import LOSS_WEIGHT_BOUND
 from stylizer.web.problems import describe
-from stylizer.web.turns import Interrupt
 from stylizer.weights import DOWNLOADS
 
 FIELDS = frozenset(

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from stylizer import tiles
 from stylizer.errors import Busy
+from stylizer.feedforward import Interrupt
 
 FIXED = 0.05  # megapixels' worth of decoding, encoding and reading a style, whatever the size
 LARGE = tiles.WHOLE_PIXELS / 1e6  # megapixels from which a picture is painted in tiles, and takes seconds
@@ -20,8 +21,6 @@ SECONDS = 1.5  # for a megapixel on two cores, until it is known better
 LEARN = 0.1  # of every turn's speed
 LONGEST_AWAY = 120  # seconds; who is told to stay away longer does not come back
 LOOK_SECONDS = 0.1  # between looks whether the client is still there
-
-Interrupt = Callable[[], None]
 
 
 class Turn:
