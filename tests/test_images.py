@@ -77,10 +77,10 @@ def test_a_header_out_of_bounds_is_refused_without_its_pixels(size, words, monke
 def test_a_small_file_of_88_megapixels_is_refused_at_once():
     data = pictures.big_flat_png()
     assert len(data) < 300_000
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(PictureOutOfBounds, match=r"9400x9400 pixels; that is 88\.4 megapixels"):
         decode(data, SETTINGS)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5  # of the CPU: others may keep it busy
 
 
 @pytest.mark.parametrize("make", [pictures.gif_header, pictures.webp_header, pictures.png_header])
