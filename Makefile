@@ -6,7 +6,7 @@ RUN ?= runs/default
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test install device train-gpu train-cpu export vectors bench lint clean
+.PHONY: run test install device train-gpu train-cpu export vectors bench lint release lock sbom clean
 
 run: install device
 	$(BIN)/stylizer serve
@@ -46,7 +46,7 @@ train-cpu: install
 		--weak 0.375 --weak-weight 20 --transformer-rate 5e-4 --frozen-stages 19 --predictor-rate 3e-5 \
 		--warmup 50 --average 0.998
 
-# after replacing weights: ONNX files, checksums and every stored style vector
+# after replacing weights: ONNX files, checksums, facts and every stored style vector
 export: install
 	$(BIN)/python -m stylizer.training.export
 
@@ -58,6 +58,29 @@ bench: install
 
 lint: install
 	$(BIN)/ruff check .
+
+release: install
+	$(BIN)/python -m pip install --quiet --editable '.[release]'
+
+# the container's packages with their hashes, as new as pyproject.toml allows, for every Linux and Python from 3.11 on
+LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --custom-compile-command 'make lock'
+
+lock: release
+	$(LOCK) pyproject.toml -o requirements.lock
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' | \
+		tr ' ' '\n' | $(LOCK) - -o requirements-build.lock
+
+# what the container holds, by name, version, hash and licence (CycloneDX): sbom.json, and of the browser's part
+# sbom-browser.json
+sbom: release
+	rm -rf build/container
+	$(PYTHON) -m venv --without-pip build/container
+	$(BIN)/python -m pip --python build/container install --quiet --require-hashes -r requirements.lock
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o sbom.json build/container
+	@if npm sbom --help >/dev/null 2>&1; then \
+		npm sbom --package-lock-only --omit=dev --sbom-format=cyclonedx > sbom-browser.json; \
+		else echo "npm 10 or newer is needed for sbom-browser.json"; fi
 
 clean:
 	rm -rf $(VENV) node_modules build dist *.egg-info

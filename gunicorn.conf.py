@@ -1,21 +1,33 @@
-"""gunicorn: one worker, threads, no preload. Every setting that a deployment may want to change is a variable."""
+"""gunicorn: one worker of our own kind, no preload. What a deployment may want to change is a variable."""
 
+import math
 import os
+import sys
 
-bind = f"0.0.0.0:{os.environ.get('PORT', '8050')}"
+from stylizer.errors import StylizerError
+from stylizer.settings import Deployment, Settings
+
+try:
+    deployment, settings = Deployment.from_env(), Settings.from_env()
+except StylizerError as error:
+    sys.exit(f"stylizer: {error}")
+
+bind = f"0.0.0.0:{deployment.port}"
 # One worker: it paints with every core, and a second would hold the weights and the photos' features again.
 workers = 1
-worker_class = "gthread"
-# Threads wait for uploads and for their turn to paint; what paints at a time is bounded by STYLIZER_SLOTS.
-threads = int(os.environ.get("WEB_THREADS", "16"))
+# It holds slow clients without a thread each, whatever their number; gunicorn's own threads could all be held by them.
+worker_class = "stylizer.serving.worker.BufferedWorker"
+# For what waits for no turn to paint; those that paint or wait have theirs beside these.
+threads = deployment.web_threads
+backlog = 512
 # The engine starts its own threads, which do not survive a fork.
 preload_app = False
-# Painting 16 megapixels takes tens of seconds on two cores; the health of gthread workers does not depend on it.
-timeout = 120
-graceful_timeout = 30
-keepalive = 75
+# The heartbeat is the loop's and goes on while pictures are painted, however large they are.
+timeout = 60
+# The worker ends by itself in that time and half a second more: in 8 all is over, and Cloud Run kills after 10.
+graceful_timeout = math.ceil(settings.drain_seconds) + 2
 # The heartbeat file, on memory: the root may be read-only, and a slow disk must not look like a dead worker.
-worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 accesslog = None  # who came and what they sent is nobody's business
 errorlog = "-"
 control_socket_disable = True  # gunicorn 27 would open one in the home folder

@@ -12,12 +12,12 @@ stylizer.state ??= {};
     facing: "user",     // or "environment": the camera on the back
   });
 
-  const REFUSALS = {
+  const REFUSALS = new Map(Object.entries({
+    SecurityError: "browsers lend it to https and to this machine’s own pages only",
     NotAllowedError: "the browser was not allowed to use the camera; allow it beside the address, and try again",
     NotFoundError: "there is no camera on this device",
     NotReadableError: "the camera is in use by another program; close that, and try again",
-  };
-  const QUALITY = 0.95;
+  }));
 
   const dialog = () => document.getElementById("camera");
   const video = () => dialog().querySelector("video");
@@ -47,7 +47,7 @@ stylizer.state ??= {};
     stop_camera();
     document.getElementById("camera-take").disabled = true;
     try {
-      if (!navigator.mediaDevices) throw new Error("browsers lend it to https and to this machine’s own pages only");
+      if (!navigator.mediaDevices) throw new DOMException("no camera without https", "SecurityError");
       const ideal = { facingMode: state.facing, width: { ideal: 1920 }, height: { ideal: 1440 } };
       const stream = await navigator.mediaDevices.getUserMedia({ video: ideal });
       if (!dialog().open) return stream.getTracks().forEach((track) => track.stop());   // closed meanwhile
@@ -61,7 +61,7 @@ stylizer.state ??= {};
     } catch (error) {
       if (error.name === "AbortError" && !dialog().open) return;
       close_camera();
-      const words = REFUSALS[error.name] ?? error.message;
+      const words = REFUSALS.get(error.name) ?? "the browser could not start it; try again";
       stylizer.note("photo-note", new stylizer.Problem({ detail: `no camera: ${words}` }).message, "note error");
     }
   }
@@ -79,10 +79,13 @@ stylizer.state ??= {};
 
   async function take_picture() {
     const { videoWidth: width, videoHeight: height } = video();
-    const canvas = stylizer.draw(video(), width, height);
-    const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", QUALITY));
+    try {
+      const blob = await stylizer.encode(stylizer.draw(video(), width, height), "image/jpeg");
+      stylizer.take_photo(new File([blob], "camera.jpg", { type: blob.type }));
+    } catch (error) {
+      stylizer.note("photo-note", stylizer.as_problem(error).message, "note error");
+    }
     close_camera();
-    stylizer.take_photo(new File([blob], "camera.jpg", { type: blob.type }));
   }
 
   Object.assign(stylizer, { make_camera });

@@ -11,7 +11,8 @@ stylizer.state ??= {};
   const { state } = stylizer;
   Object.assign(state, {
     asking: null,       // promise of what GET api/v1/optimise tells, once the tab was open,
-    choices: null,      // and what it told
+    offers: null,       // and what it told
+    painting: null,     // the painting chosen, as Dash has it: {name, title}
     job: null,          // the picture being optimised, or the last one: see paint()
   });
 
@@ -47,10 +48,10 @@ stylizer.state ??= {};
     try {
       const response = await fetch(PATH);
       if (!response.ok) throw new stylizer.Problem(await stylizer.read_problem(response));
-      const choices = state.choices = await response.json();
-      const { defaults, backbones } = choices;
+      const offers = state.offers = await response.json();
+      const { defaults, backbones } = offers;
       set("backbone", { options: backbones.map(network_option), value: backbones[0].name });
-      set("classic-choices", { data: choices });
+      set("classic-choices", { data: offers });
       for (const id of ["content_weight", "style_weight"]) set(id.replace("_", "-"), { value: power_of(defaults[id]) });
       set("steps", { value: defaults.steps });
       set("seed", { value: defaults.seed });
@@ -68,7 +69,7 @@ stylizer.state ??= {};
   function network_option({ name, title, state: where, megabytes }) {
     const away = where === "downloadable";
     const label = away ? `${title} (${megabytes} MB)` : title;
-    return { value: name, label, disabled: away && !state.choices?.bounds.download };
+    return { value: name, label, disabled: away && !state.offers?.bounds.download };
   }
 
   function say(id, words, wrong = false) {
@@ -270,10 +271,8 @@ stylizer.state ??= {};
   }
 
   function offer_download(job, url) {
-    const words = `${job.photo.name}-${job.style.title}-classic`;
-    const name = words.normalize("NFKD").replace(/[^\w-]+/g, "-").toLowerCase();
-    const ending = job.picture.type.replace("image/", "").replace("jpeg", "jpg");
-    set("classic-download", { href: url, hidden: false, download: `${name}.${ending}` });
+    const download = stylizer.file_name(job, job.picture.type.replace("image/", ""), "-classic");
+    set("classic-download", { href: url, hidden: false, download });
   }
 
   /** What the page says of the job as it is now. */
@@ -287,7 +286,7 @@ stylizer.state ??= {};
       paused: `Paused at step ${step} of ${steps}`,
       failed: job.picture ? `Stopped at step ${step} of ${steps}` : "",
       stopped: job.picture ? `Cancelled at step ${step} of ${steps}: this is the picture so far` : "Cancelled",
-      done: `${job.late ? `The server’s time was over at step ${step} of ${steps}` : `Done, ${step} steps`}`
+      done: `${job.late ? `The server’s time was over at step ${step} of ${steps}` : `Done, ${step} ${step === 1 ? "step" : "steps"}`}`
         + (job.size ? `, ${job.size.join(" × ")} px` : ""),
     }[phase];
     set("classic-status", { children: words });
@@ -380,11 +379,12 @@ stylizer.state ??= {};
       });
       try {
         const blob = await job.single;
-        job.single_url ??= URL.createObjectURL(blob);
+        if (job === state.job && !job.single_url) job.urls.push(job.single_url = URL.createObjectURL(blob));
         src = job.single_url;
       } catch (error) {
         job.single = null;
-        say("classic-result-note", error.message, true);
+        if (job !== state.job) return;
+        say("classic-result-note", stylizer.as_problem(error).message, true);
         set("compare-with", { value: "photo" });
       }
       set("compare-note", { children: "" });
@@ -401,9 +401,10 @@ stylizer.state ??= {};
   async function polish() {
     stylizer.open_tab("classic-tab");
     await open();
-    if (!state.choices) return;
+    if (!state.offers) return;                  // and the note says why
+    const steps = Math.min(POLISH_STEPS, state.offers.bounds.steps);
     set("init", { value: "studio" });
-    set("steps", { value: Math.min(POLISH_STEPS, state.choices.bounds.steps) });
+    set("steps", { value: steps });
     const parts = [...state.wanted.style.parts].sort((one, other) => other.weight - one.weight);
     const names = parts.map(({ style_name, style_vector }) =>
       style_name ?? state.own.find(({ vector }) => vector === style_vector)?.name);
@@ -415,12 +416,21 @@ stylizer.state ??= {};
       return say("classic-style-note", words, true);
     }
     if (!pictured(found).checked) pictured(found).click();
-    await settled();
-    get("classic-paint").click();
+    // Dash answers when it comes to it: with the painting, and with the layers of a network that was just asked for.
+    const taken = () => state.painting?.name === found && get("content-layer").value && get("init").value === "studio"
+      && get("steps").value === String(steps) && !get("classic-paint").disabled;
+    try {
+      await stylizer.until(taken);
+      get("classic-paint").click();
+    } catch (error) {
+      complain(error.message);
+    }
   }
 
-  /** Dash has taken in what was set. */
-  const settled = () => new Promise((resolve) => setTimeout(resolve, 100));
+  /** The painting that is chosen, once Dash has it. */
+  function note_painting(painting) {
+    state.painting = painting;
+  }
 
   // The loss curve: logarithmic, weighted parts and their sum -------------------------------------------------------
 
@@ -473,8 +483,8 @@ stylizer.state ??= {};
 
   window.dash_clientside = Object.assign({}, window.dash_clientside, {
     classic: {
-      start, show_photo, own_paintings, choose, follow_network, say_weight, show_seed, choose_photo, choose_style,
-      paint, pause, resume, cancel, compare_with, polish,
+      start, show_photo, own_paintings, choose, note_painting, follow_network, say_weight, show_seed, choose_photo,
+      choose_style, paint, pause, resume, cancel, compare_with, polish,
     },
   });
 })();

@@ -22,7 +22,11 @@ stylizer.state ??= {};
   };
   const KEPT = "stylizer";                      // the service worker's cache
   const POSTED = /\/api\/v1\/(stylize|wall|vectors|optimise)$/;
-  const HOPELESS = ["simd", "altered", "missing"];      // no other way to run here would help
+  const HOPELESS = ["simd", "altered", "missing", "silent"];    // no other way to run here would help
+  // A worker that ends without a word never ran: its script did not come, as when the service worker that has it was
+  // not awake yet. Seconds until it is started anew.
+  const STARTS = [0.2, 1, 3];
+  const SILENCE = 30;                           // seconds without a word, after which it counts as not started
 
   const byId = (id) => document.getElementById(id);
   const say = (children) => stylizer.set("device-words", { children });
@@ -35,12 +39,13 @@ stylizer.state ??= {};
   function post(path, fields, options = {}) {
     const { signal } = options;
     return new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
       const id = ++last, { jobs } = state.device;
       const job = { id, path, fields, options, tiles: 0, resolve, reject };
       jobs.set(id, job);
       signal?.addEventListener("abort", () => {
+        if (!jobs.delete(id)) return;           // done before
         state.device?.worker?.postMessage({ cancel: id });
-        jobs.delete(id);
         reject(signal.reason);
       }, { once: true });
       if (state.device.worker) send(job);
@@ -63,21 +68,36 @@ stylizer.state ??= {};
 
   // The worker -------------------------------------------------------------------------------------------------------
 
-  /** Start a worker on the present rung, and give it all that waits. */
-  function start_worker() {
+  /** Start a worker on the present rung, and give it all that waits; `start` counts those that never ran. */
+  function start_worker(start = 0) {
     const { device } = state;
     device.worker?.terminate();
     const worker = device.worker = new Worker("assets/device/worker.js", { type: "module" });
-    worker.onmessage = ({ data }) => { if (worker === device.worker) hear(data); };
+    const silent = () => {
+      if (worker !== device.worker) return;
+      clearTimeout(silence);
+      if (start === STARTS.length) step_down({ kind: "silent", detail: "the worker did not start" });
+      else setTimeout(() => { if (worker === device.worker) start_worker(start + 1); }, 1000 * STARTS[start]);
+    };
+    const silence = setTimeout(silent, 1000 * SILENCE);
+    let heard = false;
+    worker.onmessage = ({ data }) => {
+      heard = true;
+      clearTimeout(silence);
+      if (worker === device.worker) hear(data);
+    };
     worker.onerror = (event) => {
       event.preventDefault();
-      if (worker === device.worker) step_down({ kind: "failed", detail: event.message || "the worker did not start" });
+      if (!heard && !event.message) return silent();
+      clearTimeout(silence);
+      if (worker === device.worker) step_down({ kind: "failed", detail: event.message || "the worker stopped" });
     };
     worker.postMessage({ start: { base: document.baseURI, ...LADDER[device.rung] } });
     for (const job of device.jobs.values()) send(job);
   }
 
-  function hear({ progress, ready, fault, ...answer }) {
+  function hear({ hello, progress, ready, fault, ...answer }) {
+    if (hello) return;
     if (progress) show_progress(progress);
     else if (ready) show_ready(ready);
     else if (fault) step_down(fault);
@@ -187,10 +207,10 @@ stylizer.state ??= {};
   }
 
   async function turn_off() {
-    const { worker, jobs } = state.device;
+    const { device } = state, { jobs } = device;
     localStorage.removeItem(CHOICE);
-    worker?.terminate();
-    state.device = state.engine = null;
+    device.worker?.terminate();
+    device.worker = state.device = state.engine = null;
     stylizer.set("device-progress", { hidden: true });
     say("Paints on the server, which keeps no picture.");
     for (const { path, fields, options, resolve, reject } of jobs.values()) {
@@ -203,9 +223,10 @@ stylizer.state ??= {};
   /** Have the service worker keep all that this page was made of, so that it works with the network off. */
   async function keep_for_later(files) {
     const { device } = state;
-    if (!navigator.serviceWorker) return;
-    await navigator.serviceWorker.register("service-worker.js");
-    const { active } = await navigator.serviceWorker.ready;
+    const workers = navigator.serviceWorker;
+    const there = await workers?.register("service-worker.js").catch(() => workers.getRegistration());
+    if (!there) return;                         // a private window, or one that may keep nothing
+    const { active } = await workers.ready;
     const here = (address) => new URL(address, document.baseURI).href;
     const loaded = performance.getEntriesByType("resource").map(({ name }) => name);
     const tiles = [...document.querySelectorAll("img[data-src]")].map(({ dataset }) => here(dataset.src));

@@ -121,7 +121,7 @@ stylizer.state ??= {};
   function slot_of(name, { titles } = state.page) {
     const mine = state.own.find((each) => each.name === name);
     if (mine) return { name, title: mine.title, style_vector: mine.vector };
-    return { name, title: titles[name], style_name: name };
+    return { name, title: Object.hasOwn(titles, name) ? titles[name] : name, style_name: name };
   }
 
   /** The mix of these styles by these weights: {mix, balance, place}, as tries keep it. The corners' weighted mean is

@@ -20,6 +20,7 @@ stylizer.state ??= {};
   });
 
   const SETTLE = 250;                           // ms after the last slider movement: time for the full size
+  const NAME_LENGTH = 60;                       // characters of a download's name: file systems take 255 bytes
 
   /** Paint what is wanted now, as a quick small preview or in full: at once, or when the painting under way ends. */
   function want(preview) {
@@ -82,7 +83,12 @@ stylizer.state ??= {};
   async function show(blob, job) {
     const url = URL.createObjectURL(blob);
     const picture = Object.assign(new Image(), { src: url });
-    await picture.decode();                     // so that it replaces the one on show without a flash
+    try {
+      await picture.decode();                   // so that it replaces the one on show without a flash
+    } catch (error) {
+      URL.revokeObjectURL(url);
+      throw error;
+    }
     if (job.controller.signal.aborted) return URL.revokeObjectURL(url);
     state.urls.push(url);
     while (state.urls.length > 2) URL.revokeObjectURL(state.urls.shift());
@@ -90,10 +96,8 @@ stylizer.state ??= {};
     stylizer.set("before", { src: job.photo.shown, hidden: !job.photo.shown });
     stylizer.set("compare", { hidden: !job.photo.shown });
     stylizer.set("result-invitation", { hidden: true });
-    const name = `${job.photo.name}-${job.style.title}`.normalize("NFKD").replace(/[^\w-]+/g, "-").toLowerCase();
-    stylizer.set("download", job.preview ? { href: null } : {
-      href: url, hidden: false, download: `${name}.${job.format === "jpeg" ? "jpg" : job.format}`,
-    });
+    const download = stylizer.file_name(job, job.format);
+    stylizer.set("download", job.preview ? { href: null } : { href: url, hidden: false, download });
     stylizer.set("polish", { hidden: false, disabled: job.preview });
     stylizer.set("copy", { style: window.ClipboardItem ? {} : { display: "none" }, disabled: job.preview });
     if (job.preview) return;
@@ -111,11 +115,19 @@ stylizer.state ??= {};
     stylizer.set("status", { children: `Painted in ${seconds} s, ${pixels}` });
   }
 
-  function complain(error) {
+  function complain(thrown) {
+    const error = stylizer.as_problem(thrown);
     if (state.place) stylizer.note(state.place, "");
-    state.place = error.place ?? "result-note";
+    state.place = error.place;
     stylizer.note(state.place, error.message, "note error");
     stylizer.set("status", { children: "" });
+  }
+
+  /** What a download is called: the photo's and the style's names, of which letters and digits of any script stay. */
+  function file_name(job, format, ending = "") {
+    const name = `${job.photo.name}-${job.style.title}`.normalize("NFC").replace(/[^\p{L}\p{M}\p{N}_]+/gu, "-");
+    const short = [...name.replace(/^[-\p{M}]+/u, "").toLowerCase()].slice(0, NAME_LENGTH).join("").replace(/-+$/, "");
+    return `${short || "painting"}${ending}.${format === "jpeg" ? "jpg" : format}`;
   }
 
   function tell_time() {
@@ -159,5 +171,5 @@ stylizer.state ??= {};
     }
   }
 
-  Object.assign(stylizer, { want, complain, cancel, follow, copy });
+  Object.assign(stylizer, { want, complain, cancel, file_name, follow, copy });
 })();

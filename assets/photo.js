@@ -26,9 +26,14 @@ stylizer.state ??= {};
       await adopt(photo);
       stylizer.fill_wall();
     } catch (error) {
-      if (choice === state.choices) stylizer.note("photo-note", `${file.name}: ${error.message}`, "note error");
+      if (choice === state.choices) say_fault("photo-note", file, error);
+    } finally {
+      clearTimeout(said);
     }
-    clearTimeout(said);
+  }
+
+  function say_fault(place, file, error) {
+    stylizer.note(place, `${file.name}: ${stylizer.as_problem(error).message}`, "note error");
   }
 
   /** Throws Problem for a photo that the server refuses: a small painting is tried, so its bounds stand there alone. */
@@ -75,9 +80,10 @@ stylizer.state ??= {};
       await add_vector(JSON.stringify(vector), painting.name, shown);
       stylizer.note("style-note", "");
     } catch (error) {
-      stylizer.note("style-note", `${file.name}: ${error.message}`, "note error");
+      say_fault("style-note", file, error);
+    } finally {
+      clearTimeout(said);
     }
-    clearTimeout(said);
   }
 
   /** A tile for this vector, JSON, unless there is one; gives its name once it is drawn. */

@@ -1,5 +1,5 @@
 /* Pictures in the browser: decoding, turning upright, shrinking. A photo is {file, name, width, height, type, copies},
- * where copies holds the shrunk ones by their width; one that this browser cannot decode has no width. */
+ * where copies holds the shrunk ones by their size; one that this browser cannot decode has no width. */
 "use strict";
 
 window.stylizer ??= {};
@@ -28,15 +28,27 @@ stylizer.state ??= {};
 
   const decode = (file) => createImageBitmap(file, { imageOrientation: "from-image" });
 
-  function draw(bitmap, width, height) {
+  /** A canvas of this size with the bitmap at `left`, `top`, so `wide` and `high`: all of it where nothing is named. */
+  function draw(bitmap, width, height, [left, top, wide, high] = [0, 0, width, height]) {
     const canvas = Object.assign(document.createElement("canvas"), { width, height });
     const context = canvas.getContext("2d");
+    if (!context) throw no_canvas(canvas);
     context.imageSmoothingQuality = "high";
-    context.drawImage(bitmap, 0, 0, width, height);
+    context.drawImage(bitmap, left, top, wide, high);
     return canvas;
   }
 
-  const encode = (canvas, type) => new Promise((resolve) => canvas.toBlob(resolve, type, QUALITY));
+  /** Browsers bound the size of a canvas, and answer with nothing beyond it or where memory is short. */
+  async function encode(canvas, type) {
+    const blob = await new Promise((resolve) => canvas.toBlob(resolve, type, QUALITY));
+    if (!blob) throw no_canvas(canvas);
+    return blob;
+  }
+
+  function no_canvas({ width, height }) {
+    const detail = `this browser cannot hold a picture of ${width} × ${height} pixels; choose a smaller size or photo`;
+    return new stylizer.Problem({ detail, field: "content" });
+  }
 
   function has_alpha(bitmap) {
     const side = 256;                           // shrunk, a few clear pixels still show as not quite opaque
@@ -49,13 +61,21 @@ stylizer.state ??= {};
     if (!photo.width) return photo.file;
     const scale = Math.min(1, longest / Math.max(photo.width, photo.height));
     const [width, height] = [photo.width, photo.height].map((side) => Math.max(1, Math.round(side * scale)));
-    photo.copies[width] ??= (async () => {
-      const bitmap = await decode(photo.file);
-      const canvas = draw(bitmap, width, height);
+    const size = `${width}x${height}`;
+    photo.copies[size] ??= shrink(photo, width, height).catch((error) => {
+      delete photo.copies[size];                // what failed once may do the next time
+      throw error;
+    });
+    return photo.copies[size];
+  }
+
+  async function shrink({ file, type }, width, height) {
+    const bitmap = await decode(file);
+    try {
+      return await encode(draw(bitmap, width, height), type);
+    } finally {
       bitmap.close();
-      return encode(canvas, photo.type);
-    })();
-    return photo.copies[width];
+    }
   }
 
   /** Large enough a preview that a narrow photo's shorter side stays above what the server takes. */
@@ -70,10 +90,7 @@ stylizer.state ??= {};
     const bitmap = await decode(await copy_of(photo, SHOWN_SIDE));
     const scale = Math.max(width / bitmap.width, height / bitmap.height);
     const [wide, high] = [bitmap.width * scale, bitmap.height * scale];
-    const canvas = Object.assign(document.createElement("canvas"), { width, height });
-    const context = canvas.getContext("2d");
-    context.imageSmoothingQuality = "high";
-    context.drawImage(bitmap, (width - wide) / 2, (height - high) / 2, wide, high);
+    const canvas = draw(bitmap, width, height, [(width - wide) / 2, (height - high) / 2, wide, high]);
     bitmap.close();
     return encode(canvas, photo.type);
   }

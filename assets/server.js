@@ -29,6 +29,23 @@ stylizer.state ??= {};
 
   const RETRY_SECONDS = [0.5, 1, 2, 4, 8];      // between tries while the server is away or busy
   const RETRY_STATUSES = [429, 502, 503, 504];
+  const LONGEST_WAIT = 60;                      // seconds, whatever the server asks for
+  const WAITS = new Map(Object.entries({        // why a server that refuses now may take the same later, by its code
+    "busy": "The server is busy, waiting…",
+    "out-of-memory": "The server is short of memory, waiting…",
+    "not-ready": "The server is starting, waiting…",
+    "restarting": "The server is restarting, waiting…",
+    "took-too-long": "The server has too much to do, trying again…",
+  }));
+  const AWAY = "The server does not answer, trying again…";
+  // What browsers throw where a picture, not the server, is at fault: their words are for programmers.
+  const FAULTS = new Map(Object.entries({
+    NotReadableError: "the file cannot be read any more, it was moved or changed; choose it again",
+    NotFoundError: "the file cannot be read any more, it was moved or changed; choose it again",
+    EncodingError: "this browser cannot read the picture; save it as JPEG or PNG",
+    InvalidStateError: "this browser cannot read the picture; save it as JPEG or PNG",
+    RangeError: "this browser has not enough memory for it; close other tabs, or choose a smaller picture",
+  }));
 
   /** A painting's or upload's failure in words, and `place`, the note that they belong to. */
   class Problem extends Error {
@@ -42,6 +59,13 @@ stylizer.state ??= {};
     }
   }
 
+  /** Any error as a Problem, so that nobody reads the browser's own words. */
+  function as_problem(error) {
+    if (error instanceof Problem) return error;
+    const detail = FAULTS.get(error?.name) ?? "something went wrong on this page; try again, or reload it";
+    return new Problem({ detail });
+  }
+
   /** POST a form, lists as repeated fields; tries again while the server is away or busy. */
   async function post(path, fields, { signal, on_wait = () => {}, on_tile, on_line, retries = RETRY_SECONDS } = {}) {
     let begun = false;
@@ -53,35 +77,39 @@ stylizer.state ??= {};
       } else for (const each of [value ?? []].flat()) form.append(field, each);
     }
     for (let attempt = 0; ; attempt++) {
-      let response = null;
+      let response = null, problem = null;
       try {
         response = await fetch(path, { method: "POST", body: form, signal });
         if (response.ok && on_line) return await read_lines(response, (line) => { begun = true; on_line(line); });
-        if (response.ok) return await read_answer(response, on_tile);
+        if (response.ok) return await read_answer(response, on_tile, form);
+        problem = await read_problem(response);
       } catch (error) {
-        if (signal?.aborted || begun || error instanceof Problem) throw error;
-        response = null;                        // cut off, be it in the middle of the answer
+        if (signal?.aborted || begun || error instanceof Problem && !error.away) throw error;
+        problem = error.problem ?? null;        // told in the middle of the answer; or cut off, there too
       }
-      if (response && !RETRY_STATUSES.includes(response.status)) throw new Problem(await read_problem(response));
+      if (problem && !RETRY_STATUSES.includes(problem.status)) throw new Problem(problem);
       if (attempt === retries.length) {
-        throw new Problem(response ? await read_problem(response) : {
+        throw new Problem(problem ?? {
           detail: "the server does not answer. Nothing is lost: try again when it is back", away: true,
         });
       }
-      const busy = response?.status === 429;
-      on_wait(busy ? "The server is busy, waiting…" : "The server does not answer, trying again…");
-      await sleep(Number(response?.headers.get("Retry-After")) || retries[attempt], signal);
+      on_wait(WAITS.get(problem?.code) ?? (problem?.status === 429 ? WAITS.get("busy") : AWAY));
+      const asked = Number(response?.headers.get("Retry-After"));
+      await sleep(Math.min(asked > 0 ? asked : retries[attempt], LONGEST_WAIT), signal);
     }
   }
 
-  async function read_answer(response, on_tile) {
-    const type = response.headers.get("Content-Type");
+  async function read_answer(response, on_tile, form) {
+    const type = response.headers.get("Content-Type") ?? "";
     if (type.startsWith("application/json")) return response.json();
     if (!type.startsWith("application/x-ndjson")) return response.blob();
-    return read_lines(response, ({ index, picture, problem }) => {
-      if (problem) throw new Problem(problem);
+    let missing = form.getAll("style_name").length + form.getAll("style_vector").length;
+    await read_lines(response, ({ index, picture, problem }) => {
+      if (problem) throw Object.assign(new Problem(problem), { problem });
+      missing--;
       on_tile({ index, picture: `data:image/webp;base64,${picture}` });
     });
+    if (missing > 0) throw new Error(`the wall ended ${missing} tiles early`);
   }
 
   async function read_problem(response) {
@@ -96,25 +124,27 @@ stylizer.state ??= {};
 
   function sleep(seconds, signal) {
     return new Promise((resolve, reject) => {
+      signal?.throwIfAborted();                 // whoever was aborted before hears of it never again
       const timer = setTimeout(resolve, 1000 * seconds);
       signal?.addEventListener("abort", () => { clearTimeout(timer); reject(signal.reason); }, { once: true });
     });
   }
 
-  /** Give each line of an answer, JSON, to `take` as it comes in. */
+  /** Give each line of an answer, JSON, to `take` as it comes in; an answer that ends within a line was cut off. */
   async function read_lines(response, take) {
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     for (let rest = ""; ;) {
       const { value, done } = await reader.read();
+      if (done && rest.trim()) return take(JSON.parse(rest));           // SyntaxError where half of it is missing
       if (done) return;
       const lines = (rest + value).split("\n");
       rest = lines.pop();
-      lines.forEach((line) => take(JSON.parse(line)));
+      for (const line of lines) if (line.trim()) take(JSON.parse(line));
     }
   }
 
   const server = { post };
   const engine = () => state.engine ?? server;
 
-  Object.assign(stylizer, { Problem, server, engine, read_problem });
+  Object.assign(stylizer, { Problem, as_problem, server, engine, read_problem });
 })();

@@ -16,11 +16,20 @@ stylizer.state ??= {};
   });
 
   const PATIENCE = 150;                         // ms of work that need no word
+  const LOOK = 20, LOST = 20000;                // ms between looks at what Dash is at, and until it is given up
 
   const set = (id, props) => window.dash_clientside.set_props(id, props);
   const note = (id, text, className = "note") => set(id, { children: text, className });
 
   const element = (type, props) => ({ namespace: "dash_html_components", type, props });
+
+  /** Wait for the condition, which Dash brings about when it comes to it; throws Problem where it never does. */
+  async function until(condition) {
+    for (const end = performance.now() + LOST; !condition();) {
+      if (performance.now() > end) throw new stylizer.Problem({ detail: "the page lost its way; try again" });
+      await new Promise((resolve) => setTimeout(resolve, LOOK));
+    }
+  }
 
   /** `move(event)` for every movement of a pointer that was pressed on the element. */
   function drag(element, move, focused = element) {
@@ -85,10 +94,10 @@ stylizer.state ??= {};
       const sample = await (await fetch(page.sample)).blob();
       const photo = await stylizer.read_photo(new File([sample], "sample.jpg", { type: sample.type }));
       if (!state.choices) await stylizer.adopt(photo);
-      stylizer.open_link();
     } catch {
       note("photo-note", "The sample photo could not be loaded: choose one of your own.", "note error");
     }
+    stylizer.open_link();
   }
 
   function say_strength(strength) {
@@ -106,5 +115,7 @@ stylizer.state ??= {};
   }
 
   window.dash_clientside = Object.assign({}, window.dash_clientside, { studio: stylizer });
-  Object.assign(stylizer, { PATIENCE, set, note, element, drag, keys, open_tab, start, say_strength, say_scale });
+  Object.assign(stylizer, {
+    PATIENCE, set, note, until, element, drag, keys, open_tab, start, say_strength, say_scale,
+  });
 })();

@@ -24,6 +24,7 @@ stylizer.state ??= {};
   async function fill_wall() {
     state.wall?.abort();
     const { signal } = state.wall = new AbortController();
+    if (!state.photo) return;                   // the sample could not be loaded, and there is none yet
     for (const { name, image } of tiles()) {    // until its painting comes, a tile shows the sample photo
       image.classList.add("waiting");
       if (state.in_view.has(name) && image.dataset.src) image.src = image.dataset.src;
@@ -39,28 +40,28 @@ stylizer.state ??= {};
   async function paint_tiles({ own = [], names = [], signal }) {
     const size = window.devicePixelRatio > 1.5 ? DENSE_TILE : TILE;
     const order = [...names, ...own.map(({ name }) => name)];
+    if (!state.photo) return;
     try {
       await stylizer.engine().post("api/v1/wall", {
         content: await stylizer.tile_of(state.photo, size), size: size[0],
         style_name: names, style_vector: own.map(({ vector }) => vector),
       }, { signal, on_tile: ({ index, picture }) => {
         const image = tile_image(order[index]);
-        if (signal.aborted || !image) return;
-        image.onload = () => URL.revokeObjectURL(picture);
+        if (signal.aborted || !image) return URL.revokeObjectURL(picture);
+        image.addEventListener("load", () => URL.revokeObjectURL(picture), { once: true });
         image.src = picture;
         image.classList.remove("waiting");
       } });
     } catch (error) {
       if (signal.aborted) return;
       order.forEach((name) => tile_image(name)?.classList.remove("waiting"));
-      stylizer.note("style-note", `The gallery cannot show your picture: ${error.message}`, "note error");
+      const { message } = stylizer.as_problem(error);
+      stylizer.note("style-note", `The gallery cannot show your picture: ${message}`, "note error");
     }
   }
 
   /** Dash draws a new tile when it comes to it. */
-  async function tile_there(name) {
-    while (!tile_image(name)) await new Promise(requestAnimationFrame);
-  }
+  const tile_there = (name) => stylizer.until(() => tile_image(name));
 
   /** Know which tiles are on the screen, and load the sample there: html.Img has no loading="lazy". */
   function watch_tiles() {

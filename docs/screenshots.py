@@ -10,26 +10,27 @@ from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
-from werkzeug.serving import make_server
 
 from stylizer.settings import Settings
-from stylizer.web import QuietHandler, create_app
+from stylizer.web import create_app, serve
 
 FOLDER = Path(__file__).parent
+PORT = 8051
 SCREENS = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 
 
 def main() -> None:
     app = create_app(Settings())
-    server = make_server("127.0.0.1", 0, app.server, threaded=True, request_handler=QuietHandler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    ready = threading.Event()
+    threading.Thread(target=serve, args=(app, "127.0.0.1", PORT, ready.set), daemon=True).start()
+    ready.wait()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         for screen, size in SCREENS.items():
             for theme in ("light", "dark"):
                 page = browser.new_page(viewport=size, color_scheme=theme)
-                page.goto(f"http://127.0.0.1:{server.port}")
+                page.goto(f"http://127.0.0.1:{PORT}")
                 page.get_by_role("button", name="Add a style").click()
                 page.get_by_role("radio", name="Neon currents").check()
                 page.get_by_role("button", name="Transfer").click()
@@ -44,7 +45,6 @@ def main() -> None:
                 shot.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(target, optimize=True)
                 print(f"{target.name}: {target.stat().st_size // 1000} kB")
         browser.close()
-    server.shutdown()
 
 
 if __name__ == "__main__":

@@ -1,25 +1,36 @@
 """The `stylizer` command. Exit status 0: done; 1: some pictures failed; 2: a caller's mistake, said in one line."""
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
 from stylizer import __version__
 from stylizer.errors import ParameterError, StylizerError
+from stylizer.files import write_whole
+from stylizer.progress import Progress
 from stylizer.settings import Settings
 
 SUFFIXES = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}  # what we write
 SAID_PIXELS = 2_000_000  # larger pictures take over a second, so the command says that it is at work
-READABLE = {*SUFFIXES, ".gif", ".bmp", ".tif", ".tiff", ".avif"}  # what a folder is searched for
+READABLE = {*SUFFIXES, ".jfif", ".gif", ".bmp", ".tif", ".tiff", ".avif"}  # what a folder is searched for
+# Pictures too, which we do not read: that they are passed over is said.
+OTHER_PICTURES = {
+    ".heic", ".heif", ".hif", ".jxl", ".jp2", ".j2k", ".svg", ".pdf", ".psd", ".xcf", ".eps", ".tga", ".exr", ".hdr",
+    ".raw", ".dng", ".arw", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw", ".x3f",
+}  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
+    _write_any_character()
     options = _parser().parse_args(arguments)
     try:
-        return options.run(options, Settings.from_env())
+        return options.run(options, None if options.run is _doctor else Settings.from_env())
     except StylizerError as error:
         print(f"stylizer: {error}", file=sys.stderr)
         return 2
@@ -29,6 +40,17 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `stylizer styles | head`
         sys.stderr.close()
         return 0
+
+
+def _write_any_character() -> None:
+    """A character of a title or a path that the terminal or the pipe does not have is written as \\u014c."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _say(words: str) -> None:
+    print(f"stylizer: {words}", file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,6 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     stylize.add_argument(
         "-o", "--output", type=Path, help="a file for one photo, else a folder; PHOTO-stylised.png by default"
     )
+    stylize.add_argument(
+        "--skip-existing", action="store_true", help="go on where an earlier run ended: paint what is not there yet"
+    )
     stylize.set_defaults(run=_stylize)
 
     _add_gatys(commands)
@@ -71,9 +96,17 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="device, runtime and weights")
     info.set_defaults(run=_info)
 
+    doctor = commands.add_parser(
+        "doctor",
+        help="what this machine has, what is missing, and how fast it paints",
+        description="Look at everything that painting needs, and paint a picture. Exit status 1: something is wrong.",
+    )
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.set_defaults(run=_doctor)
+
     serve = commands.add_parser("serve", help="serve the page and the API on this machine")
     serve.add_argument("--host", help="default 127.0.0.1: this machine alone")
-    serve.add_argument("--port", type=int, help="default 8050")
+    serve.add_argument("--port", help="default 8050")
     serve.set_defaults(run=_serve)
     return parser
 
@@ -152,6 +185,11 @@ def _stylize(options: argparse.Namespace, settings: Settings) -> int:
     check_size(options.size, settings)
     check_weights(options.weight, len(options.style))
     jobs = plan(options.photo, options.output)
+    _say_skipped(options.photo)
+    if options.skip_existing:
+        jobs = _without_painted(jobs)
+    if not jobs:
+        return 0
     stylizer = Stylizer(settings=settings)
     vector = stylizer.mix(options.style, options.weight)
     failed = 0
@@ -162,27 +200,19 @@ def _stylize(options: argparse.Namespace, settings: Settings) -> int:
             if len(jobs) == 1:
                 raise
             failed += 1
-            print(f"stylizer: {error}" if str(photo) in str(error) else f"stylizer: {photo}: {error}", file=sys.stderr)
+            _say(str(error) if str(photo) in str(error) else f"{photo}: {error}")
     if failed:
-        print(f"stylizer: {failed} of {len(jobs)} pictures failed, the others are done", file=sys.stderr)
+        _say(f"{failed} of {len(jobs)} pictures failed, the others are done")
     return 1 if failed else 0
 
 
 def _paint(stylizer, photo: Path, target: Path, vector, options: argparse.Namespace) -> None:
-    from tqdm import tqdm
-
     picture = stylizer.photo(photo, options.size, style_scale=options.style_scale)
     width, height = picture.canvas.size
-    looking = sys.stderr.isatty()
-    if width * height > SAID_PIXELS and looking:
+    if width * height > SAID_PIXELS and sys.stderr.isatty():
         print(f"painting {width}x{height} pixels ...", file=sys.stderr)
-    with tqdm(unit="tile", leave=False, delay=0.5, disable=not looking) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        _write(target, stylizer.paint(picture, vector, options.strength, options.keep_colors, progress=progress))
+    with Progress("tile", what=photo.name, delay=0.5) as tiles:
+        _write(target, stylizer.paint(picture, vector, options.strength, options.keep_colors, progress=tiles.to))
 
 
 def _write(target: Path, picture) -> None:
@@ -190,17 +220,43 @@ def _write(target: Path, picture) -> None:
 
     data = images.encode(picture, SUFFIXES[target.suffix.lower()])
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
+        write_whole(target, data)
     except OSError as cause:
         raise ParameterError("output", f"{target} cannot be written: {cause.strerror}") from cause
 
 
-def _progress(jobs: list[tuple[Path, Path]]):
-    """The jobs, behind a bar where there are several and someone is looking."""
-    from tqdm import tqdm
+def _progress(jobs: list[tuple[Path, Path]]) -> Iterator[tuple[Path, Path]]:
+    """The jobs, and how far they are where there are several."""
+    if len(jobs) == 1:
+        yield from jobs
+        return
+    with Progress("picture", len(jobs)) as progress:
+        for done, job in enumerate(jobs, 1):
+            yield job
+            progress.to(done)
 
-    return tqdm(jobs, unit="picture", disable=len(jobs) == 1 or not sys.stderr.isatty())
+
+def _say_skipped(photos: Iterable[Path]) -> None:
+    """One line for each folder in which there are pictures of kinds that we do not read."""
+    for folder in photos:
+        others = _other_pictures(folder)
+        if others:
+            _say(f"skipped in {folder}: {others}, kinds that are not read; save them as JPEG or PNG")
+
+
+def _other_pictures(folder: Path) -> str:
+    """"3 .heic, 1 .nef": how many pictures of kinds that we do not read; empty where there are none."""
+    if not folder.is_dir():
+        return ""
+    found = Counter(file.suffix.lower() for file in folder.iterdir() if file.is_file())
+    return ", ".join(f"{found[suffix]} {suffix}" for suffix in sorted(OTHER_PICTURES & set(found)))
+
+
+def _without_painted(jobs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    left = [(photo, target) for photo, target in jobs if not target.exists()]
+    if len(left) < len(jobs):
+        _say(f"{len(jobs) - len(left)} of {len(jobs)} pictures are there already")
+    return left
 
 
 def plan(photos: list[Path], output: Path | None) -> list[tuple[Path, Path]]:
@@ -217,7 +273,11 @@ def plan(photos: list[Path], output: Path | None) -> list[tuple[Path, Path]]:
             target = output or photo.with_name(f"{photo.name}-stylised")
             found = sorted(file for file in photo.iterdir() if file.is_file() and file.suffix.lower() in READABLE)
             if not found:
-                raise ParameterError("photo", f"there is no picture in {photo} ({', '.join(sorted(READABLE))})")
+                others = _other_pictures(photo)
+                though = f" (there are {others})" if others else ""
+                raise ParameterError(
+                    "photo", f"there is no picture in {photo} that is read{though}; {', '.join(sorted(READABLE))} are"
+                )
         else:
             target, found = output or photo.parent, [photo]
         jobs += [(file, target / f"{file.stem}{'' if photo.is_dir() else '-stylised'}.png") for file in found]
@@ -254,13 +314,13 @@ def _gatys(options: argparse.Namespace, settings: Settings) -> int:
     _need_torch("the classic mode")
     from stylizer import gatys, images
 
-    looking = sys.stderr.isatty()
     config = _config(gatys.GatysConfig, options)
-    photo, steps = gatys.paint(
-        options.photo, options.style, config, settings, backbone=options.backbone,
-        backbone_weights=options.backbone_weights, shares=options.weight, size=options.size, progress=looking,
-    )  # fmt: skip
-    step = _watch(steps, config.steps, looking)
+    with _download() as download:
+        photo, steps = gatys.paint(
+            options.photo, options.style, config, settings, backbone=options.backbone,
+            backbone_weights=options.backbone_weights, shares=options.weight, size=options.size, progress=download,
+        )  # fmt: skip
+    step = _watch(steps, config.steps)
     _write(target, images.Picture(images.from_tensor(step.picture.numpy()), photo.alpha))
     return 0
 
@@ -272,13 +332,13 @@ def _fit(options: argparse.Namespace, settings: Settings) -> int:
     _need_torch("tuning")
     from stylizer import fit
 
-    looking = sys.stderr.isatty()
     config = _config(fit.FitConfig, options)
-    steps = fit.tune(
-        options.painting, config, settings, photos=options.photos, backbone=options.backbone,
-        backbone_weights=options.backbone_weights, progress=looking,
-    )  # fmt: skip
-    fit.write(_watch(steps, config.steps, looking).styles, target, config.tune)
+    with _download() as download:
+        steps = fit.tune(
+            options.painting, config, settings, photos=options.photos, backbone=options.backbone,
+            backbone_weights=options.backbone_weights, progress=download,
+        )  # fmt: skip
+    fit.write(_watch(steps, config.steps).styles, target, config.tune)
     return 0
 
 
@@ -294,14 +354,25 @@ def _config(kind: type, options: argparse.Namespace):
     return kind(**{name: value for name, value in given.items() if value is not None})
 
 
-def _watch(steps, total: int, looking: bool):
-    """The last step; a bar shows the losses on the way."""
-    from tqdm import tqdm
+@contextlib.contextmanager
+def _download() -> Iterator[Callable[[int, int], None]]:
+    """What is told of the bytes of a network, should one be downloaded."""
+    with contextlib.ExitStack() as ends:
+        bars: list[Progress] = []
 
-    with tqdm(total=total, unit="step", disable=not looking) as bar:
+        def to(done: int, total: int) -> None:
+            if not bars:
+                bars.append(ends.enter_context(Progress("B", total, "network")))
+            bars[0].to(done, total)
+
+        yield to
+
+
+def _watch(steps, total: int):
+    """The last step; on the way it is said how far it is, and the losses."""
+    with Progress("step", total) as progress:
         for step in steps:
-            bar.set_postfix({name: f"{value:.3g}" for name, value in step.losses.items()}, refresh=False)
-            bar.update(step.index - bar.n)
+            progress.to(step.index, words=", ".join(f"{name} {value:.3g}" for name, value in step.losses.items()))
     return step
 
 
@@ -348,10 +419,19 @@ def _info(_options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
+def _doctor(options: argparse.Namespace, _settings: None) -> int:
+    from stylizer import doctor
+
+    report = doctor.examine()
+    print(report.as_json() if options.json else report.as_text(sys.stdout.encoding))
+    return 0 if report.good else 1
+
+
 def _serve(options: argparse.Namespace, settings: Settings) -> int:
     from stylizer.web import create_app, serve
 
-    settings = replace(settings, host=options.host or settings.host, port=options.port or settings.port)
+    given = {"host": options.host, "port": options.port}
+    settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
     app = create_app(settings)
     address = f"http://{settings.host}:{settings.port}"
     try:

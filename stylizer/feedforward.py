@@ -18,16 +18,22 @@ from PIL import Image
 from stylizer import images, memory, tiles, weights
 from stylizer.errors import OutOfMemory, ParameterError, PictureOutOfBounds, WeightsError
 from stylizer.images import Picture
+from stylizer.parameters import (
+    VECTOR_SIZE,
+    check_size,
+    check_strength,
+    check_style_scale,
+    check_vector,
+    check_weights,
+)
 from stylizer.runtimes import make_runtime
 from stylizer.settings import Settings
 from stylizer.styles import Style, TunedStyle, is_tuned, mix_tuned, named, read_gallery, read_vectors, tuned_style
 
-VECTOR_SIZE = 100
 STYLE_SIDE = 256  # the squares in which the predictor was trained to look at a painting,
 READ_SIDE = 384  # and the shorter side of a painting that such squares cover
 READ_FOR = 448  # longest side of a picture in which strokes are then as large, beside it, as in the painting
 MOST_OCTAVES = 1.5  # as much larger as they are made to be at most: with two octaves colours paled
-STYLE_SCALES = 0.5, 2.0  # how large strokes may be made
 
 PictureSource = str | os.PathLike | bytes | Image.Image | np.ndarray | Picture
 StyleSource = PictureSource | Sequence[float]
@@ -100,7 +106,7 @@ class Stylizer:
             if tuned.added:
                 raise ParameterError("style", f"{style} is more than a style vector; paint with it, or mix it")
             return tuned.vector
-        picture = images.as_picture(style, self.settings)
+        picture = images.as_picture(style, self.settings, fit=images.shortest_side(READ_SIDE))
         interrupt()
         return read_style(self.runtime.predict, picture, interrupt=interrupt)[0]
 
@@ -180,19 +186,30 @@ class Stylizer:
         with stopwatch("decode"):
             if isinstance(source, (Image.Image, np.ndarray)):
                 source = images.as_picture(source, self.settings)
+            name = "picture"
+            if isinstance(source, (str, os.PathLike)):  # read once: a key of these bytes, and pixels of the same
+                source, name = images.read(source), os.fspath(source)
             key = _content_key(source, size, largest, style_scale)
             remembered = self._recall(key)
             if remembered:
                 return remembered
-            picture = images.as_picture(source, self.settings)
+            target = painted = None
+
+            def fit(own: tuple[int, int]) -> tuple[int, int]:
+                """The larger of what is answered and what is painted, both judged before a pixel is decoded."""
+                nonlocal target, painted
+                wanted = min(max(own), largest or max(own)) if size is None else size
+                target = own if wanted == max(own) else images.scaled(own, wanted / max(own))
+                images.check_size(target, self.settings, f"the photo at size {wanted}")
+                painted = images.scaled(target, 1 / style_scale)
+                images.check_size(
+                    painted, self.settings, f"the photo as it is painted with strokes {style_scale:g} times"
+                )
+                return max(target, painted)
+
+            picture = images.as_picture(source, self.settings, fit, name)
         (interrupt or go_on)()
         with stopwatch("resize"):
-            if size is None and largest is not None and max(picture.size) > largest:
-                size = largest
-            target = picture.size if size is None else images.scaled(picture.size, size / max(picture.size))
-            images.check_size(target, self.settings, f"the photo at size {size}")
-            painted = images.scaled(target, 1 / style_scale)
-            images.check_size(painted, self.settings, f"the photo as it is painted with strokes {style_scale:g} times")
             canvas = images.resize_to(picture, painted)
             picture = images.resize_to(picture, target)
         photo = Photo(picture, picture if canvas.size == picture.size else canvas)
@@ -324,6 +341,10 @@ class Stylizer:
 
     # Photos remembered, in memory only ------------------------------------------------------------------------------
 
+    @property
+    def photos_kept(self) -> int:
+        return len(self._photos)
+
     def _recall(self, key: bytes) -> Photo | None:
         with self._photos_lock:
             if key in self._photos:
@@ -419,74 +440,6 @@ def starts(length: int) -> list[int]:
     return [index * (length - STYLE_SIDE) // max(1, last) for index in range(last + 1)]
 
 
-def check_vector(vector: object, field: str = "style_vector") -> np.ndarray:
-    """100 finite numbers as float32 (100,); ParameterError otherwise."""
-    try:
-        array = np.asarray(vector, dtype=np.float32)
-    except (TypeError, ValueError):
-        raise ParameterError(field, f"a style vector is {VECTOR_SIZE} numbers") from None
-    array = array[0] if array.shape == (1, VECTOR_SIZE) else array
-    if array.shape != (VECTOR_SIZE,):
-        raise ParameterError(field, f"a style vector is {VECTOR_SIZE} numbers; {array.size} came, shape {array.shape}")
-    if not np.isfinite(array).all():
-        raise ParameterError(field, "a style vector must be finite numbers; NaN or infinity came")
-    return array
-
-
-def check_weights(weights: Sequence[float] | None, count: int) -> np.ndarray:
-    """Shares of a mix that sum to 1, float64 (count,); ParameterError for a wrong count, negatives, NaN or all zero."""
-    if weights is None or len(weights) == 0:
-        return np.full(count, 1 / max(count, 1))
-    if len(weights) != count:
-        raise ParameterError("weight", f"{len(weights)} weights came for {count} styles; give one a style, or none")
-    shares = np.asarray([_number("weight", weight) for weight in weights])
-    if (shares < 0).any() or shares.sum() <= 0:
-        raise ParameterError("weight", f"weights must be 0 or more and not all 0; got {', '.join(map(str, weights))}")
-    return shares / shares.sum()
-
-
-def check_strength(strength: object) -> float:
-    value = _number("strength", strength)
-    if not 0 <= value <= 1:
-        raise ParameterError("strength", f"strength is {strength}; it goes from 0 (the photo's own) to 1 (the style's)")
-    return value
-
-
-def check_style_scale(style_scale: object) -> float:
-    value, (smallest, largest) = _number("style_scale", style_scale), STYLE_SCALES
-    if not smallest <= value <= largest:
-        raise ParameterError(
-            "style_scale",
-            f"style_scale is {style_scale}; it goes from {smallest:g} (small strokes) to {largest:g} (large)",
-        )
-    return value
-
-
-def check_size(size: object, settings: Settings) -> int | None:
-    """A longest side in pixels, or None for the photo's own."""
-    if size is None or size == "original":
-        return None
-    try:
-        pixels = int(str(size))
-    except ValueError:
-        raise ParameterError("size", f'size is {size!r}; give the longest side in pixels, or "original"') from None
-    if not settings.min_side <= pixels <= settings.max_side:
-        raise ParameterError(
-            "size", f"size is {pixels}; it goes from {settings.min_side} to {settings.max_side} pixels"
-        )
-    return pixels
-
-
-def _number(field: str, value: object) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ParameterError(field, f"{field} is {value!r}; it must be a number") from None
-    if not np.isfinite(number):
-        raise ParameterError(field, f"{field} is {value}; it must be a finite number")
-    return number
-
-
 def _looks_like_vector(style: object) -> bool:
     """Arrays and lists of one dimension (or one row) are vectors; arrays of more are pictures."""
     if isinstance(style, np.ndarray):
@@ -494,13 +447,10 @@ def _looks_like_vector(style: object) -> bool:
     return isinstance(style, (list, tuple))
 
 
-def _content_key(source: str | os.PathLike | bytes | Picture, *sizes: int | None) -> bytes:
-    """Names a photo's pixels at a size, for the memory of photos; a path is read anew, since its file may change."""
+def _content_key(source: bytes | Picture, *sizes: int | None) -> bytes:
+    """Names a photo's pixels at a size, for the memory of photos."""
     digest = hashlib.blake2b(repr(sizes).encode(), digest_size=16)
-    if isinstance(source, (str, os.PathLike)) and os.path.isfile(source):
-        with open(source, "rb") as file:
-            digest.update(file.read())
-    elif isinstance(source, (bytes, bytearray, memoryview)):
+    if isinstance(source, (bytes, bytearray, memoryview)):
         digest.update(source)
     elif isinstance(source, Picture):
         digest.update(repr(source.size).encode())

@@ -21,6 +21,7 @@ from torch.func import functional_call
 from stylizer import gatys, images, losses, weights
 from stylizer.errors import NotFinite, ParameterError
 from stylizer.feedforward import VECTOR_SIZE, PictureSource, Stylizer, check_size, octaves
+from stylizer.files import write_whole
 from stylizer.memory import check_memory
 from stylizer.networks import Transformer, build
 from stylizer.networks.backbones import Backbone
@@ -283,8 +284,7 @@ def write(styles: Mapping[str, TunedStyle], path: Path, tune: str) -> None:
         tensors |= {f"/{key}": value.astype(np.float16) for key, value in style.network.items()}
     origin = next(iter(styles.values())).origin
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(save(tensors, {"tune": tune, "transformer": origin}))
+        write_whole(path, save(tensors, {"tune": tune, "transformer": origin}))
     except OSError as cause:
         raise ParameterError("output", f"{path} cannot be written: {cause.strerror}") from cause
 

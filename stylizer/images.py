@@ -1,18 +1,34 @@
 """Bytes <-> picture <-> tensor: the one gate through which pictures come in, and the way they go out.
 
 Everything from outside is judged here: the format by its first bytes (never by a name or a claimed content type), the
-size from the header before any pixel is decoded, and then the pixels. What comes out is upright sRGB, whatever came in.
+size and the cost from the file's own structure (containers.py), memory before it is taken, and then the pixels, by a
+decoder that is stopped when it takes too long. What comes out is upright sRGB, whatever came in.
 """
 
 import io
 import os
 import re
+import time
 import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import GifImagePlugin, Image, ImageFile, features
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+    features,
+)
 
+from stylizer import colours, containers, tones
+from stylizer.alpha import OWN, fill_hidden, mixed
 from stylizer.errors import (
     BrokenPicture,
     EmptyInput,
@@ -21,6 +37,7 @@ from stylizer.errors import (
     StylizerError,
     UnsupportedPicture,
 )
+from stylizer.memory import check_room
 from stylizer.settings import Settings
 
 # Pillow would warn at 89 megapixels and refuse at 179, in its own words. Our gate is stricter, sees each header before
@@ -55,10 +72,28 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}  # ICC colour space -> Pillow mode
-MAX_SCANS = 100  # of a progressive JPEG: real ones have about ten, and each, in 75 bytes, costs a pass over all pixels
+TURNS = {  # the same for arrays, of which only the last step is a copy
+    Image.Transpose.FLIP_LEFT_RIGHT: lambda array: array[:, ::-1],
+    Image.Transpose.ROTATE_180: lambda array: array[::-1, ::-1],
+    Image.Transpose.FLIP_TOP_BOTTOM: lambda array: array[::-1],
+    Image.Transpose.TRANSPOSE: lambda array: array.swapaxes(0, 1),
+    Image.Transpose.ROTATE_270: lambda array: array.swapaxes(0, 1)[:, ::-1],
+    Image.Transpose.TRANSVERSE: lambda array: array[::-1, ::-1].swapaxes(0, 1),
+    Image.Transpose.ROTATE_90: lambda array: array.swapaxes(0, 1)[::-1],
+}
+# Seconds of this thread's CPU for one file: an honest one of 50 megapixels takes two, and slower machines exist.
+PATIENCE = 10.0
+JPEG_BLOCK = 4096  # bytes a JPEG is fed by: the clock is looked at between two blocks
+# What decoding takes at its peak, in bytes a pixel. Pillow keeps 4 of RGB and RGBA; libwebp fills two canvases and
+# Pillow copies one; libavif has its planes, RGB made of them, and Pillow a copy.
+DECODE_BYTES = {"JPEG": 4, "PNG": 4, "GIF": 1, "TIFF": 4, "BMP": 4, "WEBP": 12, "AVIF": 14}
+BAND_PIXELS = 1 << 20  # what is converted at a time
+REDUCING_GAP = 3  # a cheap box filter does most of a large reduction, and the difference cannot be seen
 BAND = 256  # rows
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in JPEG
+
+Size = tuple[int, int]  # width, height
+Fit = Callable[[Size], Size]  # a picture's own size -> the size that is wanted
 
 
 @dataclass(frozen=True)
@@ -77,40 +112,78 @@ class Picture:
 # In ----------------------------------------------------------------------------------------------------------------
 
 
-def decode(data: bytes, settings: Settings, name: str = "picture") -> Picture:
+def decode(data: bytes, settings: Settings, name: str = "picture", fit: Fit | None = None) -> Picture:
     """The picture in `data`; `name` is what error messages call it.
 
-    EmptyInput, UnsupportedPicture (no format we take), PictureOutOfBounds (by the header alone) or BrokenPicture.
-    Of an animation the first frame is taken.
+    `fit` maps the upright picture's own (width, height) to the size that is wanted. Where that is smaller, the picture
+    comes back at exactly that size, and what lies between never stands in memory; larger is left to the caller.
+    EmptyInput, UnsupportedPicture (no format we take), PictureOutOfBounds (by the header alone), BrokenPicture (cut
+    short, damaged, or made to cost much), OutOfMemory. Of an animation the first frame is taken.
     """
     if not data:
         raise EmptyInput(f"{name} is empty; send a picture ({_taken()})")
-    image = _open(data, name)
+    kind = _kind(data, name)
+    outline = containers.walk(data, kind, name)
+    if outline.size:
+        check_size(outline.size, settings, name)
+    containers.check_scans(outline, name)
+    data = outline.still or data
+    if kind == "TIFF" and tones.is_float_colour(outline):
+        picture = _filled(_picture(*tones.float_colour(data, outline, name)))
+        return resize_to(picture, _wanted(picture.size, None, fit))
+    image = _open(data, kind, name)
     with image:
         check_size(image.size, settings, name)
-        if image.info.get("progressive") and data.count(b"\xff\xda") > MAX_SCANS:
-            raise BrokenPicture(f"{name} is a JPEG of more than {MAX_SCANS} scans; save it again and send that")
-        return _to_picture(image, name)
+        turn = UPRIGHT.get(_orientation(image) if kind == "AVIF" else outline.orientation)
+        reduced = _reduce(image, outline, turn, fit, name)
+    return _finish(reduced, turn)
 
 
-def as_picture(source: "Picture | str | os.PathLike | bytes | Image.Image | np.ndarray", settings: Settings) -> Picture:
-    """A path, bytes, PIL image or uint8 array ((H, W) grey, (H, W, 3) RGB, (H, W, 4) RGBA), in the same bounds."""
+def measure(data: bytes, settings: Settings, name: str = "picture") -> Size:
+    """(width, height) as the file has them, no pixel decoded; the errors of `decode` that the header alone shows."""
+    if not data:
+        raise EmptyInput(f"{name} is empty; send a picture ({_taken()})")
+    kind = _kind(data, name)
+    outline = containers.walk(data, kind, name)
+    size = outline.size
+    if size is None:
+        with _open(outline.still or data, kind, name) as image:
+            size = image.size
+    check_size(size, settings, name)
+    return size
+
+
+def as_picture(
+    source: "Picture | str | os.PathLike | bytes | Image.Image | np.ndarray",
+    settings: Settings,
+    fit: Fit | None = None,
+    name: str = "picture",
+) -> Picture:
+    """A path, bytes, PIL image or uint8 array ((H, W) grey, (H, W, 3) RGB, (H, W, 4) RGBA), in the same bounds.
+
+    Arrays are RGB. OpenCV's are BGR, and nothing in them says so: give `array[:, :, ::-1]`, of four channels
+    `array[:, :, [2, 1, 0, 3]]`. What lies under alpha 0 is replaced by the colours around it. `fit`: see decode.
+    """
     if isinstance(source, Picture):
         check_size(source.size, settings)
-        return source
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return decode(bytes(source), settings)
-    if isinstance(source, (str, os.PathLike)):
-        return decode(_read(source), settings, os.fspath(source))
-    if isinstance(source, Image.Image):
+        picture = _filled(source)
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        return decode(bytes(source), settings, name, fit)
+    elif isinstance(source, (str, os.PathLike)):
+        return decode(read(source), settings, os.fspath(source), fit)
+    elif isinstance(source, Image.Image):
         check_size(source.size, settings)
-        return _to_picture(source, "picture")
-    if isinstance(source, np.ndarray):
-        return _from_array(source, settings)
-    raise ParameterError("picture", f"a picture is a path, bytes, a PIL image or an array; got {type(source).__name__}")
+        turn = UPRIGHT.get(_orientation(source))
+        return _finish(_reduce(source, containers.Outline(), turn, fit, name), turn)
+    elif isinstance(source, np.ndarray):
+        picture = _filled(_from_array(source, settings))
+    else:
+        kind = type(source).__name__
+        raise ParameterError("picture", f"a picture is a path, bytes, a PIL image or an array; got {kind}")
+    return resize_to(picture, _wanted(picture.size, None, fit))
 
 
-def check_size(size: tuple[int, int], settings: Settings, name: str = "picture") -> None:
+def check_size(size: Size, settings: Settings, name: str = "picture") -> None:
     """PictureOutOfBounds for a (width, height) that we do not take."""
     width, height = size
     shorter, longer = sorted(size)
@@ -128,6 +201,43 @@ def check_size(size: tuple[int, int], settings: Settings, name: str = "picture")
     raise PictureOutOfBounds(f"{name} is {width}x{height} pixels; {bound}")
 
 
+def longest_side(pixels: int) -> Fit:
+    """A `fit`: the longer side so many pixels."""
+    return lambda size: scaled(size, pixels / max(size))
+
+
+def shortest_side(pixels: int) -> Fit:
+    """A `fit`: the shorter side so many pixels."""
+    return lambda size: scaled(size, pixels / min(size))
+
+
+class _Clock:
+    """Stops a decoder that takes longer than any honest file, by CPU of this thread, so that load costs nobody."""
+
+    def __init__(self, name: str):
+        self.name, self.until = name, time.thread_time() + PATIENCE
+
+    def check(self) -> None:
+        if time.thread_time() > self.until:
+            raise BrokenPicture(f"{self.name} takes over {PATIENCE:g} seconds to decode; save it again, or smaller")
+
+
+class _TimedFile(io.BytesIO):
+    """A file whose reader is stopped. Pillow feeds the decoders of JPEG, PNG, GIF, BMP and raw TIFF by blocks from it.
+
+    WebP, AVIF and compressed TIFF go to their libraries in one call, which nothing ends: what these cost is bounded by
+    the pixels and tiles that containers.py has judged.
+    """
+
+    def __init__(self, data: bytes, name: str):
+        super().__init__(data)
+        self.clock = _Clock(name)
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.clock.check()
+        return super().read(size)
+
+
 class _StillGif(GifImagePlugin.GifImageFile):
     """A GIF's first frame alone.
 
@@ -138,94 +248,198 @@ class _StillGif(GifImagePlugin.GifImageFile):
     disposal_method = property(lambda self: 0, lambda self, method: None)
 
 
+class _Webp(WebPImagePlugin.WebPImageFile):
+    def load_prepare(self) -> None:
+        self._decoder = None  # two canvases of 4 bytes a pixel, before Pillow takes its own
+        super().load_prepare()
+
+
+class _Avif(AvifImagePlugin.AvifImageFile):
+    def load_prepare(self) -> None:
+        self._decoder = None  # the planes, as above
+        super().load_prepare()
+
+
+# The plugins themselves: Image.open would also look for more pictures behind a JPEG's first, as its own tags say.
+READERS = {
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "WEBP": _Webp,
+    "GIF": _StillGif,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "AVIF": _Avif,
+}
+
+
 def _taken() -> str:
     return ", ".join(SIGNATURES)
 
 
-def _open(data: bytes, name: str) -> Image.Image:
-    """The header read, no pixel yet."""
+def _kind(data: bytes, name: str) -> str:
+    """The format, by the first bytes."""
+    brands = containers.brands(data)
+    if brands & containers.HEIF_BRANDS and not brands & containers.AVIF_BRANDS:
+        raise UnsupportedPicture(f"{name} is a HEIC, which is not taken; export it as JPEG or PNG ({_taken()} are)")
     begins = data[:64]
     kind = next((kind for kind, begin in SIGNATURES.items() if re.match(begin, begins, re.DOTALL)), None)
     if kind is None:
         raise UnsupportedPicture(f"{name} is not a picture of a format we take: {_taken()}")
+    return kind
+
+
+def _open(data: bytes, kind: str, name: str) -> Image.Image:
+    """The header read, no pixel yet."""
     try:
-        return _StillGif(io.BytesIO(data)) if kind == "GIF" else Image.open(io.BytesIO(data), formats=[kind])
+        return READERS[kind](_TimedFile(data, name))
+    except StylizerError:
+        raise
     except Exception as error:  # whatever Pillow's parsers raise on bad bytes, and they raise nearly everything
         raise BrokenPicture(f"{name} is a damaged {kind}: its header cannot be read; save it again") from error
 
 
-def _to_picture(image: Image.Image, name: str) -> Picture:
+def _orientation(image: Image.Image) -> int | None:
     try:
+        return image.getexif().get(ORIENTATION)
+    except Exception:  # broken EXIF does not make a broken picture
+        return None
+
+
+def _wanted(size: Size, turn: Image.Transpose | None, fit: Fit | None) -> Size:
+    """(width, height) that the stored picture of `size` shall have: its own, where `fit` wants it no smaller."""
+    if fit is None:
+        return size
+    sideways = turn is not None and TURNS[turn](np.empty((1, 2))).shape == (2, 1)
+    wanted = fit(size[::-1] if sideways else size)
+    wanted = tuple(wanted[::-1] if sideways else wanted)
+    return wanted if wanted[0] <= size[0] and wanted[1] <= size[1] else size
+
+
+@dataclass
+class _Reduced:
+    """A picture as stored, reduced as far as a box filter should. `extent`: its size before, in boxes."""
+
+    rgb: np.ndarray
+    alpha: np.ndarray | None
+    extent: tuple[float, float]
+    wanted: Size
+
+
+def _reduce(
+    image: Image.Image, outline: containers.Outline, turn: Image.Transpose | None, fit: Fit | None, name: str
+) -> _Reduced:
+    """The pixels decoded, in sRGB, and made smaller band by band towards what `fit` wants."""
+    kind = image.format or "picture"
+    try:
+        profile = image.info.get("icc_profile")
+        wanted = _wanted(image.size, turn, fit)
+        if kind == "JPEG":
+            image.decodermaxblock = JPEG_BLOCK
+            if wanted != image.size:
+                image.draft(None, (2 * wanted[0], 2 * wanted[1]))  # a half, quarter or eighth, twice the size at least
+        size = image.size
+        # what is transparent takes more memory to finish, so boxes do more of it
+        gap = 2 if kind != "JPEG" and image.has_transparency_data else REDUCING_GAP
+        factors = tuple(max(1, int(own / side / gap)) for own, side in zip(size, wanted, strict=True))
+        pixels = size[0] * size[1]
+        check_room(
+            pixels * DECODE_BYTES.get(kind, 4) + outline.extra_bytes + 6 * pixels // (factors[0] * factors[1]),
+            f"decoding {name}",
+        )
         image.load()
-        colour, alpha = _split_alpha(_upright(image))
-        rgb = np.asarray(_to_srgb(colour, image.info.get("icc_profile")))
-        alpha = None if alpha is None or alpha.min() == 255 else alpha
-        return Picture(rgb, alpha)
+        bands = _bands(image, factors[1], tones.to_grey(image, outline), _Clock(name))
+        rgb, alpha = _gather(bands, size, factors, _colour(image, outline, profile))
+        extent = tuple(side / factor for side, factor in zip(size, factors, strict=True))
+        return _Reduced(rgb, alpha, extent, wanted)
     except StylizerError:
         raise
     except Exception as error:  # as above: OSError, SyntaxError, struct.error, zlib.error, MemoryError, IndexError, ...
-        kind = image.format or "picture"
         raise BrokenPicture(f"{name} is a damaged {kind}, or it is cut short; save it again") from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        turn = UPRIGHT.get(image.getexif().get(ORIENTATION))
-    except Exception:  # broken EXIF does not make a broken picture
-        return image
-    return image if turn is None else image.transpose(turn)
+def _finish(reduced: _Reduced, turn: Image.Transpose | None) -> Picture:
+    picture = _filled(_picture(reduced.rgb, reduced.alpha))
+    picture = resize_to(picture, reduced.wanted, reduced.extent)
+    if turn is None:
+        return picture
+    return Picture(*(
+        None if plane is None else np.ascontiguousarray(TURNS[turn](plane)) for plane in (picture.rgb, picture.alpha)
+    ))  # fmt: skip
 
 
-def _split_alpha(image: Image.Image) -> tuple[Image.Image, np.ndarray | None]:
-    """(colour of mode L, RGB, CMYK or the like; (H, W) alpha or None), whatever mode the picture has."""
-    if image.mode.startswith(("I", "F")):
-        return _split_deep_grey(image)
+def _picture(rgb: np.ndarray, alpha: np.ndarray | None) -> Picture:
+    return Picture(rgb, None if alpha is None or alpha.min() == 255 else alpha)
+
+
+Band = tuple[Image.Image, Image.Image | None]  # colour of any mode but those with alpha; alpha where any pixel has it
+
+
+def _bands(image: Image.Image, rows: int, tone: Callable | None, clock: _Clock) -> Iterator[Band]:
+    """From top to bottom, a multiple of `rows` at a time."""
+    step = rows * max(1, BAND_PIXELS // (image.width * rows))
+    for top in range(0, image.height, step):
+        clock.check()
+        band = image.crop((0, top, image.width, min(top + step, image.height)))
+        yield tone(band) if tone else _split_alpha(band)
+
+
+def _split_alpha(image: Image.Image) -> Band:
+    """Colour of mode L, RGB, CMYK or the like, and alpha, whatever mode the picture has."""
     grey = image.mode in ("1", "L", "LA", "La")
     if image.has_transparency_data:  # a channel, a palette entry or a colour that stands for transparent
         both = image.convert("LA" if grey else "RGBA")
-        return both.convert("L" if grey else "RGB"), np.asarray(both.getchannel("A"))
-    if grey:
-        return image.convert("L"), None
-    return image, None
+        alpha = both.getchannel("A")
+        return both.convert("L" if grey else "RGB"), None if alpha.getextrema()[0] == 255 else alpha
+    if image.mode in ("P", "PA", "HSV", "YCbCr"):
+        return image.convert("RGB"), None
+    return image.convert("L") if grey else image, None
 
 
-def _split_deep_grey(image: Image.Image) -> tuple[Image.Image, np.ndarray | None]:
-    """Grey of 16 or 32 bits or float, scaled to 8 bits: Pillow's own conversion clips at 255 instead."""
-    values = np.asarray(image)
-    low, high = float(values.min()), float(values.max())
-    if not np.isfinite(low + high):
-        raise BrokenPicture("the picture holds values that are no numbers; save it as 8 or 16 bits a channel")
-    # Integers count to 65535. Floats have no agreed white, so the smallest usual one that holds them all is taken.
-    tops = (1, 255, 65535) if image.mode.startswith("F") else (65535,)
-    top = next((top for top in tops if low >= 0 and high <= top), None)
-    if top is None:  # measurements rather than tones: show them from the least to the greatest
-        low, top = low, high - low
-    else:
-        low = 0
-    tones = (values.astype(np.float32) - low) * (255 / top) + 0.5
-    clear = image.info.get("transparency")
-    alpha = None if clear is None else np.where(values == clear, 0, 255).astype(np.uint8)
-    return Image.fromarray(tones.clip(0, 255).astype(np.uint8)), alpha
+def _colour(image: Image.Image, outline: containers.Outline, profile: bytes | None) -> Callable:
+    mode = "L" if image.mode.startswith(("1", "L", "I", "F")) and image.mode != "LAB" else image.mode
+    mode = mode if mode in ("L", "CMYK", "LAB") else "RGB"
+    return colours.to_srgb(outline, profile, mode, image.format == "PNG")
 
 
-def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """RGB in sRGB, through the embedded ICC profile where it is readable and fits the picture's kind of colour."""
-    if profile:
-        from PIL import ImageCms  # here, because few pictures need it
+def _gather(
+    bands: Iterator[Band], size: Size, factors: tuple[int, int], convert: Callable
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Bands of a picture of `size` -> (H', W', 3) and (H', W') or None: means over boxes, colours weighted by alpha."""
+    width, height = (-(-side // factor) for side, factor in zip(size, factors, strict=True))
+    rgb, alpha, top = np.empty((height, width, 3), np.uint8), None, 0
+    for colour, clear in bands:
+        if factors != (1, 1):
+            if colour.mode not in ("L", "RGB", "CMYK"):  # whose means are no mixtures
+                colour = convert(colour)
+            colour, clear = _boxes(colour, clear, factors)
+        rows = slice(top, top + colour.height)
+        rgb[rows] = np.asarray(colour if colour.mode == "RGB" and convert is colours.as_it_is else convert(colour))
+        if clear is not None:
+            alpha = np.full((height, width), 255, np.uint8) if alpha is None else alpha
+            alpha[rows] = np.asarray(clear)
+        top = rows.stop
+    return rgb, alpha
 
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            mode = PROFILE_MODES.get(source.profile.xcolor_space.strip())
-            if mode == "RGB" and image.mode != "CMYK":
-                image = image.convert("RGB")
-            if mode == image.mode:
-                return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-        except (OSError, ValueError, TypeError, ImageCms.PyCMSError):
-            pass  # a garbage profile does not make a broken picture: read it as if it had none
-    return image.convert("RGB")
+
+def _boxes(colour: Image.Image, alpha: Image.Image | None, factors: tuple[int, int]) -> Band:
+    if alpha is None:
+        return colour.reduce(factors), None
+    both = colour.copy()
+    both.putalpha(alpha)
+    both = both.reduce(factors)  # Pillow multiplies by alpha before, and divides after
+    return both.convert(colour.mode), both.getchannel("A")
 
 
-def _read(path: "str | os.PathLike") -> bytes:
+def _filled(picture: Picture) -> Picture:
+    """Without the colours that nobody sees; the same object where there are none."""
+    if picture.alpha is None:
+        return picture
+    rgb = fill_hidden(picture.rgb, picture.alpha)
+    return picture if rgb is picture.rgb else Picture(rgb, picture.alpha)
+
+
+def read(path: "str | os.PathLike") -> bytes:
+    """A picture's file; ParameterError where it cannot be read."""
     shown = os.fspath(path)
     if os.path.isdir(path):
         raise ParameterError("picture", f"{shown} is a folder; name a picture in it")
@@ -278,16 +492,31 @@ def scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
     return tuple(max(1, round(side * scale)) for side in size)
 
 
-def resize_to(picture: Picture, size: tuple[int, int]) -> Picture:
-    """(width, height) exactly; the same object where it has them already."""
-    if size == picture.size:
+def resize_to(picture: Picture, size: Size, extent: tuple[float, float] | None = None) -> Picture:
+    """(width, height) exactly; the same object where it has them already.
+
+    Colours are weighted by alpha, so that what cannot be seen is not mixed into what can. `extent`: the part of the
+    picture, from its upper left, that is taken, in pixels and parts of them.
+    """
+    extent = extent or picture.size
+    if size == picture.size == tuple(extent):
         return picture
+    rgb, box = picture.rgb, (0, 0, *extent)
 
     def lanczos(plane: np.ndarray) -> np.ndarray:
-        # reducing_gap: a cheap box filter does most of a large reduction, and the difference cannot be seen
-        return np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
+        image = Image.fromarray(plane)
+        return np.asarray(image.resize(size, Image.Resampling.LANCZOS, box, reducing_gap=float(REDUCING_GAP)))
 
-    return Picture(lanczos(picture.rgb), None if picture.alpha is None else lanczos(picture.alpha))
+    if picture.alpha is None:
+        return Picture(lanczos(rgb))
+    weights = lanczos(picture.alpha.astype(np.float32))
+    alpha = np.rint(weights.clip(0, 255)).astype(np.uint8)
+    seen = np.empty((*alpha.shape, 3), np.uint8)
+    for channel in range(3):
+        plane = lanczos(np.multiply(rgb[:, :, channel], picture.alpha, dtype=np.float32))
+        seen[:, :, channel] = (plane / np.maximum(weights, 1) + 0.5).clip(0, 255)
+    # What is faint has too little alpha to divide by, and the colour of its surroundings already.
+    return Picture(mixed(np.array(lanczos(rgb)), seen, OWN[alpha]), alpha)
 
 
 # Tensors -----------------------------------------------------------------------------------------------------------

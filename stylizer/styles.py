@@ -3,6 +3,9 @@
 Originals are pictures that this project drew, and lie beside the list. Of the masters only the vectors are stored: a
 hundred numbers say how a painting is painted, and no picture can be had back from them. Any other safetensors file in
 the folder holds styles that `stylizer fit` tuned.
+
+`styles/SHA256SUMS` has the vectors' checksum, since one changed bit would paint another style and no one would see. The
+list is for people to edit, and a picture shows its faults by itself.
 """
 
 import difflib
@@ -16,11 +19,13 @@ from pathlib import Path
 import numpy as np
 
 from stylizer import weights
-from stylizer.errors import ParameterError, UnknownStyle, WeightsError
+from stylizer.errors import ParameterError, UnknownStyle, WeightsError, shown
+from stylizer.parameters import check_vector
 
 LIST, VECTORS = "styles.toml", "vectors.safetensors"
 COARSER = "/coarser"  # among the vectors; no style can be called so
 KINDS = ("original", "master")
+MAX_NAME = 100  # characters of a style's name
 
 
 @dataclass(frozen=True)
@@ -76,11 +81,26 @@ def read_tuned(path: Path) -> dict[str, TunedStyle]:
         name, _, weight = key.partition("/")
         parts.setdefault(name, {})[weight] = value.astype(np.float32)
     network = parts.pop("", {})
+    for name, norms in parts.items():
+        _check_tuned(path, name, norms)
     table = hashlib.sha256(data).hexdigest() if network else ""
     return {
         name: TunedStyle(name, norms.pop("vector"), norms, network, metadata["transformer"], table)
         for name, norms in parts.items()
     }
+
+
+def _check_tuned(path: Path, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """ParameterError for a style without its vector, and for numbers that are none."""
+    if "vector" not in arrays:
+        raise ParameterError("style", f"{path} holds no vector of {shown(name)}, which is needed; tune it again")
+    try:
+        check_vector(arrays["vector"], "style")
+    except ParameterError as cause:
+        raise ParameterError("style", f"{path} is damaged at {shown(name)}: {cause}; tune it again") from cause
+    broken = [key for key, array in arrays.items() if not np.isfinite(array).all()]
+    if broken:
+        raise ParameterError("style", f"{path} is damaged at {shown(name)}: {broken[0]} is not finite; tune it again")
 
 
 def is_tuned(style: object) -> bool:
@@ -117,17 +137,55 @@ def mix_tuned(styles: Sequence[TunedStyle], shares: Sequence[float]) -> TunedSty
 
 
 def read_list(folder: Path) -> list[dict]:
-    """The entries of styles.toml as they stand; WeightsError where the list is missing or damaged."""
+    """The entries of styles.toml as they stand; WeightsError where the list is missing, damaged or lacks something."""
     try:
-        entries = tomllib.loads((folder / LIST).read_text(encoding="utf-8"))["style"]
+        entries = tomllib.loads((folder / LIST).read_text(encoding="utf-8")).get("style")
     except FileNotFoundError:
         raise WeightsError(f"{folder / LIST} is missing; restore the folder from the repository") from None
-    except (tomllib.TOMLDecodeError, KeyError) as cause:
+    except OSError as cause:
+        raise WeightsError(f"{folder / LIST} cannot be read: {cause.strerror}") from cause
+    except UnicodeDecodeError:
+        raise WeightsError(f"{folder / LIST} is no text in UTF-8; restore it from the repository") from None
+    except tomllib.TOMLDecodeError as cause:
         raise WeightsError(f"{folder / LIST} does not read as a list of styles: {cause}") from cause
+    if not entries or not isinstance(entries, list):
+        raise WeightsError(f"{folder / LIST} lists no style; each begins with a line [[style]]")
+    for number, entry in enumerate(entries, 1):
+        fault = _fault(entry)
+        if fault:
+            raise WeightsError(f"{folder / LIST}: style {number} {fault}")
     names = [entry["name"] for entry in entries]
     if len(set(names)) != len(names):
         raise WeightsError(f"{folder / LIST} names a style twice: {sorted(n for n in names if names.count(n) > 1)[0]}")
     return entries
+
+
+def _fault(entry: object) -> str | None:
+    """What is wrong with an entry, to be read after "style 3"; None where nothing is."""
+    if not isinstance(entry, dict):
+        return f"is {shown(entry)}; it must be a table of name, title, artist, year and kind"
+    name = entry.get("name")
+    if not is_name(name):
+        return f"has the name {shown(name)}; it must be a text of 1 to {MAX_NAME} characters without / or #"
+    texts = {key: entry.get(key) for key in ("title", "artist", "year", "kind")}
+    if type(texts["year"]) is int:
+        texts["year"] = str(texts["year"])
+    wrong = [key for key, value in texts.items() if not isinstance(value, str) or not value.strip()]
+    if wrong:
+        return f"({shown(name)}) has the {wrong[0]} {shown(entry.get(wrong[0]))}; it must be a text"
+    if entry["kind"] not in KINDS:
+        return f"({shown(name)}) is of the kind {shown(entry['kind'])}; choose from {', '.join(KINDS)}"
+    picture = entry.get("picture")
+    if entry["kind"] == "original" and not (isinstance(picture, str) and picture and Path(picture).name == picture):
+        return f"({shown(name)}) has the picture {shown(picture)}; it must be the name of a file beside the list"
+    return None
+
+
+def is_name(name: object) -> bool:
+    """Whether a style can be called so: in addresses and after a file's name it must stay one piece."""
+    return isinstance(name, str) and 0 < len(name.strip()) == len(name) <= MAX_NAME and (
+        name.isprintable() and not set(name) & set("/#\\") and name not in (".", "..")
+    )  # fmt: skip
 
 
 def read_gallery(folder: Path) -> dict[str, Style]:
@@ -159,6 +217,8 @@ def _tuned_entries(path: Path, gallery: Mapping[str, Style]) -> dict[str, Style]
     for name, style in found.items():
         if style.added:
             raise WeightsError(f"{path} sets more than vectors, which a gallery cannot hold; move it elsewhere")
+        if not is_name(name):
+            raise WeightsError(f"{path} holds the name {shown(name)}, which no style can have; tune again")
         if name in gallery:
             raise WeightsError(f"{path} holds {name!r}, which the gallery has; rename the painting and tune again")
     return {
@@ -176,12 +236,13 @@ class StoredVectors:
 
 
 def read_vectors(folder: Path) -> StoredVectors:
-    """WeightsError where there are none."""
-    try:
-        data = (folder / VECTORS).read_bytes()
-    except FileNotFoundError:
-        raise WeightsError(f"{folder / VECTORS} is missing; run python -m stylizer.training.vectors") from None
-    vectors, metadata = weights.parse(data, VECTORS)
+    """WeightsError where there are none, or others than the checksum says."""
+    vectors, metadata = weights.parse(weights.read(folder, VECTORS), VECTORS)
+    for name, vector in vectors.items():
+        try:
+            vectors[name] = check_vector(vector)
+        except ParameterError as cause:
+            raise WeightsError(f"{folder / VECTORS} is damaged at {shown(name)}: {cause}") from cause
     coarser = vectors.pop(COARSER, np.zeros(100, np.float32))
     return StoredVectors(vectors, coarser, metadata.get("predictor", "").split())
 
@@ -200,7 +261,7 @@ def named(gallery: Mapping[str, Style], style: object) -> Style | None:
 def find(gallery: Mapping[str, Style], name: str) -> Style:
     """The style of that name; UnknownStyle lists what there is."""
     if name not in gallery:
-        close = difflib.get_close_matches(name, gallery, n=1)
+        close = difflib.get_close_matches(name, gallery, n=1) if len(name) <= MAX_NAME else []
         hint = f"did you mean {close[0]!r}? There are" if close else "choose from"
-        raise UnknownStyle("style_name", f"there is no style {name!r}; {hint} {', '.join(gallery)}")
+        raise UnknownStyle("style_name", f"there is no style {shown(name)}; {hint} {', '.join(gallery)}")
     return gallery[name]

@@ -5,7 +5,8 @@ pickle format torch's restricted reader takes arrays alone.
 
 `models/SHA256SUMS` lists each file's checksum in the format of `sha256sum`, so `cd models && sha256sum -c SHA256SUMS`
 checks a download. Replacing a file and its line there is all that new weights need; for the ONNX files
-`python -m stylizer.training.export` does both.
+`python -m stylizer.training.export` does both. It also writes `models/FACTS.json`, what the page says of each network:
+serving reads ONNX alone, and the safetensors need not be there.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ import numpy as np
 
 from stylizer.errors import WeightsError
 
-CHECKSUMS = "SHA256SUMS"
+CHECKSUMS, FACTS = "SHA256SUMS", "FACTS.json"
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,14 @@ WEIGHTS = {
 UNKNOWN = WeightSource("Not one of this project's", "whoever put it there", "see its source")
 
 
+@dataclass(frozen=True)
+class Facts:
+    """How large a network is: its learnt numbers, and its safetensors file in bytes."""
+
+    parameters: int
+    bytes: int
+
+
 def checksums(folder: Path) -> dict[str, str]:
     """{file name: sha256} as listed; WeightsError where the list is missing or does not read."""
     try:
@@ -60,6 +69,8 @@ def checksums(folder: Path) -> dict[str, str]:
         return {name.lstrip("*"): digest for digest, name in (line.split() for line in lines if line.strip())}
     except FileNotFoundError:
         raise WeightsError(f"{folder / CHECKSUMS} is missing; restore the folder from the repository") from None
+    except OSError as cause:
+        raise WeightsError(f"{folder / CHECKSUMS} cannot be read: {cause.strerror}") from cause
     except ValueError:
         raise WeightsError(f"{folder / CHECKSUMS} does not read as `sha256  name` lines") from None
 
@@ -73,6 +84,8 @@ def read(folder: Path, file: str) -> bytes:
         data = (folder / file).read_bytes()
     except FileNotFoundError:
         raise WeightsError(f"{folder / file} is missing; restore it from the repository") from None
+    except OSError as cause:
+        raise WeightsError(f"{folder / file} cannot be read: {cause.strerror}") from cause
     digest = hashlib.sha256(data).hexdigest()
     if digest != expected:
         raise WeightsError(
@@ -118,6 +131,19 @@ def fingerprint(folder: Path, file: str) -> str:
     if digest is None:
         raise WeightsError(f"{file} is not listed in {folder / CHECKSUMS}")
     return digest[:12]
+
+
+def facts(folder: Path) -> dict[str, Facts]:
+    """{safetensors file: its facts}, of the files as they are listed; those that were replaced since are left out."""
+    try:
+        entries = json.loads((folder / FACTS).read_text()).items()
+        known = {file: (entry.pop("fingerprint"), Facts(**entry)) for file, entry in entries}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise WeightsError(f"{folder / FACTS} does not read; python -m stylizer.training.export writes it") from None
+    listed = checksums(folder)
+    return {file: each for file, (digits, each) in known.items() if listed.get(file, "").startswith(digits)}
 
 
 # Downloaded on first use -------------------------------------------------------------------------------------------

@@ -14,15 +14,16 @@ import pictures
 import pytest
 from flask import Response, request
 from PIL import Image
-from werkzeug.serving import make_server
+from serving import Served
 
 from stylizer.settings import Settings
 from stylizer.styles import LIST, VECTORS, read_gallery
-from stylizer.web import QuietHandler, create_app
+from stylizer.web import create_app
+from stylizer.weights import CHECKSUMS
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: make install")
 expect = playwright_api.expect
-expect.set_options(timeout=30_000)  # a machine with other work; what is right appears at once all the same
+expect.set_options(timeout=90_000)  # a machine with other work; what is right appears at once all the same
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 if CHROMIUM is None:
@@ -50,7 +51,7 @@ def small_gallery(folder: Path) -> Settings:
     _, *entries = (settings.styles / LIST).read_text(encoding="utf-8").split("[[style]]")
     kept = [entry for entry in entries if re.search(r'name = "(.*)"', entry).group(1) in STYLES]
     (folder / LIST).write_text("".join(f"[[style]]{entry}" for entry in kept), encoding="utf-8")
-    for file in (VECTORS, *(f"{name}.webp" for name in STYLES)):
+    for file in (VECTORS, CHECKSUMS, *(f"{name}.webp" for name in STYLES)):
         if (settings.styles / file).exists():   # of the masters there is no picture
             shutil.copy(settings.styles / file, folder)
     return replace(settings, styles=folder)
@@ -71,9 +72,8 @@ class Server:
         self.app.server.before_request(self._before)
         self.app.server.after_request(self._record)
         self.app.server.teardown_request(lambda _error: self.under_way.discard(threading.get_ident()))
-        self._http = make_server("127.0.0.1", 0, self.app.server, threaded=True, request_handler=QuietHandler)
-        self.url = f"http://127.0.0.1:{self._http.server_port}/"
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+        self._http = Served(self.app.server, self.app.server.extensions["stylizer.serving"]["limits"])
+        self.url = self._http.url
 
     def _before(self):
         if request.path == "/api/v1/wall":
@@ -84,7 +84,7 @@ class Server:
         if request.path == "/api/v1/stylize":
             self.under_way.add(threading.get_ident())
             if request.form.get("strength") in self.held:
-                self.held[request.form["strength"]].wait(20)
+                self.held[request.form["strength"]].wait(120)
             if self.refusals:
                 return Response(status=self.refusals.pop(0), headers={"Retry-After": "0.2"})
 
@@ -104,7 +104,7 @@ class Server:
         return [painting for painting in self.paintings if painting["format"] == FULL]
 
     def close(self):
-        self._http.shutdown()
+        self._http.close()
 
 
 def upload(page, label: str, data: bytes, name: str, type: str = "image/png") -> None:

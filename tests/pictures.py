@@ -43,6 +43,18 @@ def painting(width: int = 96, height: int = 96, seed: int = 0) -> np.ndarray:
     return np.asarray(image).copy()
 
 
+def near(one: np.ndarray | Image.Image, other: np.ndarray | Image.Image, levels: float = 0.003 * 255) -> bool:
+    """Whether two computations made the same picture, uint8: mean difference at most `levels` of 255.
+
+    Sums are rounded as a CPU's instructions, its precision and its threads have it; docs/design.md states the
+    tolerance. Another strength or style is several levels away. Only what is computed once, or in integers, has to
+    come back byte for byte.
+    """
+    one, other = np.asarray(one), np.asarray(other)
+    assert one.dtype == other.dtype == np.uint8, "near() is for pictures"
+    return one.shape == other.shape and float(np.abs(one.astype(np.int16) - other).mean()) <= levels
+
+
 def blank(width: int, height: int, level: int = 255) -> np.ndarray:
     """A page of one grey."""
     return np.full((height, width, 3), level, np.uint8)

@@ -1,16 +1,17 @@
 """The Classic tab in a real browser, with our own small network: no download."""
 
-import threading
+import re
+import time
 from urllib.parse import urlsplit
 
 import pictures
 import pytest
-from browsing import decoded, expect, upload_photo
+from browsing import choose, decoded, expect, until, upload_photo
 from flask import request
-from werkzeug.serving import make_server
+from serving import Served
 
 from stylizer.settings import Settings
-from stylizer.web import QuietHandler, create_app
+from stylizer.web import create_app
 
 
 @pytest.fixture(scope="module")
@@ -19,32 +20,42 @@ def classic_server(tmp_path_factory):
     app = create_app(Settings(device="cpu", cache=tmp_path_factory.mktemp("classic")))
     posts = []
     app.server.before_request(lambda: posts.append(request.path) if request.method == "POST" else None)
-    server = make_server("127.0.0.1", 0, app.server, threaded=True, request_handler=QuietHandler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    server.url, server.posts = f"http://127.0.0.1:{server.server_port}/", posts
-    yield server
-    server.shutdown()
+    with Served(app.server) as server:
+        server.posts = posts
+        yield server
 
 
 @pytest.fixture
-def tab(browser, classic_server):
-    """The tab, its networks there, with a small photo."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    page, said = context.new_page(), []
-    page.set_default_timeout(60_000)
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda sent: said.append(sent.url) if urlsplit(sent.url).hostname not in ("127.0.0.1", None)
-            else None)  # fmt: skip
-    page.goto(classic_server.url)
-    expect(page.locator("#photo-caption")).to_contain_text("sample")
-    upload_photo(page, pictures.png(pictures.photo(160, 96)))
+def open_studio(browser, classic_server):
+    """The page with a small photo in it; nothing must leave this machine, and the console be clean."""
+    context, said = browser.new_context(viewport={"width": 1280, "height": 900}), []
+
+    def open_studio():
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("console", lambda message: said.append(message.text) if not message.text.startswith("Failed to load")
+                else None)  # fmt: skip
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda sent: said.append(sent.url) if urlsplit(sent.url).hostname not in ("127.0.0.1", None)
+                else None)  # fmt: skip
+        page.goto(classic_server.url)
+        expect(page.locator("#photo-caption")).to_contain_text("sample")
+        upload_photo(page, pictures.png(pictures.photo(160, 96)))
+        return page
+
+    yield open_studio
+    context.close()
+    assert said == []
+
+
+@pytest.fixture
+def tab(open_studio, classic_server):
+    """The tab, its networks there."""
+    page = open_studio()
     page.get_by_role("tab", name="Classic").click()
     expect(page.get_by_role("button", name="Paint", exact=True)).to_be_enabled()
     classic_server.posts.clear()
-    yield page
-    context.close()
-    assert said == []
+    return page
 
 
 def steps(page, count: int) -> None:
@@ -64,9 +75,9 @@ def paint_and_pause(page) -> None:
 def test_a_picture_grows_with_its_curve_and_is_downloaded(tab):
     expect(tab.get_by_label("Network that looks")).to_have_value("small")
     expect(tab.get_by_label("Content layer")).to_have_value("grouped1")
-    steps(tab, 6)
+    steps(tab, 3)
     tab.get_by_role("button", name="Paint", exact=True).click()
-    expect(tab.locator("#classic-status")).to_contain_text("Done, 6 steps, 160 × 96 px")
+    expect(tab.locator("#classic-status")).to_contain_text("Done, 3 steps, 160 × 96 px")
     expect(tab.locator("#loss-curve polyline")).not_to_have_count(0)
     with tab.expect_download() as download:
         tab.locator("#classic-download").click()
@@ -93,11 +104,64 @@ def test_while_the_device_paints_nothing_is_posted_neither_anew_nor_after_a_paus
     assert classic_server.posts == []
 
 
-def test_polish_goes_on_from_the_studios_result(tab, classic_server):
+def test_polish_goes_on_from_the_studios_result(open_studio, classic_server):
+    """The tab was never opened, and the server takes its time to say what networks it has."""
+    page = open_studio()
+    page.route("**/api/v1/optimise", lambda route: (time.sleep(0.5), route.continue_()) if route.request.method == "GET"
+               else route.continue_())  # fmt: skip
+    choose(page.get_by_role("radio", name="Stained glass"))
+    page.get_by_role("button", name="Transfer").click()
+    expect(page.get_by_role("status").first).to_contain_text("Painted in")
+    with page.expect_request(lambda request: request.method == "POST" and request.url.endswith("optimise")) as sent:
+        page.get_by_role("button", name="Polish").click()
+    form = sent.value.post_data_buffer
+    for field, value in ((b"start", b"\x89PNG"), (b"style_name", b"stained-glass"), (b"steps", b"30")):
+        assert re.search(rb'name="%s"[^\r]*\r\n(Content-Type[^\r]*\r\n)?\r\n%s' % (field, value), form), field
+    expect(page.get_by_label("Begin with")).to_have_value("studio")
+    expect(page.locator("#classic-style-caption")).to_have_text("Stained glass")
+    expect(page.locator("#classic-status")).to_contain_text("of 30")
+
+
+def test_after_the_tab_was_open_photos_are_taken_as_before_and_by_its_own_button_too(tab):
+    with tab.expect_file_chooser() as chooser:
+        tab.get_by_role("button", name="Change").click()
+    tower = pictures.png(pictures.photo(96, 144, seed=3))
+    chooser.value.set_files({"name": "tower.png", "mimeType": "image/png", "buffer": tower})
+    expect(tab.locator("#classic-photo-caption")).to_have_text("tower, 96 × 144 px")
     tab.get_by_role("tab", name="Studio").click()
+    upload_photo(tab, name="second.png")
     tab.get_by_role("button", name="Transfer").click()
     expect(tab.get_by_role("status").first).to_contain_text("Painted in")
     tab.get_by_role("button", name="Polish").click()
-    expect(tab.locator("#classic-status")).to_contain_text("Done, 30 steps")
-    expect(tab.get_by_label("Begin with")).to_have_value("studio")
-    assert classic_server.posts[-1] == "/api/v1/optimise"
+    expect(tab.locator("#classic-status")).to_contain_text("of 30")
+    expect(tab.locator("#classic-photo-caption")).to_have_text("second, 160 × 104 px")
+
+
+def test_the_single_pass_that_was_compared_with_is_let_go_of_with_its_picture(tab):
+    tab.evaluate("""() => {
+        const { revokeObjectURL } = URL;
+        window.gone = [];
+        URL.revokeObjectURL = (url) => { window.gone.push(url); revokeObjectURL.call(URL, url); };
+    }""")
+    steps(tab, 1)
+    tab.get_by_role("button", name="Paint", exact=True).click()
+    expect(tab.locator("#classic-status")).to_contain_text("Done, 1 step")
+    tab.get_by_label("Compare with").select_option("single")
+    before = tab.locator("#classic-before")
+    photo = tab.evaluate("stylizer.state.job.before")
+    expect(before).not_to_have_attribute("src", photo)
+    single = before.get_attribute("src")
+    assert single.startswith("blob:")
+    tab.get_by_role("button", name="Paint", exact=True).click()
+    until(tab, lambda: {single, photo} <= set(tab.evaluate("window.gone")))
+
+
+def test_a_server_that_does_not_say_what_it_can_is_told_of_and_asked_again(open_studio):
+    page = open_studio()
+    refusal = {"status": 503, "code": "not-ready", "detail": "the server is starting"}
+    page.route("**/api/v1/optimise", lambda route: route.fulfill(status=503, json=refusal), times=1)
+    page.get_by_role("tab", name="Classic").click()
+    expect(page.locator("#classic-note")).to_have_text("The server is starting.")
+    page.get_by_role("tab", name="Studio").click()
+    page.get_by_role("tab", name="Classic").click()
+    expect(page.get_by_role("button", name="Paint", exact=True)).to_be_enabled()

@@ -51,23 +51,24 @@ def test_padding_mirrors_up_to_a_multiple_of_four():
 
 def test_strength_zero_uses_the_photos_own_style_and_one_the_paintings(stylizer, photo):
     own = stylizer.style_vector(photo)
-    nothing = np.asarray(stylizer.stylize(photo, STYLE, strength=0))
-    assert np.array_equal(nothing, np.asarray(stylizer.stylize(photo, own)))
-    assert not np.array_equal(nothing, np.asarray(stylizer.stylize(photo, STYLE, strength=1)))
+    nothing = stylizer.stylize(photo, STYLE, strength=0)
+    assert pictures.near(nothing, stylizer.stylize(photo, own))
+    assert not pictures.near(nothing, stylizer.stylize(photo, STYLE, strength=1), levels=5)
 
 
 def test_strength_interpolates_between_the_two_vectors(stylizer, photo):
     own, style = stylizer.style_vector(photo), stylizer.style_vector(STYLE)
-    half = np.asarray(stylizer.stylize(photo, STYLE, strength=0.25))
-    assert np.array_equal(half, np.asarray(stylizer.stylize(photo, 0.25 * style + 0.75 * own)))
+    quarter = stylizer.stylize(photo, STYLE, strength=0.25)
+    assert pictures.near(quarter, stylizer.stylize(photo, 0.25 * style + 0.75 * own))
+    assert not pictures.near(quarter, stylizer.stylize(photo, 0.75 * style + 0.25 * own), levels=3)
 
 
 def test_a_mix_is_the_weighted_mean_of_vectors(stylizer):
     painting = pictures.painting()
     first, second = stylizer.style_vector(STYLE), stylizer.style_vector(painting)
     mixed = stylizer.mix([STYLE, painting], [3, 1])
-    assert np.allclose(mixed, 0.75 * first + 0.25 * second, atol=1e-6)
-    assert np.allclose(stylizer.mix({STYLE: 2.0}), first)
+    assert np.allclose(mixed, 0.75 * first + 0.25 * second, atol=1e-3)  # the painting is read again
+    assert np.allclose(stylizer.mix({STYLE: 2.0}), first, atol=1e-6)
     assert np.allclose(stylizer.mix([STYLE, second]), (first + second) / 2, atol=1e-6)
 
 
@@ -78,7 +79,7 @@ def test_a_style_is_a_name_a_picture_of_any_kind_or_a_vector(stylizer, tmp_path)
     vector = stylizer.style_vector(painting)
     assert vector.shape == (100,) and vector.dtype == np.float32
     for same in (path, str(path), path.read_bytes(), Image.fromarray(painting), vector, vector.tolist()):
-        assert np.array_equal(stylizer.style_vector(same), vector)
+        assert np.allclose(stylizer.style_vector(same), vector, atol=1e-3)
     assert not np.allclose(stylizer.style_vector(STYLE), vector, atol=0.1)
 
 
@@ -101,7 +102,7 @@ def test_keep_colors_keeps_the_photos_chroma(stylizer, photo):
 
     free, kept = (np.asarray(stylizer.stylize(photo, "stained-glass", keep_colors=keep)) for keep in (False, True))
     assert np.abs(chroma(kept) - chroma(photo)).mean() < 0.3 * np.abs(chroma(free) - chroma(photo)).mean()
-    assert not np.array_equal(kept, photo)
+    assert not pictures.near(kept, photo)
 
 
 def test_a_photo_is_decoded_and_encoded_once_while_its_slider_moves(stylizer):
@@ -128,18 +129,19 @@ def test_the_memory_of_photos_is_bounded_in_number_and_in_bytes(settings):
 
 def test_two_threads_paint_what_one_paints(stylizer):
     photos = [pictures.photo(64, 48, seed=seed) for seed in range(4)]
-    alone = [np.asarray(stylizer.stylize(photo, STYLE, 0.5)) for photo in photos]
+    alone = [stylizer.stylize(photo, STYLE, 0.5) for photo in photos]
     together = [None] * 4
 
     def work(index):
-        together[index] = np.asarray(Stylizer.stylize(stylizer, photos[index].copy(), STYLE, 0.5))
+        together[index] = stylizer.stylize(photos[index].copy(), STYLE, 0.5)
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert all(np.array_equal(*pair) for pair in zip(alone, together, strict=True))
+    assert all(pictures.near(*pair) for pair in zip(alone, together, strict=True))
+    assert not pictures.near(alone[0], alone[1], levels=3)
 
 
 # Bad input ----------------------------------------------------------------------------------------------------------
@@ -250,10 +252,12 @@ def test_a_large_picture_is_painted_by_a_coarser_vector_and_a_small_one_by_its_o
     assert np.linalg.norm(stylizer.coarser) > 0.1
     for size, times in ((448, 0), (640, np.log2(640 / 448))):
         picture = pictures.photo(size, 64)
-        painted = np.asarray(stylizer.stylize(picture, vector))
+        painted = stylizer.stylize(picture, vector)
         features = stylizer.runtime.encode(images.to_tensor(picture))
         wanted = stylizer.runtime.decode(features, (vector + times * stylizer.coarser)[None].astype(np.float32))
-        assert np.abs(painted.astype(int) - images.from_tensor(wanted)).max() <= 1  # a rounding that fell otherwise
+        assert pictures.near(painted, images.from_tensor(wanted))
+        other = stylizer.runtime.decode(features, (vector + (times + 1) * stylizer.coarser)[None].astype(np.float32))
+        assert not pictures.near(painted, images.from_tensor(other), levels=3)
 
 
 def test_openvino_in_float32_computes_what_torch_computes_but_for_what_its_files_round(photo, pair, reference):
@@ -279,7 +283,7 @@ def test_cuda_in_half_precision_stays_within_the_stated_tolerance(photo, pair, r
     vector, stylised = paint_on(runtime, photo)
     assert np.abs(stylised - reference[1]).mean() < 0.003
     again = runtime.decode(runtime.encode(images.to_tensor(photo)), vector)  # a graph replayed, not captured
-    assert np.array_equal(stylised, again)
+    assert np.abs(stylised - again).mean() < 0.003
 
 
 def test_a_device_or_precision_that_there_is_not_is_refused_with_the_list():
@@ -462,7 +466,7 @@ def test_painting_on_a_cpu_never_imports_torch(tmp_path):
         "s.stylize(np.full((40, 40, 3), 99, np.uint8), 'kintsugi', 0.5); import stylizer.web;"
         "assert 'torch' not in sys.modules and 'onnx' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, timeout=300)
 
 
 def test_painting_reports_to_no_one(tmp_path):
@@ -476,7 +480,7 @@ def test_painting_reports_to_no_one(tmp_path):
         "assert not [name for name in sys.modules if name.startswith('openvino_telemetry.')]"
     )
     environment = {**os.environ, "HOME": str(tmp_path), "CI": ""}
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment, timeout=300)
     assert not list(tmp_path.iterdir())
 
 

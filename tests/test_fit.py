@@ -74,12 +74,12 @@ def test_on_large_photos_a_vector_is_tuned_for_the_strokes_that_it_is_painted_wi
     for width, times in ((448, 0), (896, 1)):
         photo = tensor(pictures.photo(width, 48))
         wanted = learnt.painter(photo, torch.tensor(VECTORS["dawn"] + times * coarser)[None], {})
-        assert torch.equal(learnt.paint(photo, "dawn"), wanted)
+        assert (learnt.paint(photo, "dawn") - wanted).abs().mean() < 0.003
 
 
 def test_the_same_seed_tunes_the_same(transformer, backbone):
     first, again = (tuned(transformer, backbone, steps=4)[-1].styles["dawn"].vector for _ in range(2))
-    assert np.allclose(first, again, atol=1e-4)
+    assert np.linalg.norm(first - again) < 0.02 * np.linalg.norm(first - VECTORS["dawn"])
 
 
 def test_a_table_of_styles_shares_a_network_and_each_has_norms_of_its_own(transformer, backbone):
@@ -195,12 +195,12 @@ def test_what_is_no_tuned_style_or_of_other_weights_is_refused(stylizer, files, 
 def test_a_tuned_vector_in_the_gallerys_folder_is_a_style_like_any_other(stylizer, files, tmp_path, photo):
     folder = tmp_path / "styles"
     folder.mkdir()
-    for name in ("styles.toml", "vectors.safetensors"):
+    for name in ("styles.toml", "vectors.safetensors", "SHA256SUMS"):
         shutil.copy(stylizer.settings.styles / name, folder)
     shutil.copy(files["vector"], folder)
     own = Stylizer(settings=replace(stylizer.settings, styles=folder))
     assert len(own.gallery) == len(stylizer.gallery) + 1 and own.gallery["tuned"].kind == "original"
-    assert np.array_equal(own.stylize(photo, "tuned"), stylizer.stylize(photo, str(files["vector"])))
+    assert pictures.near(own.stylize(photo, "tuned"), stylizer.stylize(photo, str(files["vector"])))
     shutil.copy(files["norms"], folder)
     with pytest.raises(WeightsError, match="more than vectors"):
         read_gallery(folder)

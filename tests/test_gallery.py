@@ -1,17 +1,20 @@
 """The gallery's list and vectors: complete, credited and not stale."""
 
+import hashlib
 import json
 import shutil
 
 import numpy as np
 import pytest
 from conftest import SHARED
+from safetensors.numpy import save
 
 from stylizer import Stylizer, weights
+from stylizer.errors import ParameterError, UnknownStyle, WeightsError
 from stylizer.feedforward import read_style
 from stylizer.images import Picture
 from stylizer.settings import Settings
-from stylizer.styles import KINDS, read_gallery, read_list, read_vectors
+from stylizer.styles import KINDS, LIST, VECTORS, find, read_gallery, read_list, read_tuned, read_vectors
 from stylizer.training import vectors
 
 FOLDER = Settings().styles
@@ -94,6 +97,110 @@ def test_what_makes_strokes_broader_is_stored_with_the_gallery():
     settings = Settings(device="cpu", precision="f32")
     found = vectors.coarser(Stylizer(settings=settings).runtime.predict, vectors.originals(settings))
     assert np.abs(found - read_vectors(FOLDER).coarser).max() < 5e-3, "it is stale: rebuild the vectors"
+
+
+def copy_of_the_gallery(folder):
+    """List, vectors and checksum: what a gallery is read from."""
+    folder.mkdir(exist_ok=True)
+    for name in (LIST, VECTORS, weights.CHECKSUMS):
+        shutil.copy(FOLDER / name, folder)
+    return folder
+
+
+def refused(folder, *words) -> None:
+    with pytest.raises(WeightsError) as caught:
+        read_gallery(folder)
+    assert all(word in str(caught.value) for word in (*words, str(folder))) and "\n" not in str(caught.value)
+
+
+def test_one_bit_of_the_vectors_changed_is_refused(tmp_path):
+    folder = copy_of_the_gallery(tmp_path / "styles")
+    assert list(read_gallery(folder)) == list(read_gallery(FOLDER))
+    data = bytearray((folder / VECTORS).read_bytes())
+    data[-100] ^= 1
+    (folder / VECTORS).write_bytes(data)
+    refused(folder, "cut or altered", weights.CHECKSUMS)
+
+
+@pytest.mark.parametrize("name", [LIST, VECTORS, weights.CHECKSUMS])
+def test_a_file_of_the_gallery_that_is_missing_a_folder_or_no_text_is_named(tmp_path, name):
+    folder = copy_of_the_gallery(tmp_path / "styles")
+    (folder / name).write_bytes(b"\xff\xfe\x00\x9d" * 100)
+    refused(folder, name)
+    (folder / name).unlink()
+    refused(folder, name, "missing")
+    (folder / name).mkdir()
+    refused(folder, name)
+
+
+@pytest.mark.parametrize("vector", [np.zeros(99), np.zeros((100, 2)), np.full(100, np.nan), np.full(100, 1e9)])
+def test_stored_vectors_of_another_shape_or_without_numbers_are_named_though_their_checksum_is_right(tmp_path, vector):
+    folder = copy_of_the_gallery(tmp_path / "styles")
+    stored, _ = weights.parse((folder / VECTORS).read_bytes())
+    data = save({**stored, "kintsugi": vector.astype(np.float32)})
+    (folder / VECTORS).write_bytes(data)
+    (folder / weights.CHECKSUMS).write_text(f"{hashlib.sha256(data).hexdigest()}  {VECTORS}\n")
+    refused(folder, "kintsugi", "style vector")
+
+
+ENTRY = {"name": "kintsugi", "title": "T", "artist": "A", "year": "1889", "kind": "master"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"name": None}, "style 1 has the name None"), ({"name": 7}, "has the name 7"), ({"name": ""}, "has the name"),
+        ({"name": "a/b"}, "without /"), ({"name": "x" * 101}, "has the name"), ({"title": None}, "the title None"),
+        ({"artist": 7}, "the artist 7"), ({"year": [1889]}, "the year"), ({"year": None}, "the year None"),
+        ({"kind": "copy"}, "original, master"), ({"kind": None}, "the kind None"),
+        ({"kind": "original"}, "the picture None"), ({"kind": "original", "picture": "../secret.png"}, "the picture"),
+    ],
+)  # fmt: skip
+def test_an_entry_that_lacks_something_is_named_by_its_place(tmp_path, change, words):
+    folder = copy_of_the_gallery(tmp_path / "styles")
+    entry = {key: value for key, value in {**ENTRY, **change}.items() if value is not None}
+    lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in entry.items())
+    (folder / LIST).write_text(f"[[style]]\n{lines}\n")
+    refused(folder, words)
+
+
+@pytest.mark.parametrize("text", ["", "style = 3", "style = []", "style = ['a']", "[style]\nname = 'a'", "[[style"])
+def test_a_list_that_holds_no_styles_is_refused(tmp_path, text):
+    folder = copy_of_the_gallery(tmp_path / "styles")
+    (folder / LIST).write_text(text)
+    refused(folder, LIST)
+
+
+def test_years_may_be_numbers(tmp_path):
+    folder = copy_of_the_gallery(tmp_path / "styles")
+    lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in {**ENTRY, "year": 1889}.items())
+    (folder / LIST).write_text(f"[[style]]\n{lines}\n")
+    assert read_gallery(folder)["kintsugi"].year == "1889"
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"dawn/a.gamma.bias": np.zeros(3)}, "no vector of 'dawn'"), ({"dawn/vector": np.zeros(99)}, "100 numbers"),
+        ({"dawn/vector": np.full(100, np.inf)}, "'dawn'"),
+        ({"dawn/vector": np.zeros(100), "dawn/a.gamma.bias": np.full(3, np.nan)}, "a.gamma.bias"),
+    ],
+)  # fmt: skip
+def test_a_tuned_file_without_its_vector_or_with_broken_numbers_is_named(tmp_path, arrays, words):
+    folder = copy_of_the_gallery(tmp_path / "styles")
+    file = folder / "own.safetensors"
+    data = {key: array.astype(np.float32) for key, array in arrays.items()}
+    file.write_bytes(save(data, {"transformer": "", "tune": "vector"}))
+    with pytest.raises(ParameterError, match=words) as caught:
+        read_tuned(file)
+    assert str(file) in str(caught.value)
+    refused(folder, words)
+
+
+def test_a_name_of_any_length_is_refused_at_once_and_shown_short():
+    with pytest.raises(UnknownStyle) as caught:
+        find(read_gallery(FOLDER), "a" * 10**6)
+    assert "(1000000 characters)" in str(caught.value) and len(str(caught.value)) < 3000
 
 
 def test_rebuilding_without_the_masters_says_what_is_needed(capsys):

@@ -12,8 +12,10 @@ from safetensors.torch import load_file, save_file
 from stylizer import weights
 from stylizer.errors import WeightsError
 from stylizer.networks import StylePredictor, Transformer, TransformerConfig, build, describe
+from stylizer.networks.backbones import build_backbone
 from stylizer.networks.layers import STYLE_NORM_EPSILON, instance_norm
 from stylizer.networks.predictor import colors, with_colors
+from stylizer.settings import Settings
 from stylizer.training import convert, export
 
 PAIRS = [(trunk, separable) for trunk in ("mobilenet-v2", "inception-v3") for separable in (True, False)]
@@ -327,6 +329,32 @@ def test_every_network_exports_to_onnx_that_agrees_with_torch(name, tmp_path):
         assert (tmp_path / file).stat().st_size > 10_000
     export.write_checksums(tmp_path)
     assert weights.read(tmp_path, path.name) == path.read_bytes()
+
+
+def test_what_is_said_of_the_shipped_weights_is_true():
+    models = Settings().models
+    said = weights.facts(models)
+    assert set(said) == {file for file in weights.checksums(models) if file.endswith(".safetensors")}
+    for file, facts in said.items():
+        arrays, metadata = weights.parse(weights.read(models, file), file)
+        state = {key: torch.from_numpy(array) for key, array in arrays.items()}
+        network = build_backbone("small", state) if file.startswith("classifier") else build(state, metadata, file)
+        learnt = sum(parameter.numel() for parameter in network.parameters())
+        assert facts == weights.Facts(learnt, (models / file).stat().st_size), f"{file}: export writes FACTS.json anew"
+
+
+def test_facts_of_weights_that_were_replaced_are_not_told(tmp_path):
+    save_file({"a": torch.zeros(7)}, tmp_path / "a.safetensors")
+    save_file({"b": torch.zeros(8)}, tmp_path / "b.safetensors")
+    export.write_checksums(tmp_path)
+    listed = (tmp_path / weights.CHECKSUMS).read_text()
+    (tmp_path / weights.CHECKSUMS).write_text("0" * 64 + listed[64:])
+    assert {file: facts.parameters for file, facts in weights.facts(tmp_path).items()} == {"b.safetensors": 8}
+    (tmp_path / weights.FACTS).write_text('{"b.safetensors": {"parameters": 8}}')
+    with pytest.raises(WeightsError, match=r"FACTS\.json does not read; python -m stylizer\.training\.export"):
+        weights.facts(tmp_path)
+    (tmp_path / weights.FACTS).unlink()
+    assert weights.facts(tmp_path) == {}
 
 
 def test_weights_of_another_network_are_refused_by_name():

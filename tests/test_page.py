@@ -147,7 +147,9 @@ def test_the_slider_repaints_by_itself_and_the_newest_value_wins(page, server):
     settle(page)
     assert difference(shown(page), before) > 1
     assert np.array_equal(shown(page), decoded(server.full()[-1]["answer"]))
-    assert [painting["strength"] for painting in server.full()] == ["1", "0.4"]     # the rest are previews, if at all
+    strengths = [float(painting["strength"]) for painting in server.full()]
+    assert strengths == sorted(strengths, reverse=True)     # most between are previews, if at all; on a busy machine
+    assert strengths[0] == 1 and len(strengths) < 12        # a pause between two keys may be long enough for all of it
 
 
 def test_an_older_answer_never_replaces_a_newer_one(page, server):
@@ -159,7 +161,7 @@ def test_an_older_answer_never_replaces_a_newer_one(page, server):
         slider.fill("0.55")
         settle(page)
         slider.fill("0.5")                      # its preview hangs in the server,
-        page.wait_for_timeout(500)
+        until(page, lambda: server.under_way)
         slider.fill("0.05")                     # and a newer value is wanted meanwhile
         page.wait_for_timeout(300)
     finally:

@@ -62,7 +62,7 @@ def test_a_lost_connection_is_told_and_the_next_movement_paints_again(open_page,
     expect(page.get_by_role("status")).to_contain_text("does not answer")
     page.unroute("**/api/v1/stylize")
     page.get_by_label("Strength").fill("0.3")
-    until(page, lambda: server.full()[-1]["strength"] == "0.3", seconds=3)      # at once: not after the waits of 0.6
+    until(page, lambda: server.full()[-1]["strength"] == "0.3", seconds=12)     # not after the waits of 0.6, 15 s
     settle(page)
     assert np.array_equal(shown(page), decoded(server.full()[-1]["answer"]))
 

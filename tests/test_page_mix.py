@@ -42,7 +42,7 @@ def test_two_styles_are_weighed_by_a_slider_that_repaints(page, server, stylizer
     page.get_by_role("button", name="Take out Stained glass").click()
     until(page, lambda: server.full()[-1]["names"] == ["whirling-night"])
     settle(page)
-    assert np.array_equal(shown(page), alone)
+    assert pictures.near(shown(page), alone)
     expect(balance).to_be_hidden()
 
 
@@ -119,7 +119,7 @@ def test_undo_redo_and_the_strip_bring_back_earlier_tries_with_their_mix_and_pho
     page.keyboard.press("Control+z")
     expect(page.locator("#strength-value")).to_have_text("100 %")
     settle(page)
-    assert np.array_equal(shown(page), mixed)
+    assert pictures.near(shown(page), mixed)
     assert page.get_by_role("slider", name="Balance").input_value() == "0.8"
     page.get_by_role("button", name="Redo").click()
     expect(page.locator("#strength-value")).to_have_text("50 %")

@@ -1,13 +1,20 @@
 """Looking closely, what it costs, and sharing a style, in a real browser."""
 
+import base64
 import json
 import math
 import re
+import struct
 import threading
+import zlib
 
 import numpy as np
 import pictures
+import pytest
 from browsing import add_style, choose, difference, expect, pixels, settle, shown, transfer, until, upload, upload_photo
+
+from stylizer.errors import ParameterError
+from stylizer.parameters import check_strength, check_style_scale, check_vector
 
 # Zoom and pan ------------------------------------------------------------------------------------------------------
 
@@ -232,3 +239,99 @@ def test_a_code_that_cannot_be_read_says_why_and_changes_nothing(page, server):
         expect(note).to_contain_text(words)
     expect(page.locator("#style-caption")).to_have_text("Rainy boulevard")
     assert server.paintings == []
+
+
+# Links and codes that nobody's page wrote ---------------------------------------------------------------------------
+
+
+def part(name: str | bytes, weight: int = 10000) -> bytes:
+    name = name if isinstance(name, bytes) else name.encode()
+    return struct.pack(">HB", weight, len(name)) + name
+
+
+def numbers(scale: float, weight: int = 10000) -> bytes:
+    """An own style: all numbers are `scale` times 32767."""
+    return struct.pack(">HBIf100h", weight, 0, 0, scale, *[32767] * 100)
+
+
+def code_with(*parts: bytes, strength: int = 100, scale: int = 100, count: int | None = None) -> str:
+    """A style code in whose checksum nothing is wrong."""
+    body = bytes([strength, scale, 0, len(parts) if count is None else count]) + b"".join(parts)
+    whole = body + struct.pack(">I", zlib.crc32(body))
+    return "style1." + base64.urlsafe_b64encode(whole).decode().rstrip("=")
+
+
+BATIK = part("batik")
+BAD_CODES = {
+    "strength": (code_with(BATIK, strength=255), "its strength is 255 %, and goes from 0 % to 100 %"),
+    "small strokes": (code_with(BATIK, scale=20), "its strokes are 0.2 times as large, and may be 0.5 to 2 times"),
+    "large strokes": (code_with(BATIK, scale=255), "its strokes are 2.55 times"),
+    "none": (code_with(), "it names no style"),
+    "seven": (code_with(*[BATIK] * 7), "it mixes 7 styles, and at most 5 are mixed"),
+    "no weight": (code_with(part("batik", 0), part("kintsugi", 0)), "its weights go from 0 to 1"),
+    "weight": (code_with(part("batik", 65535)), "its weights go from 0 to 1"),
+    "unknown": (code_with(part("mona-lisa")), "this gallery has no style mona-lisa"),
+    "prototype": (code_with(part("__proto__")), "this gallery has no style __proto__"),
+    "constructor": (code_with(BATIK, part("constructor")), "this gallery has no style constructor"),
+    "method": (code_with(part("toString")), "this gallery has no style toString"),
+    "infinite": (code_with(numbers(float("inf"))), "the numbers of its own styles go from −100 to 100"),
+    "not a number": (code_with(numbers(float("nan"))), "the numbers of its own styles"),
+    "beyond": (code_with(numbers(1001 / 32767)), "the numbers of its own styles"),
+    "more than it says": (code_with(BATIK, BATIK, count=1), "damaged"),
+    "less than it says": (code_with(BATIK, count=255), "damaged"),
+    "no text": (code_with(part(b"\xff\xfe")), "damaged"),
+    "long": ("style1." + "A" * 5000, "longer than any style code"),
+    "words": ("somewhere", "no style code"),
+}
+
+
+def test_a_bad_link_says_in_words_what_is_wrong_and_the_page_works_on(open_page, server):
+    phone = {"viewport": {"width": 390, "height": 844}}
+    page = open_page(f"{server.url}#{BAD_CODES['prototype'][0]}", **phone)
+    note = page.locator("#code-note")
+    expect(note).to_be_in_viewport()            # though the part of the page is closed at first, and far down
+    expect(note).to_have_text("This code cannot be painted: this gallery has no style __proto__.")
+    for code, words in BAD_CODES.values():
+        page.evaluate("(code) => { location.hash = code; }", code)
+        expect(note).to_contain_text(words)
+    field = page.get_by_label("Style code")
+    for code, words in BAD_CODES.values():
+        field.fill(code)
+        field.press("Enter")
+        expect(note).to_contain_text(words)
+    expect(page.locator("#style-caption")).to_have_text("Rainy boulevard")
+    assert server.paintings == [] and page.locator("#own label").count() == 0
+    field.fill(code_with(part("batik", 2500), numbers(0.5 / 32767, 7500), strength=40, scale=141))
+    field.press("Enter")
+    until(page, lambda: server.full())
+    settle(page)
+    painted = server.full()[-1]
+    assert (painted["style_name"], painted["strength"], painted["weights"]) == ("batik", "0.4", [0.25, 0.75])
+    assert json.loads(painted["style_vector"]) == [0.5] * 100
+    expect(note).to_have_text("This code comes from other weights: it may look different here.")
+    page.get_by_label("Strength").fill("0.6")
+    choose(page.get_by_role("radio", name="Kintsugi"))
+    page.get_by_role("button", name="Take out Shared style").click()
+    expect(note).to_have_text("")
+
+
+def test_a_link_is_opened_where_the_sample_photo_is_missing(desktop, server):
+    page = desktop.new_page()
+    page.route("**/sample.jpg*", lambda route: route.abort())
+    page.goto(f"{server.url}#{code_with(BATIK)}")
+    expect(page.locator("#style-caption")).to_have_text("Batik")
+    page.close()
+
+
+def test_what_a_code_may_say_is_what_the_server_takes(page):
+    bounds = page.evaluate("stylizer.state.page.bounds")
+    for check, values in (
+        (check_strength, bounds["strength"]), (check_style_scale, bounds["style_scale"]),
+        (check_vector, [[-bounds["vector"]] * 100, [bounds["vector"]] * 100]),
+    ):  # fmt: skip
+        for value in values:
+            check(value)
+    for check, (least, most) in ((check_strength, bounds["strength"]), (check_style_scale, bounds["style_scale"])):
+        for value in (least - 0.01, most + 0.01):
+            with pytest.raises(ParameterError):
+                check(value)

@@ -4,19 +4,31 @@ script on its way to the browser, so that what answers them is what users have."
 import base64
 import io
 import re
-import threading
 from dataclasses import replace
 from urllib.parse import urlsplit
 
 import numpy as np
 import pictures
 import pytest
-from browsing import CHROMIUM, FLAGS, choose, decoded, difference, expect, settle, shown, transfer, upload, upload_photo
+from browsing import (
+    CHROMIUM,
+    FLAGS,
+    choose,
+    decoded,
+    difference,
+    expect,
+    settle,
+    shown,
+    transfer,
+    until,
+    upload,
+    upload_photo,
+)
 from flask import request
-from werkzeug.serving import make_server
+from serving import Served
 
 from stylizer.settings import Settings
-from stylizer.web import QuietHandler, create_app, private
+from stylizer.web import create_app, private
 
 SETTINGS = Settings(device="cpu", precision="f32")
 needs_runtime = pytest.mark.skipif(
@@ -36,9 +48,8 @@ class Server:
         self.app = create_app(SETTINGS)
         self.app.server.before_request(self._before)
         self.app.server.after_request(self._after)
-        self._http = make_server("127.0.0.1", 0, self.app.server, threaded=True, request_handler=QuietHandler)
-        self.url = f"http://127.0.0.1:{self._http.server_port}/"
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
+        self._http = Served(self.app.server)
+        self.url = self._http.url
 
     def _before(self):
         self.requests.append(request.path)
@@ -65,7 +76,7 @@ class Server:
 def private_server():
     server = Server()
     yield server
-    server._http.shutdown()
+    server._http.close()
 
 
 @pytest.fixture
@@ -245,9 +256,10 @@ def test_with_the_network_off_the_page_reloads_and_paints(open_private, private_
     expect(page.locator("#device-offline")).to_be_visible(timeout=90_000)
     page.context.set_offline(True)
     asked = len(private_server.requests)
-    page.reload()
-    expect(page.get_by_label("On this device")).to_be_checked(timeout=60_000)
-    ready(page)
+    for _ in range(3):
+        page.reload()
+        expect(page.get_by_label("On this device")).to_be_checked(timeout=60_000)
+        expect(page.locator("#device-words")).to_have_text(re.compile("^Paints here by"), timeout=90_000)
     upload_photo(page)
     transfer(page)
     assert shown(page).shape == (104, 160, 3)
@@ -256,12 +268,82 @@ def test_with_the_network_off_the_page_reloads_and_paints(open_private, private_
     page.context.set_offline(False)
     page.get_by_label("On this device").uncheck()
     expect(page.locator("#device-words")).to_contain_text("server")
-    page.wait_for_timeout(500)
-    assert page.evaluate("caches.keys()") == []
-    assert page.evaluate("Object.keys(localStorage).filter((key) => key.startsWith('stylizer'))") == []
+    until(page, lambda: page.evaluate("caches.keys()") == [])
+    until(page, lambda: not page.evaluate("Object.keys(localStorage).filter((key) => key.startsWith('stylizer'))"))
+
+
+@needs_runtime
+def test_nobody_waits_for_a_painting_that_was_given_up_before_it_was_asked_for(studio):
+    for engine in ("here", "server"):
+        outcome = studio.evaluate("""async (engine) => {
+            const { post } = { here: stylizer.engine(), server: stylizer.server }[engine];
+            const fields = { content: new Blob(["picture"]), style_name: ["batik"] }, signal = AbortSignal.abort("no");
+            return post("api/v1/stylize", fields, { signal }).then(() => "painted", (reason) => reason);
+        }""", engine)  # fmt: skip
+        assert outcome == "no", engine
+    waiting = studio.evaluate("[...stylizer.state.device.jobs.values()].map(({ path }) => path)")
+    assert "api/v1/stylize" not in waiting
+
+
+@needs_runtime
+@pytest.mark.parametrize("name", ["constructor", "__proto__", "nowhere"])
+def test_a_style_is_one_of_the_gallery_whatever_else_bears_its_name(studio, name):
+    said = studio.evaluate("""async (name) => {
+        const content = await stylizer.copy_of(stylizer.state.photo, 64);
+        const fields = { content, style_name: [name], format: "png" };
+        return stylizer.engine().post("api/v1/stylize", fields).then(() => "painted", ({ message }) => message);
+    }""", name)  # fmt: skip
+    assert said == f"There is no style {name}."
 
 
 # Faults -------------------------------------------------------------------------------------------------------------
+
+
+@needs_runtime
+def test_a_worker_whose_script_did_not_come_is_started_anew_and_nobody_is_asked(browser, private_server):
+    private_server.altered = {}
+    context = browser.new_context()
+    page, fails = context.new_page(), [True, True]      # as a service worker that is not awake yet makes it
+    page.route(f"**{WORKER}", lambda route: route.abort() if fails and fails.pop() else route.continue_())
+    page.goto(private_server.url)
+    expect(page.locator("#photo-caption")).to_contain_text("sample")
+    choose(page.get_by_label("On this device"))
+    expect(page.locator("#device-words")).to_have_text(re.compile("^Paints here by WebAssembly"), timeout=90_000)
+    assert fails == []
+    expect(page.locator("#device-dialog")).to_be_hidden()
+    context.close()
+
+
+@needs_runtime
+def test_a_worker_whose_script_never_comes_is_told_of(browser, private_server):
+    private_server.altered = {}
+    context = browser.new_context()
+    page = context.new_page()
+    page.route(f"**{WORKER}", lambda route: route.abort())
+    page.goto(private_server.url)
+    expect(page.locator("#photo-caption")).to_contain_text("sample")
+    choose(page.get_by_label("On this device"))
+    expect(page.locator("#device-dialog")).to_contain_text("the worker did not start", timeout=60_000)
+    context.close()
+
+
+@needs_runtime
+def test_where_the_browser_keeps_nothing_the_device_paints_all_the_same(browser, private_server):
+    private_server.altered = {}
+    context = browser.new_context()
+    context.add_init_script("navigator.serviceWorker.register = async () => { throw new TypeError('no room'); };")
+    page, complaints = context.new_page(), []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(private_server.url)
+    expect(page.locator("#photo-caption")).to_contain_text("sample")
+    choose(page.get_by_label("On this device"))
+    ready(page)
+    upload_photo(page)
+    transfer(page)
+    expect(page.locator("#device-offline")).to_be_hidden()
+    context.close()
+    assert complaints == []
+
 
 NO_SIMD = {WORKER: prefix("WebAssembly.validate = () => false;")}
 FAULTS = {

@@ -7,16 +7,20 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "stylizer"
 # Each layer may import itself and those above it; web and training are side by side and never meet.
 LAYERS = [
-    {"errors", "settings", "tiles", "memory"},
-    {"images", "weights"},
+    {"errors", "parameters", "settings", "tiles", "memory", "files", "progress"},
+    {"containers", "alpha", "weights", "serving"},
+    {"colours", "tones"},
+    {"images"},
     {"networks"},
     {"styles", "losses"},
     {"runtimes"},
     {"feedforward", "gatys", "fit"},
-    {"training", "web", "cli"},
+    {"training", "web", "cli", "doctor"},
 ]
 SERVING = {
-    "errors", "settings", "tiles", "memory", "images", "weights", "styles", "runtimes", "feedforward", "cli", "web",
+    "errors", "parameters", "settings", "tiles", "memory", "containers", "alpha", "colours", "tones", "images",
+    "weights", "styles", "runtimes", "feedforward", "cli", "doctor", "web", "serving",
+    "files", "progress",
 }  # fmt: skip
 HEAVY = {"torch", "torchvision", "openvino", "onnx"}
 

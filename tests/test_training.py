@@ -55,6 +55,11 @@ def same(left, right):
     return left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left)
 
 
+def distance(left, right):
+    """Between two states, of all their numbers together."""
+    return float(torch.stack([(left[key] - right[key]).float().square().sum() for key in left]).sum().sqrt())
+
+
 def picture_bytes(kind, size=(90, 80), mode="RGB", **options):
     file = io.BytesIO()
     array = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 4), np.uint8)
@@ -141,6 +146,18 @@ def test_jittered_colors_keep_greys_grey():
 
 
 # Steps ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("capable", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_bf16_is_taken_where_the_machine_computes_in_it_and_nowhere_else(monkeypatch, capsys, capable, dtype):
+    for room in (train, command):
+        monkeypatch.setattr(room, "computes_in_bf16", lambda device: capable)
+    assert make_run(replace(SMALL, bf16=True)).dtype == dtype and make_run(SMALL).dtype == torch.float32
+    call = ["train", "--device", "cpu", "--content", "a", "--style", "b", "--run", "c"]
+    assert command.settings_of(command.parser().parse_args(call)).bf16
+    assert ("float32 is faster here" in capsys.readouterr().out) == (not capable)
+    command.settings_of(command.parser().parse_args([*call, "--no-bf16"]))
+    assert not capsys.readouterr().out
 
 
 @pytest.mark.parametrize("trunk", ["mobilenet-v2", "inception-v3"])
@@ -271,16 +288,21 @@ def test_stages_are_read_and_bad_ones_refused():
 def test_a_resumed_run_is_the_uninterrupted_run(tmp_path, monkeypatch):
     monkeypatch.setattr("stylizer.training.pairs.SHARD_BYTES", 10**6)
     whole = make_run()
+    began = weights_of(whole)
     curve = [report.losses for report in train.train(whole, report_every=1)]
     first = make_run()
-    parts = [report.losses for report in itertools.islice(train.train(first, report_every=1), 3)]
+    parts = [report.losses for report in itertools.islice(train.train(first, report_every=1), 1)]
     first.save(tmp_path / "checkpoint")
     assert len(list((tmp_path / "checkpoint").glob("weights-*.safetensors"))) > 1
     second = make_run(replace(SMALL, seed=0))
     second.load(tmp_path / "checkpoint")
     parts += [report.losses for report in train.train(second, report_every=1)]
-    assert len(parts) == len(curve) == 4 and parts == curve
-    assert same(weights_of(whole), weights_of(second)) and same(whole.average, second.average)
+    assert len(parts) == len(curve) == 4
+    for ours, theirs in zip(parts, curve, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3)
+    # Of the way from where they began: a last digit that is rounded otherwise makes 2e-5, moments that are lost 0.03.
+    assert distance(weights_of(whole), weights_of(second)) < 1e-3 * distance(weights_of(whole), began)
+    assert distance(whole.average, second.average) < 1e-3 * distance(weights_of(whole), began)
 
 
 def test_a_cut_while_saving_leaves_the_checkpoint_before(tmp_path):

@@ -84,7 +84,7 @@ export class Painter {
   }
 
   named(name) {
-    if (this.gallery[name]) return Float32Array.from(this.gallery[name]);
+    if (Object.hasOwn(this.gallery, name)) return Float32Array.from(this.gallery[name]);
     throw new Refusal({ detail: `there is no style ${name}`, field: "style_name" });
   }
 

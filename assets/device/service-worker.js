@@ -23,14 +23,15 @@ async function answer(request) {
   const cache = await caches.open(KEPT);
   const kept = await cache.match(request, { ignoreSearch: request.mode === "navigate" });
   if (kept && is_immutable(kept) && request.cache !== "reload") return kept;
+  let response;
   try {
-    const response = await fetch(request);
+    response = await fetch(request);
     if (response.status === 200) await cache.put(request, response.clone());
-    return response;
   } catch (error) {
-    if (kept) return kept;
-    throw error;
+    if (kept) return kept;                      // no network, or one that broke off in the middle
+    if (!response) throw error;                 // else there is no room to keep it in
   }
+  return response;
 }
 
 async function keep(addresses) {

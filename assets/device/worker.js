@@ -3,9 +3,9 @@
  * once. What is wrong with a request is told as a problem, as the server would.
  *
  *   to here     { start: { base, provider, whole } }, { id, path, fields, from }, { cancel: id }
- *   from here   { progress: { done, total } }, { ready: { provider, threads, why, files } },
- *               { fault: { kind, detail } }, { id, answer, seconds, pixels }, { id, tile: { index, picture } },
- *               { id, words }, { id, problem } */
+ *   from here   { hello: true }, at once: the script came and runs; { progress: { done, total } },
+ *               { ready: { provider, threads, why, files } }, { fault: { kind, detail } },
+ *               { id, answer, seconds, pixels }, { id, tile: { index, picture } }, { id, words }, { id, problem } */
 
 import { Painter, Refusal } from "./painter.js";
 
@@ -29,6 +29,8 @@ class Fault extends Error {
 let painter = null;                             // promise of a Painter
 let turn = Promise.resolve();                   // one picture at a time, and the wall gives way after each tile
 const cancelled = new Set();
+
+postMessage({ hello: true });
 
 onmessage = ({ data }) => {
   if (data.start) painter = start(data.start);
@@ -121,7 +123,10 @@ async function start({ base, provider, whole }) {
 /** What `make` promises, made when it is first asked for. */
 function once(make) {
   let made = null;
-  return () => made ??= make();
+  return () => made ??= make().catch((error) => {
+    made = null;                                // what failed once may do the next time
+    throw error;
+  });
 }
 
 /** The runtime for this browser's graphics card, by how it lets WebAssembly wait; "wasm" where there is no card. */

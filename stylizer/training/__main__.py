@@ -15,6 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from stylizer.errors import NotFinite, ParameterError, StylizerError
+from stylizer.gatys import computes_in_bf16
 from stylizer.networks.backbones import VGG16, load_vgg16
 from stylizer.training import classify, data, evaluate
 from stylizer.training.pairs import in_words, read_safetensors, save_pair
@@ -85,7 +86,10 @@ def add_settings(command: argparse.ArgumentParser) -> None:
 
 
 def settings_of(options: argparse.Namespace) -> TrainConfig:
+    """Says so where this machine has no bf16 to compute in."""
     given = {each.name: getattr(options, each.name) for each in fields(TrainConfig)}
+    if options.bf16 and not computes_in_bf16(device_of(options)):
+        print("this machine does not compute in bf16: float32 is faster here, and taken", flush=True)
     return TrainConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
 
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from stylizer import images, losses
 from stylizer.errors import EmptyInput, ParameterError
 from stylizer.feedforward import octaves, read_style
-from stylizer.gatys import GatysConfig, optimise
+from stylizer.gatys import GatysConfig, computes_in_bf16, optimise
 from stylizer.networks.backbones import VGG16
 from stylizer.settings import Settings
 from stylizer.training.pairs import Pair, averaged_pair, load_pair, read_checkpoint
@@ -62,7 +62,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--strengths", action="store_true", help="also: does strength act monotonically")
     command.add_argument("--border", action="store_true", help="also: border error")
     command.add_argument("--save", type=Path, help="folder to write the painted pictures to")
-    command.add_argument("--float32", action="store_true", help="measure in float32 where bf16 is the fast way")
+    command.add_argument("--float32", action="store_true", help="measure in float32 even where bf16 is faster")
 
 
 def print_table(options: argparse.Namespace, loss_network: VGG16 | None, device: torch.device) -> None:
@@ -71,7 +71,8 @@ def print_table(options: argparse.Namespace, loss_network: VGG16 | None, device:
         raise ParameterError("vgg", "distances need the loss network: give --vgg")
     photos, styles = read_folder(options.photos), read_folder(options.styles)
     pairs = spread(list(itertools.product(photos, styles)), options.pairs)
-    judge = Judge(loss_network, device, torch.float32 if options.float32 else torch.bfloat16)
+    fast = computes_in_bf16(device) and not options.float32
+    judge = Judge(loss_network, device, torch.bfloat16 if fast else torch.float32)
     candidates = candidates_of(options, device)
     if not candidates:
         raise ParameterError("weights", "nothing to evaluate: give --weights, --results or --rival")

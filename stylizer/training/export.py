@@ -3,11 +3,12 @@
 Each predictor becomes one file, each transformer four: encoder and decoder, so that a slider move runs the second
 alone, and the decoder again as measure and tile, for pictures too large to be painted in one piece. Height and width
 are free. Numbers are stored in half precision and computed with in float32: what a server reads and what a browser
-downloads are one file. Then `models/SHA256SUMS` is written anew.
+downloads are one file. Then `models/SHA256SUMS` and `models/FACTS.json` are written anew.
 """
 
 import argparse
 import hashlib
+import json
 import sys
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from stylizer.settings import Settings
 TOLERANCE = 1e-3  # of the largest number that comes out, float32 against float32
 HALF_TOLERANCE = 1e-2  # the same after rounding
 HALF_FROM = 64  # numbers in an array: below it nothing is gained
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # kept with the parameters, learnt otherwise
 DYNAMIC = torch.export.Dim.DYNAMIC
 
 
@@ -137,10 +139,19 @@ def export(path: Path) -> list[str]:
 
 
 def write_checksums(folder: Path) -> None:
-    """List every weight file of the folder with its sha256."""
+    """List every weight file of the folder with its sha256, and beside them how large each network is."""
     files = sorted(file for pattern in ("*.safetensors", "*.onnx") for file in folder.glob(pattern))
     lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files]
     (folder / weights.CHECKSUMS).write_text("".join(lines))
+    facts = {file.name: _facts(file) for file in files if file.suffix == ".safetensors"}
+    (folder / weights.FACTS).write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def _facts(path: Path) -> dict[str, int | str]:
+    arrays, _ = weights.parse(path.read_bytes(), path.name)
+    learnt = [array.size for key, array in arrays.items() if not key.endswith(STATISTICS)]
+    return {"fingerprint": weights.fingerprint(path.parent, path.name), "parameters": sum(learnt),
+            "bytes": path.stat().st_size}  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:

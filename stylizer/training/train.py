@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from stylizer import losses
 from stylizer.errors import NotFinite, ParameterError, WeightsError
+from stylizer.gatys import computes_in_bf16
 from stylizer.networks import PREDICTORS, StylePredictor, Transformer, TransformerConfig, describe
 from stylizer.networks.backbones import VGG16
 from stylizer.networks.merged import as_plain, plain_shell, working_weights
@@ -89,7 +90,8 @@ class TrainConfig:
     minutes: float = setting(25.0, "length of the schedule in minutes of training, all calls together")
     seed: int = setting(0, "of every draw")
     # how it is computed
-    bf16: bool = setting(True, "half the memory traffic; every optimiser state stays float32")
+    bf16: bool = setting(True, "half the memory traffic, where the device computes in bf16: elsewhere it is off, being "
+                               "up to a hundred times slower; every optimiser state stays float32")
     merge: bool = setting(True, "train a separable convolution as the plain one it equals: depthwise kernels are slow")
     compile: bool = setting(True, "torch.compile, on CUDA only: on a CPU it costs more than it saves")
 
@@ -110,6 +112,11 @@ class TrainConfig:
             raise ParameterError("favoured", f"favoured is {self.favoured}; it is a share, 0 to 1")
         if not self.teacher and (self.vector_weight or self.picture_weight):
             raise ParameterError("teacher", "vector_weight and picture_weight need a --teacher to distil from")
+
+
+def working_dtype(config: TrainConfig, device: torch.device) -> torch.dtype:
+    """What features and gradients are computed in."""
+    return torch.bfloat16 if config.bf16 and computes_in_bf16(device) else torch.float32
 
 
 def stages(text: str) -> list[tuple[float, int, int]]:
@@ -151,7 +158,7 @@ def build_bank(styles: Tensor, loss_network: VGG16 | None, config: TrainConfig, 
     """
     generator = data.generator_for(styles.device, config.seed, 1, number)
     views, grams, statistics = [], [], []
-    dtype = torch.bfloat16 if config.bf16 else torch.float32
+    dtype = working_dtype(config, styles.device)
     for index in tqdm(range(0, config.bank, BANK_CHUNK), desc="measuring styles", leave=False):
         count = min(BANK_CHUNK, config.bank - index)
         chosen = styles[data.random_rows(len(styles), count, generator)]
@@ -227,7 +234,7 @@ class Run:
                  pair: Pair | None = None, favourites: Tensor | None = None):
         self.config, self.contents, self.styles, self.favourites = config, contents, styles, favourites
         self.device = contents.device
-        self.dtype = torch.bfloat16 if config.bf16 else torch.float32
+        self.dtype = working_dtype(config, self.device)
         perceptual = config.content_weight or config.style_weight or config.statistics_weight
         if perceptual and loss_network is None:
             raise ParameterError("vgg", "content, style and statistics losses need the loss network: give --vgg")

@@ -13,6 +13,7 @@ nothing in a picture.
 """
 
 import argparse
+import hashlib
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -106,6 +107,8 @@ def main(arguments: list[str] | None = None) -> int:
     broader = coarser(make_runtime(settings).predict, originals(settings))
     data = save({**vectors, COARSER: broader}, {"predictor": " ".join(predictors)})
     (settings.styles / VECTORS).write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    (settings.styles / weights.CHECKSUMS).write_text(f"{digest}  {VECTORS}\n")
     print(f"{settings.styles / VECTORS}: {len(vectors)} vectors by {settings.predictor_stem}@{predictors[0]}")
     return 0
 

@@ -1,21 +1,28 @@
 """The web application: one Flask server with the page (Dash) and the HTTP API. Nothing is stored between requests."""
 
-import io
+import os
 import socket
+import sys
 import threading
 from collections.abc import Callable
 
 from dash import Dash
-from flask import Flask, Request, request
-from werkzeug.exceptions import MethodNotAllowed, NotFound
-from werkzeug.serving import WSGIRequestHandler, make_server
+from flask import Blueprint, Flask, Response
 
 from stylizer.feedforward import Stylizer
+from stylizer.serving.limits import Limits
+from stylizer.serving.server import Server, stop_at_signals
 from stylizer.settings import Settings
 from stylizer.web import callbacks, classic, optimise, private
 from stylizer.web.api import make_api
+from stylizer.web.form import FormRequest
+from stylizer.web.gate import guard
 from stylizer.web.layout import make_layout
+from stylizer.web.observe import observe
 from stylizer.web.problems import problem
+from stylizer.web.turns import Turns
+
+BACKLOG = 512  # connections that the system holds until they are accepted
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -35,17 +42,8 @@ PAGE = """<!DOCTYPE html>
 </html>"""
 
 
-class MemoryRequest(Request):
-    """Uploads stay in memory: werkzeug would spool larger ones to a file, and no picture is ever written to disk."""
-
-    max_form_memory_size = None  # the body's own cap holds for fields and files together
-
-    def _get_file_stream(self, *_args, **_kwargs) -> io.BytesIO:
-        return io.BytesIO()
-
-
 class StylizerServer(Flask):
-    request_class = MemoryRequest
+    request_class = FormRequest
 
 
 def create_app(settings: Settings | None = None) -> Dash:
@@ -53,11 +51,18 @@ def create_app(settings: Settings | None = None) -> Dash:
     settings = settings or Settings.from_env()
     stylizer = Stylizer(settings=settings)
     server = StylizerServer("stylizer", static_folder=None)
-    server.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-    api = make_api(stylizer)
+    server.url_map.merge_slashes = False  # no redirect from //elsewhere
+    server.config.update(MAX_CONTENT_LENGTH=settings.max_body_bytes, MAX_STYLES=settings.max_styles)
+    turns = Turns(settings.slots, settings.queue_length, settings.queue_seconds)
+    server.extensions["stylizer"] = {"settings": settings, "turns": turns}
+    server.extensions["stylizer.serving"] = {
+        "limits": Limits.of(settings), **observe(server, settings, stylizer, turns),
+    }  # fmt: skip
+    api = make_api(stylizer, turns)
     optimise.add_routes(api, stylizer)
     server.register_blueprint(api)
     server.register_blueprint(private.make_private(stylizer))
+    server.register_blueprint(_make_site(settings))
     app = Dash(
         "stylizer", server=server, title="Stylizer", update_title=None, assets_folder=str(settings.assets.resolve()),
         assets_path_ignore=["device"],          # workers: served, but no scripts of the page
@@ -68,45 +73,42 @@ def create_app(settings: Settings | None = None) -> Dash:
     callbacks.register(app, settings.max_styles)
     private.register(app)
     classic.register(app)
-    _refuse_unknown_paths(server)
+    guard(server, settings)
     _harden(app)
     server.register_error_handler(Exception, problem)
     return app
 
 
 def serve(app: Dash, host: str, port: int, on_ready: Callable[[], None] = lambda: None) -> None:
-    """Serve on this machine until interrupted, a thread a request; OSError where the address is taken or is none.
+    """Serve on this machine until interrupted; OSError where the address is taken or is none.
 
-    For the public: gunicorn, with gunicorn.conf.py.
+    For the public: gunicorn, with gunicorn.conf.py, which starts it anew should it ever end.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family) as listener:     # werkzeug would exit by itself at an error
-        options = {"threaded": True, "request_handler": QuietHandler, "fd": listener.fileno()}
-        server = make_server(host, port, app.server, **options)
+    with socket.create_server((host, port), family=family, backlog=BACKLOG) as listener:
+        server = Server(app.server, [listener], **app.server.extensions["stylizer.serving"])
+        stop_at_signals(server)
         on_ready()
-        server.serve_forever()
+        server.run()
+    if server.busy:  # native code that did not end in time, under which the interpreter must not pull its memory away
+        sys.stdout.flush()
+        os._exit(0)
 
 
-class QuietHandler(WSGIRequestHandler):
-    """Keeps connections open between slider moves, and writes no access log."""
+def _make_site(settings: Settings) -> Blueprint:
+    """What browsers and crawlers ask every site for, unasked."""
+    site = Blueprint("site", __name__)
 
-    protocol_version = "HTTP/1.1"
+    @site.get("/robots.txt")
+    def robots() -> Response:
+        return Response("User-agent: *\nDisallow: /api/\n", mimetype="text/plain")
 
-    def log_request(self, *_args, **_kwargs) -> None:
-        pass
+    @site.get("/favicon.ico")
+    def icon() -> Response:
+        picture = (settings.assets / "favicon.svg").read_bytes()
+        return Response(picture, mimetype="image/svg+xml", headers={"Cache-Control": "public, max-age=86400"})
 
-
-def _refuse_unknown_paths(server: Flask) -> None:
-    """Dash answers every path with the page, for applications of many pages. This one has one, and /nope is 404."""
-
-    @server.before_request
-    def refuse() -> None:
-        if request.endpoint != "/<path:path>":
-            return
-        others = set(server.url_map.bind("").allowed_methods(request.path)) - {"GET", "HEAD", "OPTIONS"}
-        if others:
-            raise MethodNotAllowed(sorted(others), f"{request.path} takes {', '.join(sorted(others))} alone")
-        raise NotFound(f"there is nothing at {request.path}; the page is at /, the API's description at /api/docs")
+    return site
 
 
 def _harden(app: Dash) -> None:

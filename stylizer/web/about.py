@@ -1,13 +1,11 @@
 """The About panel: how it works, what runs, what becomes of pictures, and whose work it is."""
 
-import numpy as np
 from dash import get_asset_url, html
 
 from stylizer import __version__, weights
 from stylizer.feedforward import Stylizer
 from stylizer.settings import Settings
 
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # kept with the parameters, learnt otherwise
 PAPERS = (
     ("the network, and strength by arithmetic", "Ghiasi et al. 2017", "https://arxiv.org/abs/1705.06830"),
     ("conditional instance normalisation", "Dumoulin et al. 2017", "https://arxiv.org/abs/1610.07629"),
@@ -50,14 +48,15 @@ def _how() -> html.Section:
 def _networks(stylizer: Stylizer) -> html.Section:
     runtime, settings = stylizer.runtime, stylizer.settings
     names = (settings.predictor_stem, settings.transformer_stem, "classifier-small")
-    rows = [_network(settings, name, weights.WEIGHTS.get(name, weights.UNKNOWN)) for name in names]
+    facts = weights.facts(settings.models)
+    rows = [_network(name, facts[f"{name}.safetensors"]) for name in names if f"{name}.safetensors" in facts]
     return html.Section(
         [
             html.H2("What runs"),
             html.Table(
                 [
                     html.Thead(html.Tr([html.Th(each, scope="col") for each in ("Network", "Parameters", "Size")])),
-                    html.Tbody([row for row in rows if row]),
+                    html.Tbody(rows),
                 ]
             ),
             html.P(f"On this server: {runtime.library}, {runtime.device}, {runtime.precision}. Version {__version__}."),
@@ -65,15 +64,9 @@ def _networks(stylizer: Stylizer) -> html.Section:
     )
 
 
-def _network(settings: Settings, name: str, source: weights.WeightSource) -> html.Tr | None:
-    """A row of the table; None for weights that are not shipped."""
-    file = f"{name}.safetensors"
-    if file not in weights.checksums(settings.models):
-        return None
-    data = weights.read(settings.models, file)
-    arrays, _ = weights.parse(data, file)
-    parameters = sum(np.size(array) for key, array in arrays.items() if not key.endswith(STATISTICS))
-    cells = [html.Td(f"{parameters / 1e6:.2f} million"), html.Td(f"{len(data) / 1e6:.1f} MB")]
+def _network(name: str, facts: weights.Facts) -> html.Tr:
+    source = weights.WEIGHTS.get(name, weights.UNKNOWN)
+    cells = [html.Td(f"{facts.parameters / 1e6:.2f} million"), html.Td(f"{facts.bytes / 1e6:.1f} MB")]
     return html.Tr([html.Th(source.title, scope="row"), *cells])
 
 

@@ -2,64 +2,67 @@
 
 import base64
 import json
-import select
-import socket
+import math
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 from flask import Blueprint, Response, jsonify, request, stream_with_context
-from werkzeug.exceptions import ClientDisconnected, NotFound
+from werkzeug.exceptions import NotFound
 
 from stylizer import images
-from stylizer.errors import Busy, NotReady, UnknownStyle
-from stylizer.feedforward import Progress, Stopwatch, Stylizer
+from stylizer.errors import NotReady, ParameterError, UnknownStyle
+from stylizer.feedforward import Interrupt, Stopwatch, Stylizer
 from stylizer.images import FORMATS
+from stylizer.parameters import check_size, check_style_scale
+from stylizer.settings import Settings
 from stylizer.styles import Style, find
-from stylizer.web.form import boolean, expect_fields, picture_format, styles_of_mix, tiles_of_wall, upload, wall_side
+from stylizer.web.form import (
+    boolean,
+    expect_fields,
+    picture_format,
+    picture_size,
+    styles_of_mix,
+    tiles_of_wall,
+    upload,
+    wall_side,
+)
 from stylizer.web.openapi import docs_page, specification
 from stylizer.web.problems import describe
+from stylizer.web.samples import SAMPLE, SAMPLE_SIDE, TILE_QUALITY, SampleTiles
+from stylizer.web.turns import Turns
 
-SAMPLE = "sample.jpg"  # in assets/: stands in until there is a photo
-SAMPLE_SIDE = 240  # pixels; a gallery tile on a dense display
-TILE_QUALITY = 80  # of WebP
+READ = 0.2  # reading a style costs as much as painting so many megapixels
 STYLE_FIELDS = frozenset(("style", "style_name", "style_vector", "weight", "strength", "style_scale"))
 STYLIZE_FIELDS = STYLE_FIELDS | {"content", "size", "keep_colors", "format"}
 WALL_FIELDS = frozenset(("content", "size", "style_name", "style_vector"))
 
 
-def make_api(stylizer: Stylizer) -> Blueprint:
+def make_api(stylizer: Stylizer, turns: Turns) -> Blueprint:
     """The routes, around one engine that all requests share."""
     api, settings = Blueprint("api", __name__), stylizer.settings
-    slots = threading.BoundedSemaphore(settings.slots)
-    samples: dict[str, bytes] = {}
+    tiles, samples = SampleTiles(stylizer), {}
     ready = threading.Event()
-
-    @contextmanager
-    def slot() -> Iterator[None]:
-        if not slots.acquire(timeout=settings.queue_seconds):
-            raise Busy("more pictures are being painted than this server takes at a time; try again in a few seconds")
-        try:
-            yield
-        finally:
-            slots.release()
 
     @api.post("/api/v1/stylize")
     def stylize() -> Response:
         expect_fields(STYLIZE_FIELDS)
-        stopwatch, form = Stopwatch(), request.form
+        stopwatch, form, interrupt = Stopwatch(), request.form, interrupt_of(request.environ)
+        request.environ["stylizer.stages"] = stopwatch
         content = upload("content")
         format = picture_format()
-        keep_colors, size = boolean("keep_colors"), form.get("size")
-        with slot():
+        keep_colors, size, scale = boolean("keep_colors"), picture_size(settings), form.get("style_scale", 1.0)
+        largest = settings.api_size if size is None else None
+        megapixels = megapixels_painted(content, size, largest, scale, settings)
+        with turns.enter(megapixels) as place, place.turn(megapixels, interrupt) as between_tiles:
             with stopwatch("style"):
-                vector = stylizer.mix(styles_of_mix(stylizer), form.getlist("weight"))
-            largest = settings.api_size if size is None else None
-            scale = form.get("style_scale", 1.0)
-            photo = stylizer.photo(content, size, largest=largest, style_scale=scale, stopwatch=stopwatch)
-            strength, gone = form.get("strength", 1.0), _end_if_gone(request.environ)
-            painted = stylizer.paint(photo, vector, strength, keep_colors, stopwatch, progress=gone)
+                vector = stylizer.mix(styles_of_mix(stylizer, interrupt), form.getlist("weight"))
+            photo = stylizer.photo(
+                content, size, largest=largest, style_scale=scale, stopwatch=stopwatch, interrupt=interrupt
+            )
+            strength = form.get("strength", 1.0)
+            painted = stylizer.paint(photo, vector, strength, keep_colors, stopwatch, between_tiles, interrupt)
+            interrupt()
             with stopwatch("encode-picture"):
                 data = images.encode(painted, format)
         return Response(data, mimetype=FORMATS[format], headers={
@@ -70,29 +73,42 @@ def make_api(stylizer: Stylizer) -> Blueprint:
     @api.post("/api/v1/wall")
     def wall() -> Response:
         expect_fields(WALL_FIELDS)
-        content, tiles = upload("content"), tiles_of_wall(stylizer)
-        with slot():
-            photo = stylizer.photo(content, largest=wall_side())
+        content, wanted, side = upload("content"), tiles_of_wall(stylizer), wall_side()
+        interrupt, megapixels = interrupt_of(request.environ), side**2 / 1e6
+        place = turns.enter(megapixels)  # for all of the wall: it is a thread, too
+        try:
+            with place.turn(megapixels, interrupt):
+                photo = stylizer.photo(content, largest=side, interrupt=interrupt)
+        except BaseException:
+            place.leave()
+            raise
 
         def painted() -> Iterator[bytes]:
             try:
-                for index, (name, vector) in enumerate(tiles):
-                    with slot():  # for one tile: a painting that is wanted meanwhile waits for no more than that
-                        picture = images.encode(stylizer.paint(photo, vector), "webp", quality=TILE_QUALITY)
+                for index, (name, vector) in enumerate(wanted):
+                    # A turn is for one tile: a painting that is wanted meanwhile waits for no more than that.
+                    with place.turn(megapixels, interrupt, patient=True):  # what was begun is not broken off
+                        tile = stylizer.paint(photo, vector, interrupt=interrupt)
+                        picture = images.encode(tile, "webp", quality=TILE_QUALITY)
                     yield json_line({"index": index, "style": name, "picture": base64.b64encode(picture).decode()})
             except Exception as error:  # the status went out with the first tile, so the words come as the last line
                 yield json_line({"problem": describe(error)})
+            finally:
+                place.leave()
 
-        return Response(stream_with_context(painted()), mimetype="application/x-ndjson", headers={
+        response = Response(stream_with_context(painted()), mimetype="application/x-ndjson", headers={
             "Cache-Control": "no-store",
             "X-Accel-Buffering": "no",  # a proxy that gathered the tiles would hide that they come one by one
         })  # fmt: skip
+        response.call_on_close(place.leave)  # a generator that was never begun does not come to its end
+        return response
 
     @api.post("/api/v1/vectors")
     def vectors() -> Response:
         expect_fields({"style"})
-        with slot():
-            vector = stylizer.style_vector(upload("style"))
+        style, interrupt = upload("style"), interrupt_of(request.environ)
+        with turns.enter(READ) as place, place.turn(READ, interrupt):
+            vector = stylizer.style_vector(style, interrupt)
         response = jsonify(model=stylizer.model, vector=[float(number) for number in vector])
         response.headers["Cache-Control"] = "no-store"
         return response
@@ -122,14 +138,16 @@ def make_api(stylizer: Stylizer) -> Blueprint:
 
     @api.get("/api/v1/styles/<name>/sample.webp")
     def sample(name: str) -> Response:
-        style = named(name)
-        # Kept for good by browsers: the page asks with the weights' version in the address.
+        style, version = named(name), request.args.get("v")
+        if version not in (None, tiles.version(style)):
+            raise NotFound(f"there is no tile of {name} in that version; the page has the addresses of those there are")
         if name not in samples:
-            with slot():
+            megapixels = SAMPLE_SIDE**2 / 1e6
+            with turns.enter(megapixels) as place, place.turn(megapixels, interrupt_of(request.environ)):
                 photo = stylizer.photo(settings.assets / SAMPLE, SAMPLE_SIDE)
                 samples[name] = images.encode(stylizer.paint(photo, style.vector), "webp", quality=TILE_QUALITY)
-        kept = {"Cache-Control": "public, max-age=31536000, immutable"}
-        return Response(samples[name], mimetype="image/webp", headers=kept)
+        kept = "public, max-age=31536000, immutable" if version else "no-cache"
+        return Response(samples[name], mimetype="image/webp", headers={"Cache-Control": kept})
 
     @api.get("/api/v1/openapi.json")
     def openapi() -> Response:
@@ -162,19 +180,26 @@ def json_line(record: dict) -> bytes:
     return json.dumps(record).encode() + b"\n"
 
 
-def _end_if_gone(environ: dict) -> Progress:
-    """Ends a painting of many tiles when whoever asked for it has closed the connection."""
-    connection = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
-
-    def look(_done: int, _total: int) -> None:
-        if connection is not None and select.select([connection], [], [], 0)[0] and not _peek(connection):
-            raise ClientDisconnected
-
-    return look
+def interrupt_of(environ: dict) -> Interrupt:
+    """Raises once the client has gone, the time for an answer is over or the server stops; under our server alone."""
+    return environ.get("stylizer.interrupt", lambda: None)
 
 
-def _peek(connection: socket.socket) -> bytes:
-    try:
-        return connection.recv(1, socket.MSG_PEEK)
-    except OSError:
-        return b""
+def megapixels_painted(
+    content: bytes, size: str | None, largest: int | None, style_scale: object, settings: Settings
+) -> float:
+    """What a painting costs, by the photo's header and the size that is asked for.
+
+    ParameterError for an enlargement beyond bounds: a photo of a kilobyte must not cost minutes.
+    """
+    own, wanted = images.measure(content, settings), check_size(size, settings)
+    longest = wanted or min(max(own), largest or max(own))
+    target = images.scaled(own, longest / max(own))
+    most = max(own) * max(1.0, math.sqrt(settings.enlarge_megapixels * 1e6 / math.prod(own)))
+    if longest > most:
+        raise ParameterError(
+            "size",
+            f"size is {longest}, which would enlarge this photo of {own[0]}x{own[1]} to "
+            f"{math.prod(target) / 1e6:.1f} megapixels; ask for at most {int(most)} pixels",
+        )
+    return math.prod(target) / check_style_scale(style_scale) ** 2 / 1e6

@@ -38,6 +38,7 @@ def register(app: Dash) -> None:
         _in_classic("show_photo"), Output("classic-photo-caption", "children"), Input("photo", "data")
     )
     app.clientside_callback(_in_classic("own_paintings"), Output("classic-own", "options"), Input("own-styles", "data"))
+    app.clientside_callback(_in_classic("note_painting"), Input("classic-style", "data"))
     app.clientside_callback(  # choosing in one part of the wall undoes the choice in the other
         _in_classic("choose"),
         Output("classic-style", "data"), Output("classic-own", "value"), Output("classic-originals", "value"),

@@ -4,20 +4,18 @@ The two file inputs are made by photo.js inside `photo-drop` and `style-drop`: D
 would send pixels through callbacks and has no accessible name.
 """
 
-import hashlib
-from urllib.parse import quote
-
 import dash_bootstrap_components as dbc
 from dash import dcc, get_asset_url, html
 
 from stylizer.feedforward import Stylizer
+from stylizer.parameters import STRENGTHS, STYLE_SCALES, VECTOR_BOUND, WEIGHT_BOUND
 from stylizer.runtimes import BYTES_PER_PIXEL
 from stylizer.settings import Settings
 from stylizer.styles import Style
 from stylizer.tiles import WHOLE_PIXELS
 from stylizer.web import about, classic, private
 from stylizer.web.elements import FORMATS, choice, drawn_slider, labelled, note, range_slider
-from stylizer.weights import checksums
+from stylizer.web.samples import SampleTiles
 
 FIRST_STYLE = "rainy-boulevard"     # chosen at the start: its colours suit nearly any photo
 TRIES = 12                          # kept in the strip under the result; the browser holds their photos
@@ -28,7 +26,7 @@ POLISH = "Goes on from this painting in Classic, step by step"
 
 def make_layout(stylizer: Stylizer) -> html.Div:
     """The whole page, around one engine. Raises WeightsError where the list of weights is missing."""
-    settings, styles = stylizer.settings, list(stylizer.gallery.values())
+    settings, styles, tiles = stylizer.settings, list(stylizer.gallery.values()), SampleTiles(stylizer)
     names = [style.name for style in styles]
     first = FIRST_STYLE if FIRST_STYLE in names else names[0]
     page = {
@@ -40,6 +38,7 @@ def make_layout(stylizer: Stylizer) -> html.Div:
         "first_style": first,
         "tries": TRIES,
         "max_styles": settings.max_styles,
+        "bounds": {"strength": STRENGTHS, "style_scale": STYLE_SCALES, "vector": VECTOR_BOUND, "weight": WEIGHT_BOUND},
         "model": stylizer.model,
         "whole_pixels": WHOLE_PIXELS,
         "bytes_per_pixel": BYTES_PER_PIXEL.get(stylizer.runtime.precision, max(BYTES_PER_PIXEL.values())),
@@ -58,7 +57,7 @@ def make_layout(stylizer: Stylizer) -> html.Div:
             _header(),
             html.Main(
                 [
-                    _panel("studio", [_photo(), _gallery(styles, first, settings), _controls(settings), _result()]),
+                    _panel("studio", [_photo(), _gallery(styles, first, tiles), _controls(settings), _result()]),
                     _panel("classic", [classic.make_panel(styles, settings)], hidden=True),
                     _panel("about", [about.make_panel(stylizer)], hidden=True),
                 ]
@@ -141,9 +140,7 @@ def _camera() -> html.Dialog:
     )
 
 
-def _gallery(styles: list[Style], first: str, settings: Settings) -> html.Section:
-    # A change of weights changes every tile, and with this their addresses, so that browsers may keep them.
-    version = hashlib.sha256(repr(sorted(checksums(settings.models).items())).encode()).hexdigest()[:12]
+def _gallery(styles: list[Style], first: str, tiles: SampleTiles) -> html.Section:
     originals = [style for style in styles if style.kind == "original"]
     masters = [style for style in styles if style.kind == "master"]
     return html.Section(
@@ -164,9 +161,9 @@ def _gallery(styles: list[Style], first: str, settings: Settings) -> html.Sectio
                     html.H3("Yours", id="own-heading", hidden=True),
                     _tiles("own", []),
                     html.H3("Originals", id="originals-heading"),
-                    _tiles("originals", [_tile(style, version) for style in originals], first),
+                    _tiles("originals", [_tile(style, tiles.address(style)) for style in originals], first),
                     html.H3("After the masters", id="masters-heading"),
-                    _tiles("masters", [_tile(style, version) for style in masters], first),
+                    _tiles("masters", [_tile(style, tiles.address(style)) for style in masters], first),
                 ],
                 className="wall",
                 role="radiogroup",
@@ -195,8 +192,7 @@ def _tiles(id: str, options: list[dict], value: str | None = None) -> dbc.RadioI
     return dbc.RadioItems(id=id, name="style", options=options, value=value, className="tiles")
 
 
-def _tile(style: Style, version: str) -> dict:
-    source = f"api/v1/styles/{quote(style.name)}/sample.webp?v={version}"
+def _tile(style: Style, source: str) -> dict:
     lines = [html.Span(style.title, className="title")]
     if style.kind == "master":
         lines.append(html.Span(f"{style.artist}, {style.year}", className="credit"))
@@ -239,6 +235,7 @@ def _code() -> html.Details:
             ),
             note("code-note"),
         ],
+        id="sharing",
         className="share",
     )
 

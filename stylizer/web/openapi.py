@@ -4,31 +4,42 @@ import html
 
 from stylizer import __version__
 from stylizer.errors import ParameterError, StylizerError
-from stylizer.feedforward import STYLE_SCALES
 from stylizer.images import FORMATS
+from stylizer.parameters import STRENGTHS, STYLE_SCALES, VECTOR_BOUND, VECTOR_SIZE, WEIGHT_BOUND
 from stylizer.settings import Settings
 
 WALL_SIDE, WALL_SIDES = 176, (64, 320)  # longest side of a wall's tile in pixels: by default, and the bounds
 WALL_TILES = 200  # in one request
+LOSS_WEIGHT_BOUND = 1e9  # of content, style and grain, to the classic mode
+
 
 def specification(settings: Settings) -> dict:
     """OpenAPI 3.1, with the bounds that this server holds to."""
     picture = {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"}
-    problems = {
-        str(status): {"description": description, "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
-        for status, description in (
-            (400, "Nothing was sent, or no form"), (413, f"More than {settings.max_body_bytes / 2**20:g} MiB"),
-            (415, "Not a picture we take"), (422, "A picture or parameter out of bounds, or a damaged picture"),
-            (429, "Busy; Retry-After says when to come again"), (501, "This installation lacks a library for it"), (503, "Starting or draining"),
-        )
+    said = {
+        400: "Nothing was sent, no form, or no Host", 403: "Another website's page sent it", 404: "There is no such thing",
+        413: f"More than {settings.max_body_bytes / 2**20:g} MiB, or too many parts", 415: "Not a picture we take",
+        421: "Asked by a name that this server does not go by", 422: "A picture or parameter out of bounds, or a damaged picture",
+        429: "Busy; Retry-After says when to come again", 500: "A fault of ours", 501: "This installation lacks a library for it",
+        503: "Starting, draining, or short of memory",
     }  # fmt: skip
+    found = {
+        status: {"description": words, "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+        for status, words in said.items()
+    }
+    problems = {str(status): each for status, each in found.items() if status != 404}
+
+    def reading(*statuses: int) -> dict:
+        return {str(status): found[status] for status in (400, 421, 500, *statuses)}
+
+    json_vector = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"type": "array", "items": {"type": "number", "minimum": -VECTOR_BOUND, "maximum": VECTOR_BOUND}, "minItems": VECTOR_SIZE, "maxItems": VECTOR_SIZE}}
     stylize = {
         "content": {**picture, "description": f"The photo: {picture['description']}; sides {settings.min_side} to {settings.max_side}, at most {settings.max_megapixels:g} megapixels"},
-        "style": {"type": "array", "items": picture, "description": "Paintings; repeat the field to mix"},
-        "style_name": {"type": "array", "items": {"type": "string"}, "description": "Names from /api/v1/styles"},
-        "style_vector": {"type": "array", "items": {"type": "string"}, "description": "Style vectors, each a JSON list of 100 numbers"},
-        "weight": {"type": "array", "items": {"type": "number", "minimum": 0}, "description": f"One a style: files first, then names, then vectors. Up to {settings.max_styles} styles; equal by default"},
-        "strength": {"type": "number", "minimum": 0, "maximum": 1, "default": 1, "description": "0 paints the photo in its own style, 1 in the painting's"},
+        "style": {"type": "array", "items": picture, "maxItems": settings.max_styles, "description": f"Paintings; repeat the field to mix, up to {settings.max_styles}"},
+        "style_name": {"type": "array", "items": {"type": "string"}, "maxItems": settings.max_styles, "description": "Names from /api/v1/styles"},
+        "style_vector": {"type": "array", "items": json_vector, "maxItems": settings.max_styles, "description": f"Style vectors, each a JSON list of {VECTOR_SIZE} numbers from {-VECTOR_BOUND:g} to {VECTOR_BOUND:g}"},
+        "weight": {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": WEIGHT_BOUND}, "description": f"One a style: files first, then names, then vectors; 0 to {WEIGHT_BOUND:.0f}, not all 0. Up to {settings.max_styles} styles; equal by default"},
+        "strength": {"type": "number", "minimum": STRENGTHS[0], "maximum": STRENGTHS[1], "default": 1, "description": "0 paints the photo in its own style, 1 in the painting's"},
         "size": {"oneOf": [{"type": "integer", "minimum": settings.min_side, "maximum": settings.max_side}, {"const": "original"}], "description": f"Longest side in pixels, or \"original\"; by default the photo's own, shrunk to {settings.api_size} where it is larger"},
         "style_scale": {"type": "number", "minimum": STYLE_SCALES[0], "maximum": STYLE_SCALES[1], "default": 1, "description": f"How large the strokes are, {STYLE_SCALES[0]:g} to {STYLE_SCALES[1]:g}: the photo is painted this many times smaller than it is wanted, within the same bounds"},
         "keep_colors": {"type": "boolean", "default": False, "description": "Keep the photo's colours, take the painting's light"},
@@ -37,8 +48,8 @@ def specification(settings: Settings) -> dict:
     wall = {
         "content": stylize["content"],
         "size": {"type": "integer", "minimum": WALL_SIDES[0], "maximum": WALL_SIDES[1], "default": WALL_SIDE, "description": f"Longest side of a tile in pixels, {WALL_SIDES[0]} to {WALL_SIDES[1]}, by default {WALL_SIDE}; smaller photos keep theirs"},
-        "style_name": {**stylize["style_name"], "description": f"Names from /api/v1/styles, painted in this order; by default the whole gallery. At most {WALL_TILES} tiles with the vectors"},
-        "style_vector": {**stylize["style_vector"], "description": "Style vectors, each a JSON list of 100 numbers; painted after the names"},
+        "style_name": {**stylize["style_name"], "maxItems": WALL_TILES, "description": f"Names from /api/v1/styles, painted in this order; by default the whole gallery. At most {WALL_TILES} tiles with the vectors"},
+        "style_vector": {**stylize["style_vector"], "maxItems": WALL_TILES, "description": f"{stylize['style_vector']['description']}; painted after the names"},
     }
     tile = {
         "description": "A line of JSON a tile, sent as soon as it is painted. Tiles are counted from 0, names first, then vectors, whose style is null; picture is a WebP in base64. Should a tile fail, the last line is {\"problem\": ...}",
@@ -46,7 +57,7 @@ def specification(settings: Settings) -> dict:
         "properties": {"index": {"type": "integer"}, "style": {"type": ["string", "null"]}, "picture": {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/webp"}, "problem": {"$ref": "#/components/schemas/Problem"}},
     }
     several = {"type": "array", "items": {"type": "string"}}
-    weight = {"type": "number", "minimum": 0}
+    weight = {"type": "number", "minimum": 0, "maximum": LOSS_WEIGHT_BOUND}
     optimise = {
         "content": stylize["content"],
         "style": stylize["style"],
@@ -76,6 +87,7 @@ def specification(settings: Settings) -> dict:
     }}
     styles = {"type": "array", "items": {"type": "object", "properties": {key: {"type": "string"} for key in ("name", "title", "artist", "year", "kind")}}}
     vector = {"type": "object", "properties": {"model": {"type": "string"}, "vector": {"type": "array", "items": {"type": "number"}, "minItems": 100, "maxItems": 100}}}
+    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "maxLength": 100}}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Stylizer", "version": __version__, "description": "Arbitrary style transfer. No cookies, nothing stored."},
@@ -84,14 +96,14 @@ def specification(settings: Settings) -> dict:
             "/api/v1/wall": {"post": _post("A photo in many styles, small", wall, ["content"], {"application/x-ndjson": {"schema": tile}}, problems)},
             "/api/v1/vectors": {"post": _post("A painting's style vector", {"style": picture}, ["style"], {"application/json": {"schema": vector}}, problems)},
             "/api/v1/optimise": {
-                "get": _get("The classic mode's networks with their layers, defaults and bounds", "application/json", choices),
+                "get": _get("The classic mode's networks with their layers, defaults and bounds", "application/json", choices, reading(422, 501)),
                 "post": _post("A photo optimised step by step (Gatys et al. 2016)", optimise, ["content"], {"application/x-ndjson": {"schema": optimised}}, problems),
             },
-            "/api/v1/styles": {"get": _get("The gallery", "application/json", styles)},
-            "/api/v1/styles/{name}/sample.webp": {"get": {**_get("A sample photo painted in a gallery style", "image/webp", {"type": "string", "format": "binary"}), "parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]}},
-            "/api/v1/styles/{name}/picture.webp": {"get": {**_get("An original's own picture, small; of the masters none is stored", "image/webp", {"type": "string", "format": "binary"}), "parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]}},
-            "/healthz": {"get": _get("The process lives", "text/plain", {"type": "string"})},
-            "/readyz": {"get": _get("Weights are loaded and one tiny run is done", "text/plain", {"type": "string"})},
+            "/api/v1/styles": {"get": _get("The gallery", "application/json", styles, reading())},
+            "/api/v1/styles/{name}/sample.webp": {"get": {**_get("A sample photo painted in a gallery style", "image/webp", {"type": "string", "format": "binary"}, reading(404, 429, 503)), "parameters": [name, {"name": "v", "in": "query", "schema": {"type": "string"}, "description": "The version that the page asks for, whose answer may be kept for good; another one is a 404"}]}},
+            "/api/v1/styles/{name}/picture.webp": {"get": {**_get("An original's own picture, small; of the masters none is stored", "image/webp", {"type": "string", "format": "binary"}, reading(404)), "parameters": [name]}},
+            "/healthz": {"get": _get("The process lives", "text/plain", {"type": "string"}, {})},
+            "/readyz": {"get": _get("Weights are loaded and one tiny run is done", "text/plain", {"type": "string"}, {"503": found[503]})},
         },
         "components": {"schemas": {"Problem": {
             "type": "object", "description": "RFC 9457",
@@ -101,7 +113,7 @@ def specification(settings: Settings) -> dict:
 
 
 def _post(summary: str, fields: dict, required: list[str], answer: dict, problems: dict) -> dict:
-    form = {"schema": {"type": "object", "properties": fields, "required": required}}
+    form = {"schema": {"type": "object", "properties": fields, "required": required, "additionalProperties": False}}
     return {
         "summary": summary,
         "requestBody": {"required": True, "content": {"multipart/form-data": form}},
@@ -109,14 +121,21 @@ def _post(summary: str, fields: dict, required: list[str], answer: dict, problem
     }
 
 
-def _get(summary: str, media: str, schema: dict) -> dict:
-    return {"summary": summary, "responses": {"200": {"description": summary, "content": {media: {"schema": schema}}}}}
+def _get(summary: str, media: str, schema: dict, problems: dict) -> dict:
+    answer = {"description": summary, "content": {media: {"schema": schema}}}
+    return {"summary": summary, "responses": {"200": answer, **problems}}
 
 
-def _codes() -> dict[str, type[StylizerError]]:
-    """{code: error class} of every error there is."""
+GENERAL = {  # {code: (status, title)} of what no error class of ours stands for
+    "bad-request": (400, "Bad Request"), "not-found": (404, "Not Found"), "method-not-allowed": (405, "Method Not Allowed"),
+    "internal": (500, "Something went wrong here"),
+}  # fmt: skip
+
+
+def _codes() -> dict[str, tuple[int, str]]:
+    """{code: (status, title)} of every problem there is."""
     classes = [*StylizerError.__subclasses__(), *ParameterError.__subclasses__()]
-    return {each.code: each for each in classes}
+    return GENERAL | {each.code: (each.status, each.title) for each in classes}
 
 
 def docs_page(spec: dict) -> str:
@@ -136,8 +155,8 @@ def docs_page(spec: dict) -> str:
                 answers = operation["responses"]["200"]["content"].values()
                 parts += [f"<p>{html.escape(each['schema']['description'])}.</p>" for each in answers if "description" in each["schema"]]
     rows = "".join(
-        f"<tr id='{code}'><th scope='row'><code>{code}</code></th><td>{error.status}</td><td>{html.escape(error.title)}</td></tr>"
-        for code, error in sorted(_codes().items())
+        f"<tr id='{code}'><th scope='row'><code>{code}</code></th><td>{status}</td><td>{html.escape(title)}</td></tr>"
+        for code, (status, title) in sorted(_codes().items())
     )
     parts.append(f"<h2>Errors</h2><p>Each is <code>application/problem+json</code> with one of these codes.</p><div class='scroll'><table>{rows}</table></div>")
     parts.append(

@@ -15,13 +15,15 @@ from functools import partial
 from flask import Blueprint, Response, jsonify, request, stream_with_context
 
 from stylizer import images
-from stylizer.errors import Busy, NotInstalled, ParameterError
-from stylizer.feedforward import Stylizer, check_weights
+from stylizer.errors import Busy, Gone, NotInstalled, ParameterError, shown
+from stylizer.feedforward import Interrupt, Stylizer
 from stylizer.images import Picture
+from stylizer.parameters import check_weights, decimal, whole
 from stylizer.settings import Settings
 from stylizer.styles import find
-from stylizer.web.api import json_line
-from stylizer.web.form import expect_fields, picture_format, upload
+from stylizer.web.api import interrupt_of, json_line
+from stylizer.web.form import contents, expect_fields, picture_format, upload
+from stylizer.web.openapi import LOSS_WEIGHT_BOUND
 from stylizer.web.problems import describe
 from stylizer.weights import DOWNLOADS
 
@@ -41,6 +43,7 @@ LET_GO_SECONDS = 2  # whoever pauses and goes on at once finds the place still t
 def add_routes(api: Blueprint, stylizer: Stylizer) -> None:
     settings = stylizer.settings
     slots = threading.BoundedSemaphore(settings.optimise_slots)
+    patience = threading.BoundedSemaphore(settings.optimise_slots)  # requests that wait a moment, a thread each
 
     @api.get("/api/v1/optimise")
     def choices() -> Response:
@@ -54,24 +57,33 @@ def add_routes(api: Blueprint, stylizer: Stylizer) -> None:
         backbone = _backbone(settings)
         config = _config(backbone, settings)
         format = picture_format()
-        if not slots.acquire(timeout=LET_GO_SECONDS):
+        if not (slots.acquire(blocking=False) or _wait_for(slots, patience)):
             raise Busy(
                 "this server is optimising as many pictures as it takes at a time; try again when one is done, "
                 "in a minute or so", COME_AGAIN_SECONDS,
             )  # fmt: skip
         try:
             work = _work(stylizer, backbone, config)
+            job = Job(work, config.steps, settings.optimise_seconds, slots.release, interrupt_of(request.environ))
+            job.start()
         except BaseException:
             slots.release()
             raise
-        job = Job(work, config.steps, settings.optimise_seconds, slots.release)
-        job.start()
         response = Response(stream_with_context(job.lines(format)), mimetype="application/x-ndjson", headers={
             "Cache-Control": "no-store",
             "X-Accel-Buffering": "no",  # a proxy that gathered the lines would hide that they come one by one
         })  # fmt: skip
         response.call_on_close(job.leave)
         return response
+
+
+def _wait_for(slots: threading.BoundedSemaphore, patience: threading.BoundedSemaphore) -> bool:
+    if not patience.acquire(blocking=False):
+        return False
+    try:
+        return slots.acquire(timeout=LET_GO_SECONDS)
+    finally:
+        patience.release()
 
 
 def describe_choices(settings: Settings) -> dict:
@@ -124,20 +136,18 @@ def _need_torch() -> None:
 # A job --------------------------------------------------------------------------------------------------------------
 
 
-class Gone(Exception):
-    """The client has left."""
-
-
 class Job(threading.Thread):
     """A picture being optimised, in a thread of its own, so that lines go out while a step is under way.
 
     work(progress=, interrupt=) is `gatys.paint` with its arguments. The thread gives its slot back by `release` when it
-    ends, be the picture done, its seconds over, something wrong, or `leave` called: then in the middle of a step.
+    ends, be the picture done, its seconds over, something wrong, or `leave` called: then in the middle of a step. So it
+    does when `interrupted` raises, the request's own way to end; that is told in the last line.
     """
 
     def __init__(
-        self, work: Callable[..., tuple[Picture, Iterator]], steps: int, seconds: float, release: Callable[[], None]
-    ):
+        self, work: Callable[..., tuple[Picture, Iterator]], steps: int, seconds: float, release: Callable[[], None],
+        interrupted: Interrupt = lambda: None,
+    ):  # fmt: skip
         super().__init__(name="optimise", daemon=True)
         self._work, self._steps, self._seconds, self._release = work, steps, seconds, release
         self._told: deque[dict] = deque([{"event": "progress", "step": 0, "steps": steps, "losses": {}}])
@@ -146,6 +156,7 @@ class Job(threading.Thread):
         self._error: Exception | None = None
         self._late = self._over = False
         self._download_told = 0.0
+        self._interrupted = interrupted
         self._gone, self._news = threading.Event(), threading.Event()
 
     def leave(self) -> None:
@@ -175,7 +186,8 @@ class Job(threading.Thread):
 
     def _interrupt(self) -> None:
         if self._gone.is_set():
-            raise Gone
+            raise Gone("the client has left")
+        self._interrupted()
 
     def _on_download(self, done: int, total: int) -> None:
         self._interrupt()
@@ -219,7 +231,7 @@ def _backbone(settings: Settings) -> str:
     names = [each["name"] for each in describe_choices(settings)["backbones"]]
     backbone = request.form.get("backbone") or names[0]
     if backbone not in names:
-        raise ParameterError("backbone", f"there is no backbone {backbone!r} here; choose from {', '.join(names)}")
+        raise ParameterError("backbone", f"there is no backbone {shown(backbone)} here; choose from {', '.join(names)}")
     if _state(backbone, settings) == "downloadable" and not settings.optimise_download:
         raise ParameterError(
             "backbone",
@@ -293,21 +305,13 @@ def _styles(stylizer: Stylizer) -> list[Picture]:
             f"choose from {painted}",
         )
     pictures = [images.as_picture(settings.styles / style.picture, settings) for style in found]
-    return [images.decode(file.read(), settings, "style") for file in files] + pictures
+    return [images.decode(contents(file), settings, "style") for file in files] + pictures
 
 
 def _whole(field: str, default: int, smallest: int, largest: int) -> int:
-    text = request.form.get(field, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) <= 10 and smallest <= int(text) <= largest):
-        raise ParameterError(field, f"{field} is {text!r}; it is a whole number from {smallest} to {largest}")
-    return int(text)
+    return whole(field, request.form.get(field, default), smallest, largest)
 
 
 def _number(field: str, default: float | None) -> float | None:
-    text = request.form.get(field)
-    if text is None:
-        return default
-    try:
-        return float(text)
-    except ValueError:
-        raise ParameterError(field, f"{field} is {text!r}; it must be a number") from None
+    text, words = request.form.get(field), f"a number, 0 or more and at most {LOSS_WEIGHT_BOUND:g}"
+    return default if text is None else decimal(field, text, 0, LOSS_WEIGHT_BOUND, words)

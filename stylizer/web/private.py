@@ -8,17 +8,19 @@ import gzip
 import hashlib
 import json
 import threading
-from functools import cache
+from collections import defaultdict
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 
 import dash_bootstrap_components as dbc
 import numpy as np
 from dash import ClientsideFunction, Dash, Input, html
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify, request, send_file
 from werkzeug.exceptions import NotFound
 
 from stylizer import weights
-from stylizer.errors import ParameterError
+from stylizer.errors import ParameterError, shown
 from stylizer.feedforward import Stylizer
 from stylizer.runtimes import TRANSFORMER_PARTS
 from stylizer.settings import Settings
@@ -40,10 +42,27 @@ def has_runtime(settings: Settings) -> bool:
     return all((settings.browser_runtime / file).is_file() for name in RUNTIMES for file in _files(name).values())
 
 
+def once(work: Callable[[str], object]) -> Callable[[str], object]:
+    """Its result for each name, worked out once: who asks meanwhile waits for it, and for no other name's."""
+    done: dict[str, object] = {}
+    locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+    of_locks = threading.Lock()
+
+    @wraps(work)
+    def result(name: str) -> object:
+        with of_locks:
+            lock = locks[name]
+        with lock:
+            if name not in done:
+                done[name] = work(name)
+            return done[name]
+
+    return result
+
+
 def make_private(stylizer: Stylizer) -> Blueprint:
     """The routes. Every file has its checksum in its address, so that browsers may keep it for good."""
     private, settings = Blueprint("private", __name__), stylizer.settings
-    lock = threading.Lock()
     limits = {name: getattr(settings, name) for name in ("min_side", "max_side", "max_ratio", "max_megapixels")}
     vectors = {style.name: _numbers(style.vector) for style in stylizer.gallery.values()}
     stored = {"styles": vectors, "coarser": _numbers(stylizer.coarser)}
@@ -57,22 +76,21 @@ def make_private(stylizer: Stylizer) -> Blueprint:
             return weights.read(settings.models, file)
         return (settings.browser_runtime / file).read_bytes()
 
-    @cache
+    @once
     def entry(file: str) -> dict:
         data = contents(file)
         digest = hashlib.sha256(data).hexdigest()
         return {"url": f"device/{digest[:12]}/{file}", "sha256": digest, "bytes": len(data)}
 
-    @cache
+    @once
     def packed(file: str) -> bytes:
-        with lock:  # half a second of work, which two requests at once need not both do
-            return gzip.compress(contents(file), mtime=0)
+        return gzip.compress(contents(file), mtime=0)  # half a second
 
     @private.get("/device/manifest.json")
     def manifest() -> Response:
         kind = request.args.get("runtime", "wasm")
         if kind not in RUNTIMES:
-            raise ParameterError("runtime", f"runtime is {kind!r}; choose from {', '.join(RUNTIMES)}")
+            raise ParameterError("runtime", f"runtime is {shown(kind)}; choose from {', '.join(RUNTIMES)}")
         if not has_runtime(settings):
             raise NotFound(MISSING)
         runtimes = {name: {part: entry(file) for part, file in _files(name).items()} for name in {kind, "wasm"}}
@@ -84,12 +102,18 @@ def make_private(stylizer: Stylizer) -> Blueprint:
     @private.get("/device/<version>/<file>")
     def file(version: str, file: str) -> Response:
         if file not in known or entry(file)["sha256"][:12] != version:
-            raise NotFound(f"there is no {file} of version {version}; device/manifest.json lists what there is")
+            raise NotFound(f"there is no {shown(file)} of that version; device/manifest.json lists what there is")
         headers = {"Cache-Control": KEPT, "Vary": "Accept-Encoding"}
         media = MEDIA.get(Path(file).suffix, "application/json")
-        if file in networks or "gzip" not in request.accept_encodings:
-            return Response(contents(file), mimetype=media, headers=headers)
-        return Response(packed(file), mimetype=media, headers={**headers, "Content-Encoding": "gzip"})
+        if file not in networks and "gzip" in request.accept_encodings:
+            return Response(packed(file), mimetype=media, headers={**headers, "Content-Encoding": "gzip"})
+        if file == GALLERY:
+            return Response(gallery, mimetype=media, headers=headers)
+        # From the disk as it is read: megabytes a reader would add up. Its checksum is the browser's to look at.
+        path = (settings.models if file in networks else settings.browser_runtime) / file
+        response = send_file(path.resolve(), mimetype=media, conditional=False, etag=False)
+        response.headers.update(headers)
+        return response
 
     @private.get("/service-worker.js")
     def service_worker() -> Response:

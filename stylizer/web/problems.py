@@ -2,11 +2,13 @@
 
 import json
 import logging
+import traceback
+from pathlib import Path
 
 from flask import Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
-from stylizer.errors import ParameterError, StylizerError, TooManyBytes
+from stylizer.errors import StylizerError, TooManyBytes
 
 log = logging.getLogger("stylizer")
 
@@ -14,6 +16,7 @@ log = logging.getLogger("stylizer")
 def problem(error: Exception) -> Response:
     """Any error as application/problem+json (RFC 9457): never a stack trace, never what was sent."""
     body = describe(error)
+    request.environ["stylizer.code"] = body["code"]
     response = Response(json.dumps(body), status=body["status"], mimetype="application/problem+json")
     response.headers["Cache-Control"] = "no-store"
     if body["status"] == 405 and getattr(error, "valid_methods", None):
@@ -29,14 +32,9 @@ def describe(error: Exception) -> dict:
         megabytes = current_app.config["MAX_CONTENT_LENGTH"] / 2**20
         error = TooManyBytes(f"the body is larger than the {megabytes:g} MiB that are taken; send a smaller picture")
     if isinstance(error, StylizerError):
-        body = {
-            "type": f"/api/docs#{error.code}",
-            "title": error.title,
-            "status": error.status,
-            "detail": str(error),
-            "code": error.code,
-        }
-        return {**body, "field": error.field} if isinstance(error, ParameterError) else body
+        if error.__cause__ and error.status >= 500:
+            _log(error.__cause__)
+        return error.problem()
     if isinstance(error, HTTPException):
         name = (error.name or "error").lower().replace(" ", "-")
         return {
@@ -46,8 +44,16 @@ def describe(error: Exception) -> dict:
             "detail": error.description,
             "code": name,
         }
-    log.error("%s %s failed", request.method, request.path, exc_info=error)
+    _log(error)
     return {
         "type": "about:blank", "title": "Something went wrong here", "status": 500, "code": "internal",
         "detail": "the server failed at a request that it should have managed; trying again may help",
     }  # fmt: skip
+
+
+def _log(error: BaseException) -> None:
+    """One line: what failed, and where. Messages and paths hold what was sent; the route and the frames do not."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    places = " < ".join(f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in reversed(frames))
+    route = request.url_rule.rule if request.url_rule else "no route"
+    log.error("%s: %s at %s", route, type(error).__name__, places or "an unknown place")

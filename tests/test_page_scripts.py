@@ -1,0 +1,237 @@
+"""The page's scripts by themselves, in a real browser: names, download names, answers of the server, pictures."""
+
+import re
+from pathlib import Path
+
+import pictures
+import pytest
+from browsing import expect, transfer, upload_photo
+
+ASSETS = Path(__file__).parents[1] / "assets"
+SCRIPTS = sorted(ASSETS.glob("*.js"))
+
+
+@pytest.fixture(scope="module")
+def studio(desktop, server):
+    """One page, for tests that call its functions and leave it as it was."""
+    page = desktop.new_page()
+    page.goto(server.url)
+    expect(page.locator("#photo-caption")).to_contain_text("sample", timeout=60_000)
+    yield page
+    page.close()
+
+
+# Names ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def defined(browser):
+    """{script: (what it adds to `stylizer`, what it adds to `stylizer.state`)}, each script run alone."""
+    page, found = browser.new_page(), {}
+    for script in SCRIPTS:
+        page.evaluate("delete window.stylizer")
+        page.add_script_tag(content=script.read_text(encoding="utf-8"))
+        found[script.name] = page.evaluate(
+            "[Object.keys(stylizer).filter((key) => key !== 'state'), Object.keys(stylizer.state)]"
+        )
+    page.close()
+    return found
+
+
+@pytest.mark.parametrize("part", [0, 1], ids=["stylizer", "stylizer.state"])
+def test_no_two_scripts_define_the_same_name(defined, part):
+    owners: dict[str, list[str]] = {}
+    for script, parts in defined.items():
+        for name in parts[part]:
+            owners.setdefault(name, []).append(script)
+    assert len(owners) > 20
+    assert {name: scripts for name, scripts in owners.items() if len(scripts) > 1} == {}
+
+
+def test_every_key_of_the_state_that_is_used_is_defined_by_some_script(defined):
+    known = {name for _, keys in defined.values() for name in keys}
+    for script in SCRIPTS:
+        used = set(re.findall(r"(?<![\w.])state\.(\w+)", script.read_text(encoding="utf-8")))
+        assert used <= known, script.name
+
+
+DOWNLOADS = [
+    ("Agnès", "agnès-the-starry-night.png"),
+    ("Agne\u0300s", "agnès-the-starry-night.png"),          # as some systems write it: the accent by itself
+    ("照片 🎨", "照片-the-starry-night.png"),
+    ("Фото", "фото-the-starry-night.png"),
+    ("नमस्ते", "नमस्ते-the-starry-night.png"),
+    ("../../etc/passwd", "etc-passwd-the-starry-night.png"),
+    (".hidden", "hidden-the-starry-night.png"),
+    ('a/b\\c:d*e?f"g<h>i|j', "a-b-c-d-e-f-g-h-i-j-the-starry-night.png"),
+    ("🎨", "the-starry-night.png"),
+]
+
+
+@pytest.mark.parametrize(("photo", "name"), DOWNLOADS)
+def test_a_download_keeps_the_letters_of_any_script_and_nothing_that_file_systems_forbid(studio, photo, name):
+    made = studio.evaluate("""(name) => {
+        const job = { photo: { name }, style: { title: "The Starry Night" } };
+        return [stylizer.file_name(job, "png"), stylizer.file_name(job, "jpeg", "-classic")];
+    }""", photo)  # fmt: skip
+    assert made == [name, name.replace(".png", "-classic.jpg")]
+
+
+@pytest.mark.parametrize("photo", ["x" * 400, "照" * 400, "\U00020000" * 400, "", "---"])
+def test_a_download_is_never_nameless_nor_longer_than_file_systems_take(studio, photo):
+    name = studio.evaluate(
+        "(name) => stylizer.file_name({ photo: { name }, style: { title: '🎨' } }, 'jpeg', '-classic')", photo
+    )
+    assert name.removesuffix("-classic.jpg") and len(name.encode()) <= 255
+    assert name[0] not in "-."
+
+
+# What the server answers ---------------------------------------------------------------------------------------------
+
+ASK = """async ({ path, fields, retries }) => {
+    const words = [], tiles = [];
+    const options = { retries, on_wait: (each) => words.push(each), on_tile: ({ index }) => tiles.push(index) };
+    try {
+        const content = new Blob(["picture"]);
+        const answer = await stylizer.server.post(path, { content, ...fields }, options);
+        return { words, tiles, bytes: answer?.size };
+    } catch (error) {
+        return { words, tiles, name: error.constructor.name, error: error.message, away: error.away };
+    }
+}"""
+TILE = '{"index": 0, "style": "a", "picture": "UklGRg=="}\n'
+OTHER = TILE.replace("0", "1", 1)
+WALL = {"path": "api/v1/wall", "fields": {"style_name": ["a", "b"]}}
+PAINTING = {"path": "api/v1/stylize", "fields": {"style_name": "a"}}
+
+
+def ask(page, answers: list[dict], request: dict, tries: int = 0) -> dict:
+    """What the page makes of these answers of the server, one a try; seconds between tries are none."""
+    answers = list(answers)
+    page.route(f"**/{request['path']}", lambda route: route.fulfill(**answers.pop(0)))
+    try:
+        return page.evaluate(ASK, {**request, "retries": [0.01] * tries})
+    finally:
+        page.unroute(f"**/{request['path']}")
+        assert answers == []
+
+
+def lines(*texts: str) -> dict:
+    return {"status": 200, "content_type": "application/x-ndjson", "body": "".join(texts)}
+
+
+def refusal(status: int, **members) -> dict:
+    return {"status": status, "json": {"status": status, **members}, "headers": {"Retry-After": "0.05"}}
+
+
+NO_ROOM = {"code": "out-of-memory", "title": "No memory", "detail": "decoding content needs 900 MB and 3 MB is free"}
+
+
+def test_a_whole_wall_is_taken_with_or_without_a_last_end_of_line(studio):
+    for answer in (lines(TILE, OTHER), lines(TILE, OTHER.strip())):
+        assert ask(studio, [answer], WALL)["tiles"] == [0, 1]
+
+
+def test_a_wall_that_is_cut_within_a_line_or_between_two_is_asked_for_again(studio):
+    for cut in (lines(TILE, OTHER[:20]), lines(TILE), lines()):
+        found = ask(studio, [cut, lines(TILE, OTHER)], WALL, tries=1)
+        assert found["tiles"][-2:] == [0, 1] and found["words"] == ["The server does not answer, trying again…"]
+        assert "does not answer" in ask(studio, [cut], WALL)["error"]
+
+
+def test_what_went_wrong_in_a_walls_last_line_is_said_and_tried_again_where_that_helps(studio):
+    broken = '{"problem": {"status": 500, "code": "internal", "detail": "the server failed"}}\n'
+    assert ask(studio, [lines(TILE, broken)], WALL, tries=3)["error"] == "The server failed."
+    full = broken.replace("500", "503").replace("internal", "out-of-memory").replace("the server failed", "no memory")
+    found = ask(studio, [lines(TILE, full), lines(TILE, OTHER)], WALL, tries=1)
+    assert found["tiles"] == [0, 0, 1] and found["words"] == ["The server is short of memory, waiting…"]
+    assert ask(studio, [lines(full)], WALL)["error"] == "No memory."
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (refusal(429, code="busy", detail="come again"), "The server is busy, waiting…"),
+        (refusal(503, **NO_ROOM), "The server is short of memory, waiting…"),
+        (refusal(503, code="not-ready", detail="it starts"), "The server is starting, waiting…"),
+        (refusal(503, code="restarting", detail="come again"), "The server is restarting, waiting…"),
+        (refusal(503, code="took-too-long", detail="too long"), "The server has too much to do, trying again…"),
+        ({"status": 502, "body": "<html>no</html>"}, "The server does not answer, trying again…"),
+    ],
+)
+def test_a_refusal_that_will_pass_is_told_by_its_cause_and_asked_again(studio, answer, words):
+    done = {"status": 200, "content_type": "image/png", "body": "painted"}
+    assert ask(studio, [answer, done], PAINTING, tries=1) == {"words": [words], "tiles": [], "bytes": 7}
+
+
+def test_a_refusal_that_stays_is_told_in_the_servers_words(studio):
+    found = ask(studio, [refusal(503, **NO_ROOM)] * 2, PAINTING, tries=1)
+    assert found["error"] == "Decoding content needs 900 MB and 3 MB is free." and found["away"]
+
+
+def test_a_wait_ends_at_once_when_nobody_wants_the_painting_any_more(studio):
+    studio.route("**/api/v1/stylize", lambda route: route.fulfill(status=429, headers={"Retry-After": "3000"}))
+    since = studio.evaluate("""async () => {
+        const controller = new AbortController(), since = performance.now();
+        const on_wait = () => controller.abort();       // before the wait has begun
+        const { signal } = controller;
+        await stylizer.server.post("api/v1/stylize", { style_name: "a" }, { signal, on_wait }).catch(() => {});
+        return performance.now() - since;
+    }""")
+    studio.unroute("**/api/v1/stylize")
+    assert since < 20_000
+
+
+# Pictures ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_picture_that_the_browser_cannot_make_is_told_in_words_and_tried_again_the_next_time(studio):
+    first, second = studio.evaluate("""async () => {
+        const { toBlob } = HTMLCanvasElement.prototype;
+        HTMLCanvasElement.prototype.toBlob = (take) => take(null);      // as beyond a canvas's bounds
+        const photo = { ...stylizer.state.photo, copies: {} };
+        const copy = () => stylizer.copy_of(photo, 300).then(({ size }) => size, ({ message }) => message);
+        const first = await copy();
+        HTMLCanvasElement.prototype.toBlob = toBlob;
+        return [first, await copy()];
+    }""")
+    assert re.fullmatch(r"This browser cannot hold a picture of 300 × \d+ pixels; choose a smaller .*", first)
+    assert second > 1000
+
+
+def test_copies_of_one_width_and_another_height_are_two(studio):
+    sizes = studio.evaluate("""async () => {
+        const file = await new Promise((resolve) => stylizer.draw(new OffscreenCanvas(1, 1), 20, 400).toBlob(resolve));
+        const photo = { file, name: "tower", width: 20, height: 400, type: "image/png", copies: {} };
+        const size = async (longest) => {
+            const { width, height } = await createImageBitmap(await stylizer.copy_of(photo, longest));
+            return [width, height];
+        };
+        return [await size(384), await size(374)];
+    }""")
+    assert sizes == [[19, 384], [19, 374]]
+
+
+def test_a_wall_or_photo_that_the_browser_cannot_read_any_more_is_told_in_our_words(page):
+    upload_photo(page)
+    page.evaluate("""() => {
+        window.createImageBitmap = async () => { throw new DOMException("The source image…", "InvalidStateError"); };
+        stylizer.state.photo.copies = {};
+        stylizer.fill_wall();
+    }""")
+    expect(page.locator("#style-note")).to_have_text(
+        "The gallery cannot show your picture: This browser cannot read the picture; save it as JPEG or PNG."
+    )
+    page.get_by_role("button", name="Transfer").click()
+    expect(page.locator("#result-note")).to_contain_text("This browser cannot read the picture")
+
+
+def test_without_the_sample_photo_the_page_says_so_and_takes_ones_own(desktop, server):
+    page = desktop.new_page()
+    page.route("**/sample.jpg*", lambda route: route.abort())
+    page.goto(server.url)
+    expect(page.locator("#photo-note")).to_contain_text("sample photo could not be loaded")
+    page.evaluate("stylizer.fill_wall()")
+    upload_photo(page, pictures.png(pictures.photo(96, 64)))
+    transfer(page)
+    page.close()
