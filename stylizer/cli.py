@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     stylize.add_argument(
         "--keep-colors", action="store_true", help="keep the photo's colours, take the painting's light"
     )
+    stylize.add_argument("--keep-light", action="store_true", help="as dark and as bright as the photo is")
     stylize.add_argument(
         "-o", "--output", type=Path, help="a file for one photo, else a folder; PHOTO-stylised.png by default"
     )
@@ -212,7 +213,8 @@ def _paint(stylizer, photo: Path, target: Path, vector, options: argparse.Namesp
     if width * height > SAID_PIXELS and sys.stderr.isatty():
         print(f"painting {width}x{height} pixels ...", file=sys.stderr)
     with Progress("tile", what=photo.name, delay=0.5) as tiles:
-        _write(target, stylizer.paint(picture, vector, options.strength, options.keep_colors, progress=tiles.to))
+        keep = {"keep_colors": options.keep_colors, "keep_light": options.keep_light}
+        _write(target, stylizer.paint(picture, vector, options.strength, **keep, progress=tiles.to))
 
 
 def _write(target: Path, picture) -> None:

@@ -159,17 +159,20 @@ class Stylizer:
         style_scale: float = 1.0,
         progress: Progress | None = None,
         interrupt: Interrupt | None = None,
+        keep_light: bool = False,
     ) -> Image.Image:
         """`photo` painted in `style`: a gallery name, picture or vector, or a mix {style: weight}.
 
         strength: 0 paints the photo with its own style vector, 1 with the style's; size: longest side in pixels,
         None or "original" for the photo's own; keep_colors: keep the photo's chroma, take the painting's light;
         style_scale: how large the strokes are, 0.5 to 2; progress: told of every tile of a picture beyond 4 megapixels;
+        keep_light: as dark and as bright as the photo, so that a night stays one;
         interrupt: called between stages and tiles, and what it raises ends the work.
         """
         vector = self.mix(style if isinstance(style, Mapping) else [style], interrupt=interrupt)
         record = self.photo(photo, size, style_scale=style_scale, interrupt=interrupt)
-        painted = self.paint(record, vector, strength, keep_colors, progress=progress, interrupt=interrupt)
+        painted = self.paint(record, vector, strength, keep_colors, progress=progress, interrupt=interrupt,
+                             keep_light=keep_light)  # fmt: skip
         return images.to_pil(painted)
 
     def photo(
@@ -219,6 +222,7 @@ class Stylizer:
     def paint(
         self, photo: Photo, vector: np.ndarray | TunedStyle, strength: float = 1.0, keep_colors: bool = False,
         stopwatch: Stopwatch | None = None, progress: Progress | None = None, interrupt: Interrupt | None = None,
+        keep_light: bool = False,
     ) -> Picture:  # fmt: skip
         """The photo painted by a style vector (100,) or a tuned style, the size that came in, its alpha kept."""
         interrupt = interrupt or go_on
@@ -244,6 +248,8 @@ class Stylizer:
             rgb = _fit_to_photo(rgb, photo)
             if keep_colors:
                 rgb = images.keep_colors(rgb, photo.picture.rgb)
+            if keep_light:
+                rgb = images.keep_light(rgb, photo.picture.rgb)
         self._trim()
         return Picture(rgb, photo.picture.alpha)
 
@@ -318,14 +324,6 @@ class Stylizer:
                     progress(count, len(plan))
         memory.give_back()
         return painted
-
-    def cost(self, width: int, height: int, style_scale: float = 1.0) -> float:
-        """Megapixels of painting that a picture of this size takes, margins and samples of tiles counted."""
-        width, height = images.scaled((width, height), 1 / check_style_scale(style_scale))
-        if width * height <= tiles.WHOLE_PIXELS:
-            return width * height / 1e6
-        painted = len(tiles.cover(height, width)) * tiles.TILE**2
-        return (painted + len(tiles.samples(height, width)) * tiles.SAMPLE_SIDE**2) / 1e6
 
     def _paint_tuned(self, photo: Photo, vector: np.ndarray, style: TunedStyle, strength: float) -> np.ndarray:
         """By torch and slower: what a style adds to the weights is no input of the compiled networks."""

@@ -553,6 +553,26 @@ def keep_colors(stylised: np.ndarray, photo: np.ndarray) -> np.ndarray:
     return _add_luma(photo, stylised, photo)
 
 
+def keep_light(stylised: np.ndarray, photo: np.ndarray) -> np.ndarray:
+    """`stylised` with as much of each light as `photo` has, so that a night stays one; both (H, W, 3) uint8.
+
+    Its luma goes along the one rising curve that gives it the photo's histogram. A pixel is darkened towards black and
+    brightened towards white, and so stays within the colours there are.
+    """
+    ours, theirs = (_luma(rgb) for rgb in (stylised, photo))
+    shares = [np.bincount(luma.ravel(), minlength=256).cumsum() / luma.size for luma in (ours, theirs)]
+    curve = np.minimum(np.searchsorted(shares[1], shares[0] - 1e-9), 255)
+    level = np.arange(256)
+    down, up = np.minimum(curve / np.maximum(level, 1), 1), np.minimum((255 - curve) / np.maximum(255 - level, 1), 1)
+    down, up = (factors.astype(np.float32)[ours][..., None] for factors in (down, up))
+    return np.rint(255 - (255 - stylised * down) * up).astype(np.uint8)
+
+
+def _luma(rgb: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 -> (H, W) uint8."""
+    return np.asarray(Image.fromarray(rgb).convert("L"))
+
+
 def add_detail(painted: np.ndarray, photo: np.ndarray, coarse: np.ndarray) -> np.ndarray:
     """`painted` with the light that `photo` has beyond `coarse`, its blurred self; all (H, W, 3) uint8 of one size."""
     return _add_luma(painted, photo, coarse)

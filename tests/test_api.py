@@ -95,9 +95,10 @@ def test_alpha_survives_png_and_is_laid_on_white_in_jpeg(client):
     assert opened(post(client, content=pictures.rgba_png(), style_name=STYLE, format="jpeg")).mode == "RGB"
 
 
-def test_keep_colors_changes_the_answer(client, photo):
+@pytest.mark.parametrize("kept", ["keep_colors", "keep_light"])
+def test_keeping_colours_or_light_changes_the_answer(client, photo, kept):
     free, kept = (
-        opened(post(client, content=photo, style_name="stained-glass", keep_colors=keep)) for keep in ("false", "true")
+        opened(post(client, content=photo, style_name="stained-glass", **{kept: keep})) for keep in ("false", "true")
     )
     assert not pictures.near(free, kept, levels=3)
 
@@ -228,11 +229,11 @@ def test_a_wall_that_fails_half_way_says_so_in_its_last_line(app, photo, monkeyp
 
     paint, painted = Stylizer.paint, []
 
-    def fail_at_the_second(*arguments):
+    def fail_at_the_second(*arguments, **options):
         painted.append(1)
         if len(painted) == 2:
             raise RuntimeError("secret detail")
-        return paint(*arguments)
+        return paint(*arguments, **options)
 
     monkeypatch.setattr(Stylizer, "paint", fail_at_the_second)
     first, last = tiles(post(app.server.test_client(), "/api/v1/wall", content=photo))

@@ -53,8 +53,8 @@ def test_styles_are_mixed_by_weight_and_colours_kept(photo, tmp_path, stylizer):
     painting.write_bytes(pictures.png(pictures.painting()))
     out = tmp_path / "out.png"
     mixed = ("--style", painting, "--weight", 1, "--style", STYLE, "--weight", 3)
-    assert run("stylize", photo, *mixed, "--strength", 0.7, "--keep-colors", "-o", out) == 0
-    expected = stylizer.stylize(photo, {str(painting): 1, STYLE: 3}, strength=0.7, keep_colors=True)
+    assert run("stylize", photo, *mixed, "--strength", 0.7, "--keep-colors", "--keep-light", "-o", out) == 0
+    expected = stylizer.stylize(photo, {str(painting): 1, STYLE: 3}, strength=0.7, keep_colors=True, keep_light=True)
     assert pictures.near(Image.open(out), expected)
 
 

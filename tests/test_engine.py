@@ -105,6 +105,18 @@ def test_keep_colors_keeps_the_photos_chroma(stylizer, photo):
     assert not pictures.near(kept, photo)
 
 
+def test_keep_light_leaves_a_night_a_night(stylizer):
+    night = pictures.lamp(160, 120, (100, 40), 8)
+    free, kept = (np.asarray(stylizer.stylize(night, STYLE, keep_light=keep), float) for keep in (False, True))
+    assert night.mean() < 25 and free.mean() > 60
+    luma = [np.sort((rgb @ images.LUMA).ravel()) for rgb in (kept, night.astype(float))]
+    assert np.abs(luma[0] - luma[1]).mean() < 4
+    order = np.argsort((free @ images.LUMA).ravel(), kind="stable")[:: 160 * 12]
+    assert (np.diff((kept @ images.LUMA).ravel()[order]) > -2).all()  # what was lighter is
+    flat = pictures.blank(64, 48, 90)
+    assert np.abs(np.asarray(stylizer.stylize(flat, STYLE, keep_light=True)) @ images.LUMA - 90).max() < 3
+
+
 def test_a_photo_is_decoded_and_encoded_once_while_its_slider_moves(stylizer):
     data, stopwatches = pictures.jpeg(pictures.photo(96, 80, seed=5)), []
     for strength in (0.9, 0.6, 0.3):
@@ -433,13 +445,6 @@ def test_reading_a_style_can_be_ended_between_its_squares(stylizer):
         read_style(lambda square: looks.append(1) or runtime_predict(square), Picture(pictures.painting(500, 900)),
                    interrupt=interrupt)  # fmt: skip
     assert len(looks) == 3
-
-
-def test_cost_is_in_megapixels_of_painting(stylizer):
-    assert stylizer.cost(1000, 600) == pytest.approx(0.6)
-    assert stylizer.cost(1000, 600, 0.5) == pytest.approx(2.4)
-    assert stylizer.cost(1000, 600, 2) == pytest.approx(0.15)
-    assert 24 < stylizer.cost(6000, 4000) < 40  # margins are painted twice
 
 
 def test_a_gallery_name_is_the_gallerys_style_whatever_file_is_called_so(stylizer, settings, tmp_path, monkeypatch):

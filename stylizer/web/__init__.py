@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dash import Dash
 from flask import Blueprint, Flask, Response
 
+from stylizer import memory
 from stylizer.feedforward import Stylizer
 from stylizer.serving.limits import Limits
 from stylizer.serving.server import Server, stop_at_signals
@@ -49,6 +50,7 @@ class StylizerServer(Flask):
 def create_app(settings: Settings | None = None) -> Dash:
     """The application, its weights loaded and checked; `.server` is the WSGI callable. Raises WeightsError."""
     settings = settings or Settings.from_env()
+    memory.settle()
     stylizer = Stylizer(settings=settings)
     server = StylizerServer("stylizer", static_folder=None)
     server.url_map.merge_slashes = False  # no redirect from //elsewhere

@@ -34,7 +34,7 @@ from stylizer.web.turns import Turns
 
 READ = 0.2  # reading a style costs as much as painting so many megapixels
 STYLE_FIELDS = frozenset(("style", "style_name", "style_vector", "weight", "strength", "style_scale"))
-STYLIZE_FIELDS = STYLE_FIELDS | {"content", "size", "keep_colors", "format"}
+STYLIZE_FIELDS = STYLE_FIELDS | {"content", "size", "keep_colors", "keep_light", "format"}
 WALL_FIELDS = frozenset(("content", "size", "style_name", "style_vector"))
 
 
@@ -51,7 +51,8 @@ def make_api(stylizer: Stylizer, turns: Turns) -> Blueprint:
         request.environ["stylizer.stages"] = stopwatch
         content = upload("content")
         format = picture_format()
-        keep_colors, size, scale = boolean("keep_colors"), picture_size(settings), form.get("style_scale", 1.0)
+        size, scale = picture_size(settings), form.get("style_scale", 1.0)
+        keep_colors, keep_light = boolean("keep_colors"), boolean("keep_light")
         largest = settings.api_size if size is None else None
         megapixels = megapixels_painted(content, size, largest, scale, settings)
         with turns.enter(megapixels) as place, place.turn(megapixels, interrupt) as between_tiles:
@@ -61,7 +62,9 @@ def make_api(stylizer: Stylizer, turns: Turns) -> Blueprint:
                 content, size, largest=largest, style_scale=scale, stopwatch=stopwatch, interrupt=interrupt
             )
             strength = form.get("strength", 1.0)
-            painted = stylizer.paint(photo, vector, strength, keep_colors, stopwatch, between_tiles, interrupt)
+            painted = stylizer.paint(
+                photo, vector, strength, keep_colors, stopwatch, between_tiles, interrupt, keep_light
+            )
             interrupt()
             with stopwatch("encode-picture"):
                 data = images.encode(painted, format)

@@ -248,5 +248,6 @@ CHECKS: dict[str, Callable[[str], object]] = {
     "strength": check_strength,
     "style_scale": check_style_scale,
     "keep_colors": partial(parameters.boolean, "keep_colors"),
+    "keep_light": partial(parameters.boolean, "keep_light"),
     "format": _format,
 }

@@ -43,6 +43,7 @@ def specification(settings: Settings) -> dict:
         "size": {"oneOf": [{"type": "integer", "minimum": settings.min_side, "maximum": settings.max_side}, {"const": "original"}], "description": f"Longest side in pixels, or \"original\"; by default the photo's own, shrunk to {settings.api_size} where it is larger"},
         "style_scale": {"type": "number", "minimum": STYLE_SCALES[0], "maximum": STYLE_SCALES[1], "default": 1, "description": f"How large the strokes are, {STYLE_SCALES[0]:g} to {STYLE_SCALES[1]:g}: the photo is painted this many times smaller than it is wanted, within the same bounds"},
         "keep_colors": {"type": "boolean", "default": False, "description": "Keep the photo's colours, take the painting's light"},
+        "keep_light": {"type": "boolean", "default": False, "description": "As dark and as bright as the photo, so that a night stays one"},
         "format": {"type": "string", "enum": list(FORMATS), "default": "png", "description": "Of the answer"},
     }  # fmt: skip
     wall = {
