@@ -123,9 +123,10 @@ class OpenVinoRuntime(Runtime):
                 return  # it has what it needs
             self._check_memory(height, width, piece)
 
-    def _check_memory(self, height: int, width: int, piece: int | None = None) -> None:
+    def _check_memory(self, height: int, width: int, piece: int | None = None, share: float = 1.0) -> None:
+        """`share`: of what a painting takes in all, its arrays included."""
         memory.check_memory(
-            height, width, BYTES_PER_PIXEL[self.precision],
+            height, width, int(share * BYTES_PER_PIXEL[self.precision]),
             piece=piece, needs_besides=self._own_bytes, release=self._release,
         )  # fmt: skip
 
@@ -160,7 +161,7 @@ class OpenVinoRuntime(Runtime):
         while again and kept + wanted > most:
             kept -= self._bytes(*self._requests.popitem(last=False)[0])
         scale = 1 if part == "encoder" else 4
-        self._check_memory(shape[0] * shape[2] * scale, shape[3] * scale)
+        self._check_memory(shape[0] * shape[2] * scale, shape[3] * scale, share=0.5 if part == "encoder" else 0.85)
         model = self._models[part].clone()
         model.reshape({model.input(0): list(shape)})
         # A tile's statistics in bf16 would be off by half a percent, for all tiles alike.

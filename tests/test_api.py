@@ -229,11 +229,11 @@ def test_a_wall_that_fails_half_way_says_so_in_its_last_line(app, photo, monkeyp
 
     paint, painted = Stylizer.paint, []
 
-    def fail_at_the_second(*arguments, **options):
+    def fail_at_the_second(*arguments, **named):
         painted.append(1)
         if len(painted) == 2:
             raise RuntimeError("secret detail")
-        return paint(*arguments, **options)
+        return paint(*arguments, **named)
 
     monkeypatch.setattr(Stylizer, "paint", fail_at_the_second)
     first, last = tiles(post(app.server.test_client(), "/api/v1/wall", content=photo))

@@ -372,6 +372,12 @@ def test_a_size_that_never_fits_is_out_of_bounds_and_a_tiling_caller_asks_for_a_
         memory.check_memory(1200, 1300, 900)
 
 
+def test_what_was_found_to_fit_is_not_refused_by_the_pixels_that_padding_adds(monkeypatch):
+    painter = Stylizer(settings=Settings(device="cpu", precision="f32"))
+    monkeypatch.setattr(memory, "free_memory", lambda: 97 * 97 * runtimes.BYTES_PER_PIXEL["f32"])
+    assert painter.stylize(pictures.photo(97, 97), STYLE).size == (97, 97)
+
+
 def write_group(folder, files: dict[str, object]) -> None:
     folder.mkdir(parents=True)
     for name, content in files.items():

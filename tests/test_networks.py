@@ -334,7 +334,8 @@ def test_every_network_exports_to_onnx_that_agrees_with_torch(name, tmp_path):
 def test_what_is_said_of_the_shipped_weights_is_true():
     models = Settings().models
     said = weights.facts(models)
-    assert set(said) == {file for file in weights.checksums(models) if file.endswith(".safetensors")}
+    listed = {file for file in weights.checksums(models) if file.endswith(".safetensors")}
+    assert set(said) == {file for file in listed if not file.startswith(export.FLOORS)}
     for file, facts in said.items():
         arrays, metadata = weights.parse(weights.read(models, file), file)
         state = {key: torch.from_numpy(array) for key, array in arrays.items()}

@@ -28,6 +28,7 @@ TOLERANCE = 1e-3  # of the largest number that comes out, float32 against float3
 HALF_TOLERANCE = 1e-2  # the same after rounding
 HALF_FROM = 64  # numbers in an array: below it nothing is gained
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # kept with the parameters, learnt otherwise
+FLOORS = "floors-"  # beside the networks, of each transformer
 DYNAMIC = torch.export.Dim.DYNAMIC
 
 
@@ -143,7 +144,8 @@ def write_checksums(folder: Path) -> None:
     files = sorted(file for pattern in ("*.safetensors", "*.onnx") for file in folder.glob(pattern))
     lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files]
     (folder / weights.CHECKSUMS).write_text("".join(lines))
-    facts = {file.name: _facts(file) for file in files if file.suffix == ".safetensors"}
+    networks = [file for file in files if file.suffix == ".safetensors" and not file.name.startswith(FLOORS)]
+    facts = {file.name: _facts(file) for file in networks}
     (folder / weights.FACTS).write_text(json.dumps(facts, indent=2) + "\n")
 
 
@@ -159,7 +161,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, nargs="?", default=Settings().models)
     options = parser.parse_args(arguments)
     # The classifier is for torch alone: the classic mode needs its gradients. Floors belong to a transformer.
-    others = ("classifier", "floors")
+    others = ("classifier", FLOORS)
     paths = sorted(path for path in options.folder.glob("*.safetensors") if not path.name.startswith(others))
     if not paths:
         print(f"export: no .safetensors file in {options.folder}", file=sys.stderr)
