@@ -24,7 +24,7 @@ import numpy as np
 
 from stylizer import __version__, weights
 from stylizer.errors import StylizerError
-from stylizer.memory import CGROUP_FILES, free_memory
+from stylizer.memory import free_memory, total_memory
 from stylizer.settings import PACKAGE, Settings
 
 TRIAL_SIDES = 512, 256  # pixels of the picture that is painted: the first that fits into memory
@@ -159,14 +159,13 @@ def _processor(settings: Settings) -> Iterator[Finding]:
 
 
 def _memory(_settings: Settings) -> Iterator[Finding]:
-    free, limit, whole = free_memory(), _memory_limit(), _memory_of_machine()
+    free, whole = free_memory(), total_memory()
     if free is None:
         yield Finding("memory", None, "this system does not say how much is free")
         return
-    of = f" of {_gigabytes(whole)}" if whole else ""
-    within = f", and this container may take {_gigabytes(limit)}" if limit is not None else ""
+    of = f" of the {_gigabytes(whole)} that this machine or container has" if whole else ""
     advice = "" if free >= LEAST_MEMORY else f"; {_gigabytes(LEAST_MEMORY)} are needed for a picture of 512 pixels"
-    yield Finding("memory", not advice, f"{_gigabytes(free)} free{of}{within}{advice}")
+    yield Finding("memory", not advice, f"{_gigabytes(free)} free{of}{advice}")
 
 
 def _weights(settings: Settings) -> Iterator[Finding]:
@@ -377,26 +376,6 @@ def _cpu_quota() -> float | None:
         except (OSError, ValueError):  # no such cgroup version here, or "max": no bound
             continue
     return None
-
-
-def _memory_limit() -> int | None:
-    """Bytes that the container may take in all; None where it sets no bound."""
-    whole = _memory_of_machine()
-    for limit, _ in CGROUP_FILES:
-        try:
-            found = int(Path(limit).read_text())
-        except (OSError, ValueError):
-            continue
-        return found if whole is None or found < whole else None
-    return None
-
-
-def _memory_of_machine() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemTotal"))
-    except (OSError, StopIteration, ValueError):
-        return None
 
 
 def _gigabytes(number: float) -> str:
