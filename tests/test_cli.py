@@ -203,7 +203,8 @@ def test_a_run_that_is_interrupted_leaves_whole_pictures_and_goes_on_from_there(
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1]
-    assert (process.returncode, said) == (130, "stylizer: interrupted\n")
+    # On a slow machine a line of progress came before it.
+    assert process.returncode == 130 and said.splitlines()[-1] == "stylizer: interrupted" and "Traceback" not in said
     painted = sorted(out.iterdir())
     assert 2 <= len(painted) < 60
     for file in painted:                        # none of them half, and nothing beside them
