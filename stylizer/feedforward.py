@@ -23,6 +23,7 @@ from stylizer.parameters import (
     check_size,
     check_strength,
     check_style_scale,
+    check_styles,
     check_vector,
     check_weights,
 )
@@ -120,12 +121,7 @@ class Stylizer:
         """
         if isinstance(styles, Mapping):
             styles, weights = list(styles), list(styles.values())
-        if not styles:
-            raise ParameterError("style", "no style was given; give a picture, a gallery name or a vector")
-        if len(styles) > self.settings.max_styles:
-            raise ParameterError(
-                "style", f"{len(styles)} styles were given; at most {self.settings.max_styles} can be mixed"
-            )
+        check_styles(len(styles), self.settings.max_styles)
         shares = check_weights(weights, len(styles))
         tuned = {index: self._tuned(style) for index, style in enumerate(styles) if is_tuned(style)}
         if not any(style.added for style in tuned.values()):
