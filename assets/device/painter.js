@@ -153,15 +153,16 @@ export class Painter {
       vector = blend([vector, photo.own_vector], [strength, 1 - strength]);
     }
     vector = blend([vector, this.coarser], [1, octaves(width, height)]);
-    let painted = { width, height, data: picture.data.slice() };
+    let painted = pictures.opaque(picture);
     const way = up_to_stride(width) * up_to_stride(height) > this.whole ? "paint_in_tiles" : "paint_whole";
     const greatest = await this[way](photo, vector, painted, job);
     if (!(greatest > 1 / 255)) throw Object.assign(new Error("the picture came out black"), { kind: "black" });
     if (width < full.width || height < full.height) {       // enlarged it lacks fine detail: the photo gives its own
       painted = pictures.resize_to(painted, full.width, full.height);
-      pictures.add_luma(painted, painted, full, pictures.resize_to(picture, full.width, full.height));
+      pictures.add_luma(painted, painted, full, pictures.resize_to(pictures.opaque(picture), full.width, full.height));
     } else painted = pictures.resize_to(painted, full.width, full.height);
     if (keep_colors) pictures.add_luma(painted, full, painted, full);       // the photo's chroma, the painting's light
+    pictures.take_alpha(painted, full);
     this.trim();
     return painted;
   }

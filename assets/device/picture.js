@@ -1,12 +1,14 @@
 /* Pictures in the worker, the arithmetic of stylizer/images.py. A picture is {width, height, data}, data being RGBA. */
 
+import { fill_hidden, own } from "./alpha.js";
+
 const LOBES = 3;                                // of Lanczos
 const REDUCING_GAP = 3;                         // a box filter does most of a large reduction, as in Pillow
 const LUMA = [0.299, 0.587, 0.114];             // ITU-R BT.601
 const QUALITY = 0.92;
 const MEDIA = { png: "image/png", jpeg: "image/jpeg", webp: "image/webp" };
 
-/** A Blob -> picture, upright and in sRGB; throws where this browser cannot decode it. */
+/** A Blob -> picture, upright, in sRGB, hidden colours filled; throws where this browser cannot decode it. */
 export async function decode(blob) {
   const bitmap = await createImageBitmap(blob, { imageOrientation: "from-image" });
   const { width, height } = bitmap;
@@ -16,7 +18,7 @@ export async function decode(blob) {
   bitmap.close();
   const { data } = context.getImageData(0, 0, width, height);
   forget(canvas);
-  return { width, height, data };
+  return fill_hidden({ width, height, data });
 }
 
 /** Its pixels now: the garbage collector lets them lie for a minute, 100 MB of a large photo. */
@@ -67,61 +69,67 @@ export function resize_to(picture, width, height) {
   if (width === picture.width && height === picture.height) return picture;
   const across = Math.max(1, Math.floor(picture.width / width / REDUCING_GAP));
   const down = Math.max(1, Math.floor(picture.height / height / REDUCING_GAP));
-  const narrow = lanczos(reduced(picture, across, down), width, picture.width / across, false);
-  return lanczos(narrow, height, picture.height / down, true);
+  const [narrow, low] = [picture.width / across, picture.height / down];
+  const small = box(box(picture, across, false), down, true);
+  return lanczos(lanczos(small, width, narrow, false), height, low, true);
 }
 
-/** Means over boxes of `across` x `down` pixels; what is left over at the right and lower edge makes smaller boxes. */
-function reduced(picture, across, down) {
-  if (across === 1 && down === 1) return picture;
-  const width = Math.ceil(picture.width / across), height = Math.ceil(picture.height / down);
-  const data = new Uint8ClampedArray(4 * width * height), sums = new Float64Array(4 * width);
-  for (let y = 0; y < height; y++) {
-    sums.fill(0);
-    const rows = Math.min(down, picture.height - y * down);
-    for (let row = y * down; row < y * down + rows; row++) {
-      let at = 4 * row * picture.width;
-      for (let x = 0; x < picture.width; x++) {
-        const box = 4 * Math.floor(x / across);
-        for (let channel = 0; channel < 4; channel++) sums[box + channel] += picture.data[at++];
-      }
-    }
-    for (let x = 0; x < width; x++) {
-      const count = rows * Math.min(across, picture.width - x * across);
-      for (let channel = 0; channel < 4; channel++) data[4 * (y * width + x) + channel] = sums[4 * x + channel] / count;
-    }
-  }
-  return { width, height, data };
+/** Means over so many pixels of one direction; what is left over at the end makes a smaller box. */
+function box(picture, by, down) {
+  if (by === 1) return picture;
+  const from = down ? picture.height : picture.width;
+  return filtered(picture, Math.ceil(from / by), down, (index) => {
+    const first = index * by, count = Math.min(by, from - first);
+    return { first, taps: new Float32Array(count).fill(1 / count) };
+  });
 }
 
 /** One direction of Pillow's LANCZOS, from the first `extent` pixels (no whole number after a box filter) to `length`:
  *  the kernel widens with the reduction, so that nothing is skipped. */
 function lanczos(picture, length, extent, down) {
-  const from = down ? picture.height : picture.width;
   if (extent === length) return picture;
-  const [width, height] = down ? [picture.width, length] : [length, picture.height];
-  const data = new Uint8ClampedArray(4 * width * height);
-  const [step, line, lines] = down ? [4 * picture.width, 4, picture.width] : [4, 4 * picture.width, picture.height];
-  const [out_step, out_line] = down ? [4 * width, 4] : [4, 4 * width];
-  const scale = extent / length, widen = Math.max(1, scale);
-  for (let index = 0; index < length; index++) {
+  const from = down ? picture.height : picture.width, scale = extent / length, widen = Math.max(1, scale);
+  return filtered(picture, length, down, (index) => {
     const centre = (index + 0.5) * scale, reach = LOBES * widen;
     const first = Math.max(0, Math.trunc(centre - reach + 0.5)), end = Math.min(from, Math.trunc(centre + reach + 0.5));
     const taps = Float32Array.from({ length: end - first }, (_, tap) => sinc3((first + tap - centre + 0.5) / widen));
     const sum = taps.reduce((one, other) => one + other, 0);
+    return { first, taps: taps.map((tap) => tap / sum) };
+  });
+}
+
+/** One direction filtered to `length` pixels; `kernel(index)` gives what one of them is made of: {first, taps}, the taps
+ *  being 1 together. Colours are weighted by alpha, so that what cannot be seen is not mixed into what can. */
+function filtered(picture, length, down, kernel) {
+  const [width, height] = down ? [picture.width, length] : [length, picture.height];
+  const from = picture.data, data = new Uint8ClampedArray(4 * width * height);
+  const [step, line, lines] = down ? [4 * picture.width, 4, picture.width] : [4, 4 * picture.width, picture.height];
+  const [out_step, out_line] = down ? [4 * width, 4] : [4, 4 * width];
+  for (let index = 0; index < length; index++) {
+    const { first, taps } = kernel(index);
     for (let each = 0; each < lines; each++) {
-      let red = 0, green = 0, blue = 0, alpha = 0, at = each * line + first * step;
-      for (let tap = 0; tap < taps.length; tap++, at += step) {
-        red += taps[tap] * picture.data[at];
-        green += taps[tap] * picture.data[at + 1];
-        blue += taps[tap] * picture.data[at + 2];
-        alpha += taps[tap] * picture.data[at + 3];
+      const start = each * line + first * step, to = each * out_line + index * out_step;
+      let red = 0, green = 0, blue = 0, alpha = 0;
+      for (let tap = 0, at = start; tap < taps.length; tap++, at += step) {
+        const weight = taps[tap] * from[at + 3];
+        red += weight * from[at];
+        green += weight * from[at + 1];
+        blue += weight * from[at + 2];
+        alpha += weight;
       }
-      const to = each * out_line + index * out_step;
-      data[to] = red / sum;
-      data[to + 1] = green / sum;
-      data[to + 2] = blue / sum;
-      data[to + 3] = alpha / sum;
+      data[to + 3] = alpha;
+      const share = own(data[to + 3]);
+      if (share > 0) {
+        data[to] = red / alpha;
+        data[to + 1] = green / alpha;
+        data[to + 2] = blue / alpha;
+      }
+      if (share === 1) continue;
+      // What is faint has too little alpha to divide by, and the colour of its surroundings already.
+      for (let channel = 0; channel < 3; channel++) {
+        const around = taps.reduce((sum, tap, place) => sum + tap * from[start + place * step + channel], 0);
+        data[to + channel] = around + share * (data[to + channel] - around);
+      }
     }
   }
   return { width, height, data };
@@ -238,6 +246,18 @@ export function from_planes(planes, columns, rows, [from_x, from_y], picture, [l
     }
   }
   return greatest;
+}
+
+/** The same colours, opaque, as a picture of its own; */
+export function opaque({ width, height, data }) {
+  const copy = data.slice();
+  for (let at = 3; at < copy.length; at += 4) copy[at] = 255;
+  return { width, height, data: copy };
+}
+
+/** and the alpha of another of the same size given to one. */
+export function take_alpha(picture, { data }) {
+  for (let at = 3; at < data.length; at += 4) picture.data[at] = data[at];
 }
 
 /** Fill `into` with `base` and the luma of `more` - `less` in all three channels; pictures of one size. */
