@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from stylizer import images, losses, weights
 from stylizer.errors import NotFinite, ParameterError
 from stylizer.feedforward import PictureSource, Stylizer, check_size, check_weights
-from stylizer.images import Picture
+from stylizer.images import Fit, Picture
 from stylizer.memory import check_memory, give_back
 from stylizer.networks.backbones import BACKBONES, Backbone, build_backbone
 from stylizer.settings import Settings
@@ -206,10 +206,13 @@ def paint(
     check_config(config, network_of(backbone))
     check_weights(shares, len(styles))
     size = check_size(size, settings)
-    picture = images.as_picture(photo, settings)
+    picture = images.as_picture(photo, settings, images.longest_side(size) if size else None)
     picture = picture if size is None else images.resize(picture, size)
     images.check_size(picture.size, settings, "the photo at its size")
-    style_pictures = [images.resize(style_picture(style, settings), max(picture.size)) for style in styles]
+    longest = max(picture.size)
+    style_pictures = [
+        images.resize(style_picture(style, settings, images.longest_side(longest)), longest) for style in styles
+    ]
     network = load_backbone(backbone, settings, backbone_weights, progress)
     if interrupt:
         interrupt()
@@ -267,8 +270,8 @@ def load_backbone(
     return build_backbone(name, {key: torch.from_numpy(array) for key, array in arrays.items()})
 
 
-def style_picture(style: PictureSource, settings: Settings) -> Picture:
-    """A style as a picture: of the gallery's masters there is none, so they are refused."""
+def style_picture(style: PictureSource, settings: Settings, fit: Fit | None = None) -> Picture:
+    """A style as a picture; the gallery's masters have none, so they are refused. `fit`: see `images.decode`."""
     found = named(read_gallery(settings.styles), style)
     if found and found.picture is None:
         raise ParameterError(
@@ -276,7 +279,7 @@ def style_picture(style: PictureSource, settings: Settings) -> Picture:
         )
     if found:
         style = settings.styles / found.picture
-    return images.as_picture(style, settings)
+    return images.as_picture(style, settings, fit)
 
 
 def _start(picture: Picture, start: PictureSource, settings: Settings) -> Tensor:

@@ -171,6 +171,15 @@ def rgba_png(width: int = 64, height: int = 48) -> bytes:
     return saved(np.dstack([photo(width, height), alpha]), "PNG")
 
 
+def cut_out(hidden: int, width: int = 331, height: int = 240) -> bytes:
+    """A PNG of a colourful disc with a soft rim; where its alpha is 0 all is this grey."""
+    y, x = np.mgrid[:height, :width]
+    distance = np.hypot(y - height / 2, x - width / 2)
+    alpha = np.clip((0.42 * height - distance) * 40 + 128, 0, 255)[:, :, None]
+    rgb = np.stack([x * 255 // width, y * 255 // height, 128 + 100 * np.sin(x / 9)], -1)
+    return png(np.dstack([np.where(alpha > 0, rgb, hidden), alpha]).astype(np.uint8))
+
+
 def _frames(width: int, height: int) -> list[Image.Image]:
     return [Image.new("RGB", (width, height), colour) for colour in ((255, 0, 0), (0, 255, 0), (0, 0, 255))]
 

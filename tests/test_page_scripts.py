@@ -1,11 +1,16 @@
 """The page's scripts by themselves, in a real browser: names, download names, answers of the server, pictures."""
 
+import base64
 import re
 from pathlib import Path
 
+import numpy as np
 import pictures
 import pytest
 from browsing import expect, transfer, upload_photo
+
+from stylizer import images
+from stylizer.settings import Settings
 
 ASSETS = Path(__file__).parents[1] / "assets"
 SCRIPTS = sorted(ASSETS.glob("*.js"))
@@ -235,3 +240,19 @@ def test_without_the_sample_photo_the_page_says_so_and_takes_ones_own(desktop, s
     upload_photo(page, pictures.png(pictures.photo(96, 64)))
     transfer(page)
     page.close()
+
+
+@pytest.mark.parametrize("size", [(331, 240), (200, 145), (40, 29), (500, 362)])
+def test_a_cut_out_has_the_servers_colours_in_the_browser_whatever_is_hidden_under_it(studio, size):
+    expected = images.resize_to(images.decode(pictures.cut_out(255), Settings(), "content"), size)
+    for hidden in (0, 255):
+        made = studio.evaluate("""async ({ file, size }) => {
+            const { decode, resize_to } = await import("/assets/device/picture.js");
+            const bytes = Uint8Array.from(atob(file), (each) => each.charCodeAt(0));
+            return btoa(resize_to(await decode(new Blob([bytes])), ...size).data.reduce(
+                (text, byte) => text + String.fromCharCode(byte), ""));
+        }""", {"file": base64.b64encode(pictures.cut_out(hidden)).decode(), "size": size})  # fmt: skip
+        rgba = np.frombuffer(base64.b64decode(made), np.uint8).reshape(*size[::-1], 4).astype(int)
+        assert np.abs(rgba[:, :, 3] - expected.alpha).max() <= 8
+        off = np.abs(rgba[:, :, :3] - expected.rgb)
+        assert off.mean() < 1 and off.max() <= 8, (hidden, off.mean(), off.max())

@@ -25,6 +25,7 @@ from browsing import (
     upload_photo,
 )
 from flask import request
+from PIL import Image
 from serving import Served
 
 from stylizer.settings import Settings
@@ -181,6 +182,25 @@ def test_a_style_scale_paints_as_the_server_does(studio, private_server, style_s
     }""", style_scale)))  # fmt: skip
     expected = private_server.painting(copy_of(studio), style_name="great-wave", style_scale=style_scale)
     assert difference(ours, expected) < CLOSE
+
+
+@needs_runtime
+@pytest.mark.parametrize(("hidden", "style_scale", "close"), [(0, 1, CLOSE), (255, 1, CLOSE), (255, 2, 3 * CLOSE)])
+def test_a_cut_out_is_painted_as_by_the_server_whatever_is_hidden_under_it(
+    studio, private_server, hidden, style_scale, close
+):
+    ours = studio.evaluate("""async ([file, style_scale]) => {
+        const content = new Blob([Uint8Array.from(atob(file), (each) => each.charCodeAt(0))]);
+        const fields = { content, style_name: ["great-wave"], size: "original", style_scale, format: "png" };
+        const blob = await stylizer.engine().post("api/v1/stylize", fields);
+        const bytes = new Uint8Array(await blob.arrayBuffer());
+        return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ""));
+    }""", [base64.b64encode(pictures.cut_out(hidden)).decode(), style_scale])  # fmt: skip
+    expected = private_server.painting(pictures.cut_out(128), style_name="great-wave", style_scale=str(style_scale))
+    alpha = np.asarray(Image.open(io.BytesIO(base64.b64decode(ours))).getchannel("A"))
+    assert alpha.min() == 0 and alpha.max() == 255
+    off = np.abs(decoded(base64.b64decode(ours)).astype(float) - expected).mean(axis=2)
+    assert off[alpha == 255].mean() < close and off[(alpha > 127) & (alpha < 255)].mean() < 6 * close
 
 
 @needs_runtime

@@ -16,7 +16,7 @@ from flask import Blueprint, Response, jsonify, request, stream_with_context
 
 from stylizer import images
 from stylizer.errors import Busy, Gone, NotInstalled, ParameterError, shown
-from stylizer.feedforward import Interrupt, Stylizer
+from stylizer.feedforward import READ_SIDE, Interrupt, Stylizer
 from stylizer.images import Picture
 from stylizer.parameters import check_weights, decimal, whole
 from stylizer.settings import Settings
@@ -274,12 +274,12 @@ def _work(stylizer: Stylizer, backbone: str, config) -> Callable[..., tuple[Pict
     from stylizer import gatys
 
     settings = stylizer.settings
-    photo = images.decode(upload("content"), settings, "content")
-    default = min(SIZE, settings.optimise_size, max(photo.size))
+    content = upload("content")
+    default = min(SIZE, settings.optimise_size, max(images.measure(content, settings, "content")))
     longest = _whole("size", default, settings.min_side, settings.optimise_size)
-    photo = images.resize(photo, longest)
+    photo = images.resize(images.decode(content, settings, "content", images.longest_side(longest)), longest)
     images.check_size(photo.size, settings, f"the photo at size {longest}")
-    styles = _styles(stylizer)
+    styles = _styles(stylizer, longest)
     shares = check_weights(request.form.getlist("weight"), len(styles)).tolist()
     start = images.decode(upload("start"), settings, "start") if "start" in request.files else None
     return partial(
@@ -288,8 +288,12 @@ def _work(stylizer: Stylizer, backbone: str, config) -> Callable[..., tuple[Pict
     )  # fmt: skip
 
 
-def _styles(stylizer: Stylizer) -> list[Picture]:
-    """Files first, then names: the order of the weights. Names are looked up, never read as paths."""
+def _styles(stylizer: Stylizer, longest: int) -> list[Picture]:
+    """Files first, then names: the order of the weights. Names are looked up, never read as paths.
+
+    All are held until the picture is begun, so none is larger than what it is looked at for: as the photo, and at the
+    size from which style vectors are read.
+    """
     settings, files, names = stylizer.settings, request.files.getlist("style"), request.form.getlist("style_name")
     if not 1 <= len(files) + len(names) <= settings.max_styles:
         raise ParameterError(
@@ -304,8 +308,12 @@ def _styles(stylizer: Stylizer) -> list[Picture]:
             f"of {bare[0]!r} only the style vector is stored, and optimising needs a picture: send one as style, or "
             f"choose from {painted}",
         )
-    pictures = [images.as_picture(settings.styles / style.picture, settings) for style in found]
-    return [images.decode(contents(file), settings, "style") for file in files] + pictures
+
+    def fit(size: images.Size) -> images.Size:
+        return images.scaled(size, max(longest / max(size), READ_SIDE / min(size)))
+
+    pictures = [images.as_picture(settings.styles / style.picture, settings, fit) for style in found]
+    return [images.decode(contents(file), settings, "style", fit) for file in files] + pictures
 
 
 def _whole(field: str, default: int, smallest: int, largest: int) -> int:

@@ -2,13 +2,12 @@
 
 import json
 import logging
-import traceback
-from pathlib import Path
 
 from flask import Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
 from stylizer.errors import StylizerError, TooManyBytes
+from stylizer.serving.exchange import named
 
 log = logging.getLogger("stylizer")
 
@@ -52,8 +51,5 @@ def describe(error: Exception) -> dict:
 
 
 def _log(error: BaseException) -> None:
-    """One line: what failed, and where. Messages and paths hold what was sent; the route and the frames do not."""
-    frames = traceback.extract_tb(error.__traceback__)[-4:]
-    places = " < ".join(f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in reversed(frames))
-    route = request.url_rule.rule if request.url_rule else "no route"
-    log.error("%s: %s at %s", route, type(error).__name__, places or "an unknown place")
+    """One line: what failed, and where. Paths hold what was sent; the route does not."""
+    log.error("%s: %s", request.url_rule.rule if request.url_rule else "no route", named(error))
