@@ -206,8 +206,8 @@ class Run:
 
     def rate(self) -> float:
         done, warmup = self.done(), self.config.warmup
-        rise, fall = min(1.0, (done + 1e-3) / warmup), 0.5 * (1 + math.cos(math.pi * done))
-        return self.config.rate * rise * fall
+        rise = min(1.0, (done + 1e-3) / max(warmup, 1e-3))
+        return self.config.rate * rise * 0.5 * (1 + math.cos(math.pi * done))
 
     def advance(self) -> dict[str, Tensor]:
         """One step; its losses, and the share that was told right."""

@@ -8,7 +8,7 @@ import dash_bootstrap_components as dbc
 from dash import dcc, get_asset_url, html
 
 from stylizer.feedforward import Stylizer
-from stylizer.parameters import STRENGTHS, STYLE_SCALES, VECTOR_BOUND, WEIGHT_BOUND
+from stylizer.parameters import STRENGTHS, STYLE_SCALES, VECTOR_BOUND
 from stylizer.runtimes import BYTES_PER_PIXEL
 from stylizer.settings import Settings
 from stylizer.styles import Style
@@ -38,7 +38,7 @@ def make_layout(stylizer: Stylizer) -> html.Div:
         "first_style": first,
         "tries": TRIES,
         "max_styles": settings.max_styles,
-        "bounds": {"strength": STRENGTHS, "style_scale": STYLE_SCALES, "vector": VECTOR_BOUND, "weight": WEIGHT_BOUND},
+        "bounds": {"strength": STRENGTHS, "style_scale": STYLE_SCALES, "vector": VECTOR_BOUND},
         "model": stylizer.model,
         "whole_pixels": WHOLE_PIXELS,
         "bytes_per_pixel": BYTES_PER_PIXEL.get(stylizer.runtime.precision, max(BYTES_PER_PIXEL.values())),
