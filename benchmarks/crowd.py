@@ -290,6 +290,8 @@ def soak(options: argparse.Namespace) -> None:
         statuses[server.paint(sent, style_name=STYLES[index % 5], size="original", format="jpeg")[0]] += 1
         if index + 1 >= options.requests // 10 and (index + 1) % 20 == 0:
             sizes.append(server.megabytes())
+        if (index + 1) % 100 == 0:
+            print(f"{index + 1} requests, {server.megabytes():.0f} MB", file=sys.stderr, flush=True)
     early, late = statistics.mean(sizes[:5]), statistics.mean(sizes[-5:])
     row(
         f"soak: {options.requests} requests of random sizes, 64 to {options.largest} px",

@@ -153,7 +153,8 @@ class OpenVinoRuntime(Runtime):
     def _request(self, part: str, shape: tuple[int, ...]):
         key = (part, shape)
         if key in self._requests:
-            self._requests.move_to_end(key)
+            for order in (self._requests, self._seen):
+                order.move_to_end(key)
             return self._requests[key]
         kept, wanted = sum(self._bytes(*each) for each in self._requests), self._bytes(part, shape)
         most = self._most_kept(kept)
@@ -171,8 +172,8 @@ class OpenVinoRuntime(Runtime):
             self._requests[key] = request
         self._seen[key] = None
         self._seen.move_to_end(key)
-        if len(self._seen) > SEEN:
-            self._seen.popitem(last=False)
+        while len(self._seen) > SEEN:  # what nobody paints any more is let go: sizes that came twice by chance add up
+            self._requests.pop(self._seen.popitem(last=False)[0], None)
         return request
 
     def _most_kept(self, kept: int) -> int:

@@ -331,6 +331,14 @@ def test_random_sizes_leave_nothing_compiled():
     assert not runtime._requests and len(runtime._seen) == 16
 
 
+def test_a_size_that_is_asked_for_no_more_is_let_go_and_one_in_use_stays(monkeypatch):
+    monkeypatch.setattr(runtimes, "SEEN", 4)
+    runtime = make_runtime(Settings(device="cpu"))
+    for side in (32, 32, 36, 36, 40, 32, 44, 32, 48, 52):
+        decoder_of(runtime, side)
+    assert [shape[2] * 4 for _, shape in runtime._requests] == [32]
+
+
 def test_a_tile_and_its_features_are_kept_together():
     for precision in runtimes.BYTES_PER_PIXEL:
         runtime = make_runtime(Settings(device="cpu"))
