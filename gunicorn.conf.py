@@ -1,7 +1,6 @@
 """gunicorn: one worker of our own kind, no preload. What a deployment may want to change is a variable."""
 
 import math
-import os
 import sys
 
 from stylizer.errors import StylizerError
@@ -26,8 +25,6 @@ preload_app = False
 timeout = 60
 # The worker ends by itself in that time and half a second more: in 8 all is over, and Cloud Run kills after 10.
 graceful_timeout = math.ceil(settings.drain_seconds) + 2
-# The heartbeat file, on memory: the root may be read-only, and a slow disk must not look like a dead worker.
-worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 accesslog = None  # who came and what they sent is nobody's business
 errorlog = "-"
 control_socket_disable = True  # gunicorn 27 would open one in the home folder

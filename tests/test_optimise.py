@@ -8,6 +8,7 @@ import hashlib
 import http.client
 import io
 import json
+import tempfile
 import threading
 import time
 from dataclasses import replace
@@ -212,6 +213,13 @@ def test_a_server_without_torch_says_what_to_install(client, content, monkeypatc
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "torch" else find(name, *rest))
     assert "pip install" in problem(post(client, PATH, content=content, style_name=STYLE), 501, "not-installed")
     problem(client.get(PATH), 501, "not-installed")
+
+
+def test_where_no_folder_can_be_written_only_the_classic_mode_is_away_and_says_why(client, content, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", list)
+    assert "/tmp" in problem(post(client, PATH, content=content, style_name=STYLE), 501, "not-installed")
+    assert post(client, "/api/v1/stylize", content=content, style_name=STYLE).status_code == 200
 
 
 def test_what_goes_wrong_on_the_way_is_the_last_line(client, content, monkeypatch):

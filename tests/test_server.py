@@ -10,14 +10,17 @@ import resource
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from gunicorn.config import Config
 from serving import Served, body, problem_of, read_all, status, until
 
 from stylizer.serving.limits import Limits
+from stylizer.serving.worker import BufferedWorker
 
 ROOT = Path(__file__).parents[1]
 # Small deadlines, so that they pass while one looks.
@@ -571,3 +574,12 @@ def test_a_wrong_variable_ends_gunicorn_in_one_line(name, value):
         command, cwd=ROOT, env={**os.environ, name: value}, capture_output=True, text=True, timeout=60
     )
     assert ended.returncode != 0 and ended.stderr.count("\n") == 1 and value in ended.stderr and name in ended.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no files in memory")
+def test_gunicorns_heartbeat_needs_no_folder_that_can_be_written(monkeypatch):
+    monkeypatch.setattr(tempfile, "mkstemp", lambda *_args, **_options: pytest.fail("a file was made"))
+    worker = BufferedWorker(1, os.getpid(), [], None, 30, Config(), None)
+    worker.notify()
+    assert 0 <= time.monotonic() - worker.tmp.last_update() < 5
+    worker.tmp.close()

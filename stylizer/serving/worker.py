@@ -5,13 +5,29 @@ import os
 import sys
 from dataclasses import replace
 
-from gunicorn.workers.base import Worker
+from gunicorn.workers import base
 
 from stylizer.serving.limits import Limits
 from stylizer.serving.server import Server
 
 
-class BufferedWorker(Worker):
+class Heartbeat(base.WorkerTmp):
+    """gunicorn's heartbeat file, in memory: no folder need be writable, and a slow disk must not look like a dead
+    worker. Where a system has no such files it is one of gunicorn's own."""
+
+    def __init__(self, cfg):
+        if not hasattr(os, "memfd_create"):
+            super().__init__(cfg)
+            return
+        self._tmp = os.fdopen(os.memfd_create("heartbeat"), "w+b", 0)
+        if (cfg.uid, cfg.gid) != (os.geteuid(), os.getegid()):  # a file's times are its owner's to set
+            os.fchown(self._tmp.fileno(), cfg.uid, cfg.gid)
+
+
+base.WorkerTmp = Heartbeat  # gunicorn has no setting for it
+
+
+class BufferedWorker(base.Worker):
     """Slow clients cost it no thread. `application.extensions["stylizer.serving"]`, where there is one, has its limits
     and observers."""
 

@@ -6,6 +6,7 @@ without it runs as ever, and says here what to install.
 
 import base64
 import importlib.util
+import tempfile
 import threading
 import time
 from collections import deque
@@ -131,6 +132,13 @@ def _state(backbone: str, settings: Settings) -> str:
 def _need_torch() -> None:
     if importlib.util.find_spec("torch") is None:
         raise NotInstalled("the classic mode needs torch, and this server runs without: pip install 'stylizer[torch]'")
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        raise NotInstalled(
+            "the classic mode needs a folder for temporary files, which torch looks for: give this server a /tmp that "
+            "can be written"
+        ) from None
 
 
 # A job --------------------------------------------------------------------------------------------------------------
