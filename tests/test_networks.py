@@ -318,10 +318,12 @@ def test_our_networks_compute_what_was_recorded_when_they_were_trained():
 # Export -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["separable", "plain", "inception-v3"])
+@pytest.mark.parametrize(("name", "most"), [("separable", 4), ("plain", 2), ("inception-v3", 1)])
 @torch.no_grad()
-def test_every_network_exports_to_onnx_that_agrees_with_torch(name, tmp_path):
+def test_every_network_exports_to_onnx_that_agrees_with_torch(name, most, tmp_path, monkeypatch):
     torch.manual_seed(0)
+    all_parts = export.parts  # each takes seconds to trace: measure and tile are no other code in the plain transformer
+    monkeypatch.setattr(export, "parts", lambda *network: all_parts(*network)[:most])
     network = NETWORKS[name]().eval()
     path = tmp_path / f"{name}.safetensors"
     save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path, describe(network))
