@@ -22,6 +22,13 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
+# The problem document of a fault of ours, whatever it was: its own words may hold what was sent.
+INTERNAL = {
+    "type": "about:blank", "title": "Something went wrong here", "status": 500, "code": "internal",
+    "detail": "the server failed at a request that it should have managed; trying again may help",
+}  # fmt: skip
+
+
 class StylizerError(Exception):
     """Base of every error that a caller can understand and mend."""
 

@@ -87,7 +87,8 @@ class OpenVinoRuntime(Runtime):
 
     Encoder and decoder are compiled for each picture size: a fixed size runs about a tenth faster than a free one,
     compiling it takes no longer, and it can be let go, where a free one holds on to what its largest picture took. The
-    second time that a size comes it is kept, the oldest making room. The predictor is small and stays free.
+    second time that a size comes it is kept, the oldest making room, until nobody asks for it any more. The
+    predictor is small and stays free.
     """
 
     library = "OpenVINO"

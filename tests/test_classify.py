@@ -130,7 +130,7 @@ def test_the_command_trains_resumes_says_top1_and_writes_what_the_classic_mode_r
 
 
 def test_a_loss_that_is_no_number_ends_the_command_with_status_3_and_says_what_to_do(folder, tmp_path, capsys):
-    told = ["classify", "--data", folder, "--run", tmp_path, "--call-minutes", 0.2, "--batch", 6, "--device", "cpu",
+    told = ["classify", "--data", folder, "--run", tmp_path, "--batch", 6, "--device", "cpu",
             "--rate", 1e30, "--warmup", 0]  # fmt: skip
     assert command.main([str(word) for word in told]) == 3
     assert "the loss is nan" in (last := capsys.readouterr().err.splitlines()[-1]) and last.endswith("a lower rate")

@@ -1,11 +1,12 @@
-/* Pixels that nobody sees must not be seen by the network either: the arithmetic of stylizer/alpha.py, which says why. */
+/* What nobody sees the network must not see either: the arithmetic of stylizer/alpha.py, which says why. */
 
 const GREY = 128;                               // a picture that is transparent all over
 const FAINT = 64, CLEAR = 128;                  // alpha: a pixel's colour is its surroundings', or on its own
 const KNOWN = 65535;
 const SHADOW = 2;                               // squares of 2^2 pixels that are faint for the most part keep a colour
 const WEIGHTS = Uint16Array.from({ length: 256 }, (_, alpha) => alpha && Math.max((alpha / 255) ** 4 * KNOWN, 1));
-const OWN = Float32Array.from({ length: 256 }, (_, alpha) => Math.min(Math.max((alpha - FAINT) / (CLEAR - FAINT), 0), 1));
+const OWN = Float32Array.from({ length: 256 }, (_, alpha) =>
+  Math.min(Math.max((alpha - FAINT) / (CLEAR - FAINT), 0), 1));
 
 /** The share of its own colour that stays to a pixel of so much alpha. */
 export const own = (alpha) => OWN[alpha];

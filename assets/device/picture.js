@@ -98,8 +98,8 @@ function lanczos(picture, length, extent, down) {
   });
 }
 
-/** One direction filtered to `length` pixels; `kernel(index)` gives what one of them is made of: {first, taps}, the taps
- *  being 1 together. Colours are weighted by alpha, so that what cannot be seen is not mixed into what can. */
+/** One direction filtered to `length` pixels; `kernel(index)` gives what one is made of: {first, taps}, the taps being 1
+ *  together. Colours are weighted by alpha, so that what cannot be seen is not mixed into what can. */
 function filtered(picture, length, down, kernel) {
   const [width, height] = down ? [picture.width, length] : [length, picture.height];
   const from = picture.data, data = new Uint8ClampedArray(4 * width * height);

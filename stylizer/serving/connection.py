@@ -19,6 +19,7 @@ from http import HTTPStatus
 import h11
 
 from stylizer.errors import (
+    INTERNAL,
     Gone,
     MalformedRequest,
     OutOfMemory,
@@ -44,10 +45,6 @@ ABSOLUTE = re.compile(rb"https?://[^/?]*", re.IGNORECASE)  # proxies are asked f
 SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 PLAIN, PROBLEM = "text/plain; charset=utf-8", "application/problem+json"
 REASONS = {each.value: each.phrase for each in HTTPStatus} | {499: "Client Closed Request"}
-FAILED = json.dumps({
-    "type": "about:blank", "title": "Something went wrong here", "status": 500, "code": "internal",
-    "detail": "the server failed at a request that it should have managed; trying again may help",
-}).encode()  # fmt: skip
 
 
 class State(enum.Enum):
@@ -380,7 +377,7 @@ class Connection:
     def _fail(self, _error: Exception) -> None:
         """The application ended in an error: said if there is still a way to, else the answer is cut off."""
         if self.http.our_state is h11.SEND_RESPONSE:
-            self._answer(500, PROBLEM, FAILED)
+            self._answer(500, PROBLEM, json.dumps(INTERNAL).encode())
         else:
             self._flush()
             self.close()

@@ -1,4 +1,7 @@
-"""Errors as answers: application/problem+json (RFC 9457), never a stack trace, never what was sent."""
+"""Errors as answers: application/problem+json (RFC 9457), never a stack trace.
+
+An answer quotes at most a short piece of a wrong value (`errors.shown`); the log holds nothing that was sent.
+"""
 
 import json
 import logging
@@ -6,14 +9,14 @@ import logging
 from flask import Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
-from stylizer.errors import StylizerError, TooManyBytes
+from stylizer.errors import INTERNAL, StylizerError, TooManyBytes
 from stylizer.serving.exchange import named
 
 log = logging.getLogger("stylizer")
 
 
 def problem(error: Exception) -> Response:
-    """Any error as application/problem+json (RFC 9457): never a stack trace, never what was sent."""
+    """Any error as an answer, with the headers that belong to its status."""
     body = describe(error)
     request.environ["stylizer.code"] = body["code"]
     response = Response(json.dumps(body), status=body["status"], mimetype="application/problem+json")
@@ -44,10 +47,7 @@ def describe(error: Exception) -> dict:
             "code": name,
         }
     _log(error)
-    return {
-        "type": "about:blank", "title": "Something went wrong here", "status": 500, "code": "internal",
-        "detail": "the server failed at a request that it should have managed; trying again may help",
-    }  # fmt: skip
+    return dict(INTERNAL)
 
 
 def _log(error: BaseException) -> None:
