@@ -55,8 +55,9 @@ stylizer.state ??= {};
 
   function send({ id, path, fields, tiles, options }) {
     const { worker, words } = state.device;
-    const marked = Object.entries(fields).map(([field, value]) =>
-      [field, value instanceof Blob ? { blob: value, key: key_of(value) } : value]);
+    const mark = (value) => (Array.isArray(value) ? value.map(mark)
+      : value instanceof Blob ? { blob: value, key: key_of(value) } : value);
+    const marked = Object.entries(fields).map(([field, value]) => [field, mark(value)]);
     if (words) options.on_wait?.(words);
     worker.postMessage({ id, path, fields: Object.fromEntries(marked), from: tiles });
   }

@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     stylize.set_defaults(run=_stylize)
 
     _add_gatys(commands)
-    _add_fit(commands)
+    _add_study(commands)
 
     styles = commands.add_parser("styles", help="list the gallery")
     styles.set_defaults(run=_styles)
@@ -143,7 +143,7 @@ def _add_gatys(commands) -> None:
 def _add_backbone(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--backbone",
-        help="small (ours, the default), vgg16 (the default once downloaded), vgg16-torchvision, vgg19 or resnet18",
+        help="narrow (ours, the default), small (ours too), vgg16, vgg16-torchvision, vgg19 or resnet18",
     )
     command.add_argument(
         "--backbone-weights", type=Path, metavar="FILE",
@@ -151,28 +151,27 @@ def _add_backbone(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _add_fit(commands) -> None:
-    fit = commands.add_parser(
-        "fit",
-        help="tune a style to one painting: closer to it than the network guesses",
-        description="Tune a style to a painting, or a table of styles to several, by gradient descent on a few photos.",
+def _add_study(commands) -> None:
+    study = commands.add_parser(
+        "study",
+        help="spend a minute on one painting: its hand comes through, not its colours alone",
+        description="Fit a study to a painting by gradient descent on some photos. `stylize --style` takes the file.",
     )
-    fit.add_argument("painting", nargs="+", help="a picture, or one of this project's own styles; several: a table")
-    fit.add_argument(
-        "--tune", default="vector",
-        help="vector (100 numbers, the default), norms (gammas and betas) or network (all weights of the transformer)",
-    )  # fmt: skip
-    fit.add_argument("--photos", nargs="+", type=Path, default=[], help="to tune on; our own drawings by default")
-    _add_backbone(fit)
-    # What follows is named as the fields of FitConfig, which has the defaults.
-    fit.add_argument("--steps", type=int, help="60 by default; a network wants some hundreds")
-    fit.add_argument("--size", type=int, help="longer side of photos and paintings, 256 by default")
-    for name, default in (("content", "1"), ("style", "10"), ("tv", "5")):
-        fit.add_argument(f"--{name}-weight", type=float, help=f"{default} by default")
-    fit.add_argument("--rate", type=float, help="of Adam at the start; as --tune wants it by default")
-    fit.add_argument("--seed", type=int, help="of the photos' order; 0 by default")
-    fit.add_argument("-o", "--output", type=Path, help="PAINTING.safetensors by default")
-    fit.set_defaults(run=_fit)
+    study.add_argument("painting", type=Path, help="a picture, or the name of one of this project's own styles")
+    study.add_argument("--photos", nargs="+", type=Path, default=[], help="to learn on; our own drawings by default")
+    _add_backbone(study)
+    # What follows is named as the fields of StudyConfig, which has the defaults.
+    study.add_argument("--steps", type=int, help="150 by default, a photo each")
+    study.add_argument("--size", type=int, help="longer side of the photos, 224 by default")
+    study.add_argument("--painting-size", type=int, help="longer side of the painting, 256: smaller, broader strokes")
+    for name, default in (("content", "1"), ("style", "12"), ("tv", "2")):
+        study.add_argument(f"--{name}-weight", type=float, help=f"{default} by default")
+    study.add_argument("--rate", type=float, help="of Adam for kernels at the start")
+    study.add_argument("--norm-rate", type=float, help="of Adam for gammas and betas at the start")
+    study.add_argument("--rank", type=int, help="of what is added to a matrix: 16 at most, and by default")
+    study.add_argument("--seed", type=int, help="of the photos' order; 0 by default")
+    study.add_argument("-o", "--output", type=Path, help="PAINTING.study.safetensors by default")
+    study.set_defaults(run=_study)
 
 
 # stylize ------------------------------------------------------------------------------------------------------------
@@ -192,11 +191,11 @@ def _stylize(options: argparse.Namespace, settings: Settings) -> int:
     if not jobs:
         return 0
     stylizer = Stylizer(settings=settings)
-    vector = stylizer.mix(options.style, options.weight)
+    style = stylizer.mix(options.style, options.weight)
     failed = 0
     for photo, target in _progress(jobs):
         try:
-            _paint(stylizer, photo, target, vector, options)
+            _paint(stylizer, photo, target, style, options)
         except StylizerError as error:
             if len(jobs) == 1:
                 raise
@@ -207,14 +206,14 @@ def _stylize(options: argparse.Namespace, settings: Settings) -> int:
     return 1 if failed else 0
 
 
-def _paint(stylizer, photo: Path, target: Path, vector, options: argparse.Namespace) -> None:
+def _paint(stylizer, photo: Path, target: Path, style, options: argparse.Namespace) -> None:
     picture = stylizer.photo(photo, options.size, style_scale=options.style_scale)
     width, height = picture.canvas.size
     if width * height > SAID_PIXELS and sys.stderr.isatty():
         print(f"painting {width}x{height} pixels ...", file=sys.stderr)
     with Progress("tile", what=photo.name, delay=0.5) as tiles:
         keep = {"keep_colors": options.keep_colors, "keep_light": options.keep_light}
-        _write(target, stylizer.paint(picture, vector, options.strength, **keep, progress=tiles.to))
+        _write(target, stylizer.paint(picture, style, options.strength, **keep, progress=tiles.to))
 
 
 def _write(target: Path, picture) -> None:
@@ -327,20 +326,22 @@ def _gatys(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _fit(options: argparse.Namespace, settings: Settings) -> int:
-    target = options.output or Path(f"{Path(options.painting[0]).stem}.safetensors")
-    if target.suffix != ".safetensors":
-        raise ParameterError("output", f"{target} does not end in .safetensors, which is what is written")
-    _need_torch("tuning")
+def _study(options: argparse.Namespace, settings: Settings) -> int:
+    from stylizer.studies import SUFFIX, write
+
+    target = options.output or Path(f"{options.painting.stem}{SUFFIX}")
+    if not target.name.endswith(SUFFIX):
+        raise ParameterError("output", f"{target} does not end in {SUFFIX}, which is what is written")
+    _need_torch("a study")
     from stylizer import fit
 
-    config = _config(fit.FitConfig, options)
+    config = _config(fit.StudyConfig, options)
     with _download() as download:
-        steps = fit.tune(
-            options.painting, config, settings, photos=options.photos, backbone=options.backbone,
+        steps, transformer = fit.study(
+            str(options.painting), config, settings, photos=options.photos, backbone=options.backbone,
             backbone_weights=options.backbone_weights, progress=download,
         )  # fmt: skip
-    fit.write(_watch(steps, config.steps).styles, target, config.tune)
+    write(_watch(steps, config.steps).study(options.painting.stem, transformer), target)
     return 0
 
 

@@ -200,7 +200,7 @@ def _gallery(settings: Settings) -> Iterator[Finding]:
 
 def _torch(_settings: Settings) -> Iterator[Finding]:
     version, wanted = _version(TORCH), _project()[2].get(TORCH, "")
-    without = "no classic mode, no `stylizer gatys` and `stylizer fit`, no graphics cards"
+    without = "no classic mode, no `stylizer gatys` and `stylizer study`, no graphics cards"
     if version is None:
         yield Finding("torch", None, f"not installed, so {without}; painting needs none: pip install 'stylizer[torch]'")
     else:

@@ -1,7 +1,6 @@
 """Stylizer: photo + style vector -> painted photo. Everything users do with styles is arithmetic on their vectors."""
 
 import hashlib
-import importlib.util
 import itertools
 import math
 import os
@@ -11,12 +10,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from stylizer import images, memory, tiles, weights
-from stylizer.errors import OutOfMemory, ParameterError, PictureOutOfBounds, WeightsError
+from stylizer import images, memory, studies, tiles, weights
+from stylizer.errors import OutOfMemory, ParameterError, PictureOutOfBounds, WeightsError, shown
 from stylizer.images import Picture
 from stylizer.parameters import (
     VECTOR_SIZE,
@@ -29,7 +29,8 @@ from stylizer.parameters import (
 )
 from stylizer.runtimes import make_runtime
 from stylizer.settings import Settings
-from stylizer.styles import Style, TunedStyle, is_tuned, mix_tuned, named, read_gallery, read_vectors, tuned_style
+from stylizer.studies import SUFFIX, Study
+from stylizer.styles import Blend, Style, blend, named, read_gallery, read_vectors
 
 STYLE_SIDE = 256  # the squares in which the predictor was trained to look at a painting,
 READ_SIDE = 384  # and the shorter side of a painting that such squares cover
@@ -37,7 +38,7 @@ READ_FOR = 448  # longest side of a picture in which strokes are then as large, 
 MOST_OCTAVES = 1.5  # as much larger as they are made to be at most: with two octaves colours paled
 
 PictureSource = str | os.PathLike | bytes | Image.Image | np.ndarray | Picture
-StyleSource = PictureSource | Sequence[float]
+StyleSource = PictureSource | Sequence[float] | Study | Blend
 Progress = Callable[[int, int], None]  # tiles painted, and of how many; what it raises ends the painting
 Interrupt = Callable[[], None]  # called between stages, squares and tiles; what it raises ends the work
 
@@ -85,62 +86,56 @@ class Stylizer:
         self.model = f"{self.settings.predictor_stem}@{predictor}"
         check_gallery(stored.predictors, predictor)
         self.transformer = weights.fingerprint(self.settings.models, f"{self.settings.transformer_stem}.safetensors")
-        for style in self.gallery.values():
-            self._check_origin(style)
+        for name, style in self.gallery.items():
+            if style.study and style.study.origin != self.transformer:  # of other weights: its vector is as good
+                self.gallery[name] = replace(style, study=None)
+        self.takes_studies = self.runtime.takes_studies
         self.runtime.forget = self._forget_oldest
-        self._painter = None  # by torch, for styles that are more than a vector
         self._photos: OrderedDict[bytes, Photo] = OrderedDict()
         self._photos_lock = threading.Lock()
 
     # Styles ---------------------------------------------------------------------------------------------------------
 
     def style_vector(self, style: StyleSource, interrupt: Interrupt | None = None) -> np.ndarray:
-        """A gallery name, picture or vector -> its style vector, float32 (100,)."""
+        """A gallery name, picture, study or vector -> its style vector, float32 (100,)."""
+        return self.style(style, interrupt).vector
+
+    def style(self, style: StyleSource, interrupt: Interrupt | None = None) -> Blend:
+        """A gallery name, picture, study (or its file) or vector -> what it is painted by."""
         interrupt = interrupt or go_on
+        if isinstance(style, Blend):
+            return style
         found = named(self.gallery, style)
         if found:
-            return found.vector
+            return Blend.of(found)
         if _looks_like_vector(style):
-            return check_vector(style)
-        if is_tuned(style):
-            tuned = self._tuned(style)
-            if tuned.added:
-                raise ParameterError("style", f"{style} is more than a style vector; paint with it, or mix it")
-            return tuned.vector
+            return Blend(check_vector(style))
+        study = _study(style)
+        if study:
+            self._check_origin(study)
+            return Blend.of(study)
         picture = images.as_picture(style, self.settings, fit=images.shortest_side(READ_SIDE))
         interrupt()
-        return read_style(self.runtime.predict, picture, interrupt=interrupt)[0]
+        return Blend(read_style(self.runtime.predict, picture, interrupt=interrupt)[0])
 
     def mix(
         self, styles: Sequence[StyleSource] | Mapping[StyleSource, float], weights: Sequence[float] | None = None,
         interrupt: Interrupt | None = None,
-    ) -> np.ndarray | TunedStyle:  # fmt: skip
-        """The weighted mean of up to five styles' vectors, float32 (100,); weights are scaled to sum to 1.
-
-        A TunedStyle where one of them sets norms or a network too; ParameterError where these cannot be mixed.
-        """
+    ) -> Blend:  # fmt: skip
+        """The weighted mean of up to five styles; weights are scaled to sum to 1."""
         if isinstance(styles, Mapping):
             styles, weights = list(styles), list(styles.values())
         check_styles(len(styles), self.settings.max_styles)
         shares = check_weights(weights, len(styles))
-        tuned = {index: self._tuned(style) for index, style in enumerate(styles) if is_tuned(style)}
-        if not any(style.added for style in tuned.values()):
-            return (shares @ np.stack([self.style_vector(style, interrupt) for style in styles])).astype(np.float32)
-        return mix_tuned([
-            tuned.get(index) or TunedStyle(str(style), self.style_vector(style, interrupt), {}, {}, self.transformer)
-            for index, style in enumerate(styles)
-        ], shares)  # fmt: skip
+        return blend([self.style(style, interrupt) for style in styles], shares)
 
-    def _tuned(self, style: str | os.PathLike) -> TunedStyle:
-        found = tuned_style(style)
-        self._check_origin(found)
-        return found
-
-    def _check_origin(self, style: Style | TunedStyle) -> None:
-        """Other weights paint something else by the same numbers."""
-        if style.origin not in ("", self.transformer):
-            raise WeightsError(
-                f"{style.name} was tuned for transformer {style.origin}, this one is {self.transformer}; tune it again"
+    def _check_origin(self, study: Study) -> None:
+        """Added to other weights the same numbers paint something else."""
+        if study.origin != self.transformer:
+            raise ParameterError(
+                "style",
+                f"{study.name} was made for transformer {shown(study.origin)}, this one is {self.transformer}; "
+                "study the painting again",
             )
 
     # Painting -------------------------------------------------------------------------------------------------------
@@ -157,7 +152,7 @@ class Stylizer:
         interrupt: Interrupt | None = None,
         keep_light: bool = False,
     ) -> Image.Image:
-        """`photo` painted in `style`: a gallery name, picture or vector, or a mix {style: weight}.
+        """`photo` painted in `style`: a gallery name, picture, study or vector, or a mix {style: weight}.
 
         strength: 0 paints the photo with its own style vector, 1 with the style's; size: longest side in pixels,
         None or "original" for the photo's own; keep_colors: keep the photo's chroma, take the painting's light;
@@ -165,9 +160,9 @@ class Stylizer:
         keep_light: as dark and as bright as the photo, so that a night stays one;
         interrupt: called between stages and tiles, and what it raises ends the work.
         """
-        vector = self.mix(style if isinstance(style, Mapping) else [style], interrupt=interrupt)
+        chosen = self.mix(style if isinstance(style, Mapping) else [style], interrupt=interrupt)
         record = self.photo(photo, size, style_scale=style_scale, interrupt=interrupt)
-        painted = self.paint(record, vector, strength, keep_colors, progress=progress, interrupt=interrupt,
+        painted = self.paint(record, chosen, strength, keep_colors, progress=progress, interrupt=interrupt,
                              keep_light=keep_light)  # fmt: skip
         return images.to_pil(painted)
 
@@ -216,29 +211,26 @@ class Stylizer:
         return photo
 
     def paint(
-        self, photo: Photo, vector: np.ndarray | TunedStyle, strength: float = 1.0, keep_colors: bool = False,
+        self, photo: Photo, style: np.ndarray | Blend, strength: float = 1.0, keep_colors: bool = False,
         stopwatch: Stopwatch | None = None, progress: Progress | None = None, interrupt: Interrupt | None = None,
         keep_light: bool = False,
     ) -> Picture:  # fmt: skip
-        """The photo painted by a style vector (100,) or a tuned style, the size that came in, its alpha kept."""
+        """The photo painted by a style vector (100,) or a blend, the size that came in, its alpha kept."""
         interrupt = interrupt or go_on
         interrupt()
         stopwatch = Stopwatch() if stopwatch is None else stopwatch
-        tuned = vector if isinstance(vector, TunedStyle) else None
-        strength, vector = check_strength(strength), check_vector(tuned.vector if tuned else vector)[None]
+        style = style if isinstance(style, Blend) else Blend(style)
+        strength, vector, added = check_strength(strength), check_vector(style.vector)[None], style.added
         if strength < 1:
             with photo.lock:
                 if photo.own_vector is None:
                     with stopwatch("predict"):
                         photo.own_vector = read_style(self.runtime.predict, photo.picture, interrupt=interrupt)
             vector = strength * vector + (1 - strength) * photo.own_vector
+            added = None if added is None or strength == 0 else np.float32(strength) * added
         width, height = photo.canvas.size
         vector = np.ascontiguousarray(vector + octaves(width, height) * self.coarser, dtype=np.float32)
-        if tuned:
-            with stopwatch("paint"):
-                rgb = _picture_of(self._paint_tuned(photo, vector, tuned, strength), height, width)
-        else:
-            rgb = self._paint(photo, vector, stopwatch, progress, interrupt)
+        rgb = self._paint(photo, Blend(vector, added), stopwatch, progress, interrupt)
         interrupt()
         with stopwatch("finish"):
             rgb = _fit_to_photo(rgb, photo)
@@ -250,9 +242,9 @@ class Stylizer:
         return Picture(rgb, photo.picture.alpha)
 
     def _paint(
-        self, photo: Photo, vector: np.ndarray, stopwatch: Stopwatch, progress: Progress | None, interrupt: Interrupt
+        self, photo: Photo, style: Blend, stopwatch: Stopwatch, progress: Progress | None, interrupt: Interrupt
     ) -> np.ndarray:
-        """The canvas painted, (H, W, 3) uint8, in one piece or in tiles."""
+        """The canvas painted, (H, W, 3) uint8, in one piece or in tiles; the style's vector is (1, 100) here."""
         width, height = photo.canvas.size
         tile, samples = self._pieces(height, width)
         in_tiles = tile is not None
@@ -268,17 +260,17 @@ class Stylizer:
         if in_tiles:
             places = tiles.samples(height, width, photo.look, samples)
             plan = tiles.cover(height, width, tile)
-            return self._paint_tiles(photo, vector, places, plan, stopwatch, progress, interrupt)
+            return self._paint_tiles(photo, style, places, plan, stopwatch, progress, interrupt)
         if photo.look.calm:  # the decoder's own statistics, which it takes while it paints, would blow it up
             with stopwatch("measure"):
                 whole = tiles.weigh([(slice(0, height), slice(0, width))], photo.look)
-                affine = self.runtime.measure([features], vector, whole, photo.look.floor)
+                affine = self.runtime.measure([features], style.vector, whole, photo.look.floor, style.added)
             interrupt()
         with stopwatch("paint"):
             if photo.look.calm:
-                stylised = self.runtime.decode_tile(features, affine)
+                stylised = self.runtime.decode_tile(features, affine, style.added)
             else:
-                stylised = self.runtime.decode(features, vector)
+                stylised = self.runtime.decode(features, style.vector, style.added)
         with stopwatch("finish"):
             return _picture_of(stylised, height, width)
 
@@ -297,7 +289,7 @@ class Stylizer:
         raise least
 
     def _paint_tiles(
-        self, photo: Photo, vector: np.ndarray, places: list, plan: list[tiles.Tile], stopwatch: Stopwatch,
+        self, photo: Photo, style: Blend, places: list, plan: list[tiles.Tile], stopwatch: Stopwatch,
         progress: Progress | None, interrupt: Interrupt,
     ) -> np.ndarray:  # fmt: skip
         """A picture too large for one piece: statistics from samples, then tile by tile, (H, W, 3) uint8."""
@@ -309,29 +301,19 @@ class Stylizer:
 
         with stopwatch("measure"):
             features = [encode(*place) for place in places]
-            affine = self.runtime.measure(features, vector, tiles.weigh(places, look), look.floor)
+            affine = self.runtime.measure(
+                features, style.vector, tiles.weigh(places, look), look.floor, style.added
+            )
             del features
         painted = np.empty_like(rgb)
         with stopwatch("paint"):
             for count, tile in enumerate(plan, 1):
-                stylised = self.runtime.decode_tile(encode(*tile.read), affine)
+                stylised = self.runtime.decode_tile(encode(*tile.read), affine, style.added)
                 painted[tile.keep] = images.from_tensor(stylised[:, :, *tile.inside])
                 if progress:
                     progress(count, len(plan))
         memory.give_back()
         return painted
-
-    def _paint_tuned(self, photo: Photo, vector: np.ndarray, style: TunedStyle, strength: float) -> np.ndarray:
-        """By torch and slower: what a style adds to the weights is no input of the compiled networks."""
-        if importlib.util.find_spec("torch") is None:
-            raise ParameterError(
-                "style", f"{style.name} is more than a vector, which needs torch: pip install 'stylizer[torch]'"
-            )
-        from stylizer import fit
-
-        if self._painter is None:
-            self._painter = fit.load_painter(self.settings)
-        return fit.paint(self._painter, pad(images.to_tensor(photo.canvas.rgb)), vector, style, strength)
 
     # Photos remembered, in memory only ------------------------------------------------------------------------------
 
@@ -432,6 +414,17 @@ def starts(length: int) -> list[int]:
     """Where squares begin that cover a length, as few as can be, evenly spread: 768 -> [0, 256, 512]."""
     last = -(-length // STYLE_SIDE) - 1
     return [index * (length - STYLE_SIDE) // max(1, last) for index in range(last + 1)]
+
+
+def _study(style: object) -> Study | None:
+    """The study that this is, or whose file or bytes it is; None for what is no study."""
+    if isinstance(style, Study):
+        return style
+    if isinstance(style, (str, os.PathLike)) and os.fspath(style).endswith(SUFFIX):
+        return studies.read(Path(style))
+    if isinstance(style, (bytes, bytearray)) and studies.looks_like_study(style):
+        return studies.parse(style)
+    return None
 
 
 def _looks_like_vector(style: object) -> bool:

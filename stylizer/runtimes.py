@@ -18,6 +18,7 @@ import numpy as np
 from stylizer import memory, weights
 from stylizer.errors import ParameterError, StylizerError, WeightsError
 from stylizer.settings import Settings
+from stylizer.studies import ADDED_SIZE
 
 PRECISIONS = ("auto", "f32")
 # Of a picture being painted; seen 345 in bf16 at 12 megapixels, and in f32 600 by OpenVINO.
@@ -38,6 +39,7 @@ class Runtime(ABC):
     device: str
     precision: str
     library: str
+    takes_studies: bool  # the separable transformer does
     forget: Callable[[], bool] = staticmethod(lambda: False)  # gives up something kept elsewhere, where memory is short
 
     @abstractmethod
@@ -53,17 +55,22 @@ class Runtime(ABC):
         """Photo (1, 3, H, W) in [0, 1], sides multiples of 4 -> its features (1, 128, H/4, W/4)."""
 
     @abstractmethod
-    def decode(self, features: object, vector: np.ndarray) -> np.ndarray:
-        """Features and style vector (1, 100) -> stylised (1, 3, H, W) in [0, 1]."""
+    def decode(self, features: object, vector: np.ndarray, added: np.ndarray | None = None) -> np.ndarray:
+        """Features, style vector (1, 100) and what studies add (P,) -> stylised (1, 3, H, W) in [0, 1]."""
 
     @abstractmethod
-    def measure(self, samples: list[object], vector: np.ndarray, weights: np.ndarray, floor: float = 0.0) -> object:
+    def measure(
+        self, samples: list[object], vector: np.ndarray, weights: np.ndarray, floor: float = 0.0,
+        added: np.ndarray | None = None,
+    ) -> object:  # fmt: skip
         """Features of one photo's samples, equal in size, a style vector (1, 100), how much each place counts
-        (N, 1, h, w), and how much of the least variances holds, 0 to 1 -> affine, for `decode_tile`."""
+        (N, 1, h, w), how much of the least variances holds, 0 to 1, and what studies add -> affine, for
+        `decode_tile`."""
 
     @abstractmethod
-    def decode_tile(self, features: object, affine: object) -> np.ndarray:
-        """A tile's features, and the affine of its photo and style -> stylised (1, 3, H, W) in [0, 1]."""
+    def decode_tile(self, features: object, affine: object, added: np.ndarray | None = None) -> np.ndarray:
+        """A tile's features, the affine of its photo and style, and what studies add -> stylised (1, 3, H, W) in
+        [0, 1]."""
 
     @abstractmethod
     def feature_bytes(self, features: object) -> int:
@@ -106,6 +113,8 @@ class OpenVinoRuntime(Runtime):
         files = {part: f"{settings.transformer_stem}-{part}" for part in TRANSFORMER_PARTS}
         files["predictor"] = settings.predictor_stem
         self._models = {name: self._read(settings.models, f"{stem}.onnx") for name, stem in files.items()}
+        self.takes_studies = any(each.any_name == "added" for each in self._models["decoder"].inputs)
+        self._nothing = np.zeros(ADDED_SIZE, np.float32)  # what a style without a study adds
         self._predictor = None
         self._requests: OrderedDict[tuple[str, tuple[int, ...]], object] = OrderedDict()
         self._seen: OrderedDict[tuple[str, tuple[int, ...]], None] = OrderedDict()
@@ -138,10 +147,14 @@ class OpenVinoRuntime(Runtime):
             return True
         return self.forget()
 
-    def _run(self, part: str, picture: np.ndarray, *style: np.ndarray) -> np.ndarray:
+    def _run(
+        self, part: str, picture: np.ndarray, *style: np.ndarray, added: np.ndarray | None = None
+    ) -> np.ndarray:
         """A part of the transformer on content or features (N, C, H, W), compiled for their size on first use."""
         with self._lock:
             request = self._request(part, picture.shape)
+            if self.takes_studies and part != "encoder":
+                style = (*style, self._nothing if added is None else added)
             result = request.infer([picture, *style])[0]
             kept = (part, picture.shape) in self._requests
             if not kept:
@@ -198,16 +211,18 @@ class OpenVinoRuntime(Runtime):
     def encode(self, content: np.ndarray) -> np.ndarray:
         return self._run("encoder", content)
 
-    def decode(self, features: np.ndarray, vector: np.ndarray) -> np.ndarray:
-        return self._run("decoder", features, vector)
+    def decode(self, features: np.ndarray, vector: np.ndarray, added: np.ndarray | None = None) -> np.ndarray:
+        return self._run("decoder", features, vector, added=added)
 
     def measure(
-        self, samples: list[np.ndarray], vector: np.ndarray, weights: np.ndarray, floor: float = 0.0
-    ) -> np.ndarray:
-        return self._run("measure", np.concatenate(samples), vector, weights, np.full(1, floor, np.float32))
+        self, samples: list[np.ndarray], vector: np.ndarray, weights: np.ndarray, floor: float = 0.0,
+        added: np.ndarray | None = None,
+    ) -> np.ndarray:  # fmt: skip
+        least = np.full(1, floor, np.float32)
+        return self._run("measure", np.concatenate(samples), vector, weights, least, added=added)
 
-    def decode_tile(self, features: np.ndarray, affine: np.ndarray) -> np.ndarray:
-        return self._run("tile", features, affine)
+    def decode_tile(self, features: np.ndarray, affine: np.ndarray, added: np.ndarray | None = None) -> np.ndarray:
+        return self._run("tile", features, affine, added=added)
 
     def feature_bytes(self, features: np.ndarray) -> int:
         return features.nbytes
@@ -236,6 +251,7 @@ class TorchRuntime(Runtime):
 
         self._predictor = network(settings.predictor_stem, torch.float32)
         self._transformer = network(settings.transformer_stem, self._dtype)
+        self.takes_studies = self._transformer.config.separable
         floors = weights.floors(settings.models, settings.transformer_stem)
         self._transformer.floors = None if floors is None else torch.from_numpy(floors).to(device)
         self._lock = threading.Lock()
@@ -285,32 +301,38 @@ class TorchRuntime(Runtime):
             self._check_memory(*content.shape[2:])
             return self._transformer.encode(self._upload(content))
 
-    def decode(self, features, vector: np.ndarray) -> np.ndarray:
+    def decode(self, features, vector: np.ndarray, added: np.ndarray | None = None) -> np.ndarray:
         with self._lock, self._torch.inference_mode():
             self._check_memory(*(4 * side for side in features.shape[2:]))
-            return self._download(self._replay(self._transformer.decode, features, self._upload(vector)))
+            return self._replay(self._transformer.decode, features, self._upload(vector), added)
 
-    def measure(self, samples: list, vector: np.ndarray, weights: np.ndarray, floor: float = 0.0):
+    def measure(
+        self, samples: list, vector: np.ndarray, weights: np.ndarray, floor: float = 0.0,
+        added: np.ndarray | None = None,
+    ):  # fmt: skip
         with self._lock, self._torch.inference_mode():
             height, width = samples[0].shape[2:]
             self._check_memory(4 * len(samples) * height, 4 * width)
             exact = self._torch.float32  # a weight is a millionth
             given = self._torch.cat(samples), self._upload(vector), self._upload(weights, exact)
-            return self._transformer.measure(*given, self._torch.tensor([floor], device=self.device)).to(self._dtype)
+            least = self._torch.tensor([floor], device=self.device)
+            studied = None if added is None else self._upload(added)
+            return self._transformer.measure(*given, least, studied).to(self._dtype)
 
-    def decode_tile(self, features, affine) -> np.ndarray:
+    def decode_tile(self, features, affine, added: np.ndarray | None = None) -> np.ndarray:
         with self._lock, self._torch.inference_mode():
-            return self._download(self._replay(self._transformer.decode_tile, features, affine))
+            return self._replay(self._transformer.decode_tile, features, affine, added)
 
-    def _replay(self, decode, features, style):
+    def _replay(self, decode, features, style, added: np.ndarray | None) -> np.ndarray:
         """Decode through a CUDA graph: forty small kernels cost more to launch than to run at preview sizes."""
+        given = (features, style) if added is None else (features, style, self._upload(added))
         if self.device != "cuda":
-            return decode(features, style)
-        torch, key = self._torch, (decode.__name__, *features.shape)
+            return self._download(decode(*given))
+        torch, key = self._torch, (decode.__name__, len(given), *features.shape)
         if key not in self._graphs:
             while len(self._graphs) >= 4:
                 self._graphs.popitem(last=False)
-            inputs = features.clone(), style.clone()
+            inputs = tuple(each.clone() for each in given)
             warm_up = torch.cuda.Stream()
             warm_up.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(warm_up):  # cuDNN chooses its kernels before the capture
@@ -323,10 +345,10 @@ class TorchRuntime(Runtime):
             self._graphs[key] = graph, inputs, output
         self._graphs.move_to_end(key)
         graph, inputs, output = self._graphs[key]
-        inputs[0].copy_(features)
-        inputs[1].copy_(style)
+        for kept, each in zip(inputs, given, strict=True):
+            kept.copy_(each)
         graph.replay()
-        return output
+        return self._download(output)
 
     def feature_bytes(self, features) -> int:
         return features.numel() * features.element_size()

@@ -1,28 +1,28 @@
 """The gallery: `styles/styles.toml` says who painted what, `styles/vectors.safetensors` holds the style vectors.
 
 Originals are pictures that this project drew, and lie beside the list. Of the masters only the vectors are stored: a
-hundred numbers say how a painting is painted, and no picture can be had back from them. Any other safetensors file in
-the folder holds styles that `stylizer fit` tuned.
+hundred numbers say how a painting is painted, and no picture can be had back from them. `styles/studies/` holds studies
+of them, NAME.study.safetensors; one under any other name is a style of its own.
 
-`styles/SHA256SUMS` has the vectors' checksum, since one changed bit would paint another style and no one would see. The
-list is for people to edit, and a picture shows its faults by itself.
+`styles/SHA256SUMS` has the checksums of vectors and studies, since one changed bit would paint another style and no one
+would see. The list is for people to edit, and a picture shows its faults by itself.
 """
 
 import difflib
-import hashlib
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from stylizer import weights
+from stylizer import studies, weights
 from stylizer.errors import ParameterError, UnknownStyle, WeightsError, shown
 from stylizer.parameters import check_vector
+from stylizer.studies import SUFFIX, Study
 
-LIST, VECTORS = "styles.toml", "vectors.safetensors"
+LIST, VECTORS, STUDIES = "styles.toml", "vectors.safetensors", "studies"
 COARSER = "/coarser"  # among the vectors; no style can be called so
 KINDS = ("original", "master")
 MAX_NAME = 100  # characters of a style's name
@@ -37,103 +37,32 @@ class Style:
     kind: str  # original or master
     picture: str | None  # the file's name in styles/, for originals
     vector: np.ndarray  # (100,) float32
-    origin: str = ""  # of a tuned one: fingerprint of the transformer that it was tuned for
+    study: Study | None = None
 
 
 @dataclass(frozen=True)
-class TunedStyle:
-    """A style that `stylizer.fit` made: a vector, and what it adds to the transformer's weights, by key.
+class Blend:
+    """All that painting needs to know of a style, or of a weighted mean of several."""
 
-    Norms are linear in all of this, so what sets vector and norms alone mixes with any other style. A network is shared
-    by the styles of its file and mixes with those alone.
-    """
-
-    name: str
     vector: np.ndarray  # (100,) float32
-    norms: Mapping[str, np.ndarray]  # added to the biases of gammas and betas
-    network: Mapping[str, np.ndarray]  # added to all other weights
-    origin: str  # fingerprint of the transformer that it was tuned for
-    table: str = ""  # digest of the file, where that has a network
+    added: np.ndarray | None = None  # by studies to the transformer's weights, (ADDED_SIZE,) float32; None: nothing
 
-    @property
-    def added(self) -> dict[str, np.ndarray]:
-        return {**self.network, **self.norms}
-
-
-def is_norm(key: str) -> bool:
-    """Whether a weight of the transformer is a gamma or a beta as it is without a style."""
-    return key.endswith((".gamma.bias", ".beta.bias"))
+    @classmethod
+    def of(cls, style: "Style | Study | Blend") -> "Blend":
+        """What is added takes a millisecond to multiply out and 0.8 MB to keep, so it is asked for when painting."""
+        if isinstance(style, Blend):
+            return style
+        study = style.study if isinstance(style, Style) else style
+        return cls(style.vector, study.added() if study else None)
 
 
-def read_tuned(path: Path) -> dict[str, TunedStyle]:
-    """{name: style} of a file that `stylizer fit` wrote; ParameterError where it is missing or something else."""
-    try:
-        data = path.read_bytes()
-        arrays, metadata = weights.parse(data, str(path))
-        if "transformer" not in metadata or "tune" not in metadata:
-            raise WeightsError(f"{path} holds no tuned style; make one with `stylizer fit`")
-    except OSError as cause:
-        raise ParameterError("style", f"{path} cannot be read: {cause.strerror}") from cause
-    except WeightsError as cause:
-        raise ParameterError("style", str(cause)) from cause
-    parts: dict[str, dict[str, np.ndarray]] = {}
-    for key, value in sorted(arrays.items()):
-        name, _, weight = key.partition("/")
-        parts.setdefault(name, {})[weight] = value.astype(np.float32)
-    network = parts.pop("", {})
-    for name, norms in parts.items():
-        _check_tuned(path, name, norms)
-    table = hashlib.sha256(data).hexdigest() if network else ""
-    return {
-        name: TunedStyle(name, norms.pop("vector"), norms, network, metadata["transformer"], table)
-        for name, norms in parts.items()
-    }
-
-
-def _check_tuned(path: Path, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """ParameterError for a style without its vector, and for numbers that are none."""
-    if "vector" not in arrays:
-        raise ParameterError("style", f"{path} holds no vector of {shown(name)}, which is needed; tune it again")
-    try:
-        check_vector(arrays["vector"], "style")
-    except ParameterError as cause:
-        raise ParameterError("style", f"{path} is damaged at {shown(name)}: {cause}; tune it again") from cause
-    broken = [key for key, array in arrays.items() if not np.isfinite(array).all()]
-    if broken:
-        raise ParameterError("style", f"{path} is damaged at {shown(name)}: {broken[0]} is not finite; tune it again")
-
-
-def is_tuned(style: object) -> bool:
-    """Whether this names a file of tuned styles, FILE.safetensors or FILE.safetensors#NAME."""
-    return isinstance(style, (str, os.PathLike)) and os.fspath(style).partition("#")[0].endswith(".safetensors")
-
-
-def tuned_style(source: str | os.PathLike) -> TunedStyle:
-    """The style that FILE.safetensors#NAME names; the name may be left out where there is one alone."""
-    file, _, name = os.fspath(source).partition("#")
-    found = read_tuned(Path(file))
-    if not name and len(found) == 1:
-        return next(iter(found.values()))
-    if name not in found:
-        raise ParameterError("style", f"{file} holds {', '.join(found)}; name one as {file}#{next(iter(found))}")
-    return found[name]
-
-
-def mix_tuned(styles: Sequence[TunedStyle], shares: Sequence[float]) -> TunedStyle:
-    """The weighted mean; ParameterError where they are of several networks. Shares sum to 1."""
-
-    def total(arrays: Sequence[np.ndarray]) -> np.ndarray:
-        return sum(share * array for share, array in zip(shares, arrays, strict=True)).astype(np.float32)
-
-    if len({style.table for style in styles}) > 1:
-        names = ", ".join(style.name for style in styles)
-        raise ParameterError(
-            "style", f"{names} cannot be mixed: a style tuned with its whole network mixes with those of its file alone"
-        )
-    keys = {key for style in styles for key in style.norms}
-    norms = {key: total([style.norms.get(key, np.float32(0)) for style in styles]) for key in keys}
-    first = styles[0]
-    return TunedStyle("mix", total([style.vector for style in styles]), norms, first.network, first.origin, first.table)
+def blend(styles: Sequence[Blend], shares: Sequence[float]) -> Blend:
+    """The weighted mean; a style without a study adds nothing. Shares sum to 1."""
+    vector = sum(share * style.vector for style, share in zip(styles, shares, strict=True))
+    parts = [share * style.added for style, share in zip(styles, shares, strict=True)
+             if style.added is not None and share]  # fmt: skip
+    added = sum(parts).astype(np.float32) if parts else None
+    return Blend(vector.astype(np.float32), added)
 
 
 def read_list(folder: Path) -> list[dict]:
@@ -202,30 +131,33 @@ def read_gallery(folder: Path) -> dict[str, Style]:
         )
         for entry in entries
     }  # fmt: skip
-    for path in sorted(folder.glob("*.safetensors")):
-        if path.name != VECTORS:
-            gallery |= _tuned_entries(path, gallery)
+    for name, study in read_studies(folder).items():
+        if name in gallery:
+            gallery[name] = replace(gallery[name], study=study)
+        else:
+            title = name.replace("-", " ").capitalize()
+            gallery[name] = Style(name, title, "studied here", "", "original", None, study.vector, study)
     return gallery
 
 
-def _tuned_entries(path: Path, gallery: Mapping[str, Style]) -> dict[str, Style]:
-    """Tuned vectors as styles like any other; WeightsError for one that is more than a vector, or a name taken."""
-    try:
-        found = read_tuned(path)
-    except ParameterError as cause:
-        raise WeightsError(str(cause)) from cause
-    for name, style in found.items():
-        if style.added:
-            raise WeightsError(f"{path} sets more than vectors, which a gallery cannot hold; move it elsewhere")
+def read_studies(folder: Path) -> dict[str, Study]:
+    """{name: Study} of every file in styles/studies; WeightsError for one that is damaged.
+
+    Those that the folder's SHA256SUMS lists must be as listed. Others are a user's own.
+    """
+    found = {}
+    for path in sorted((folder / STUDIES).glob(f"*{SUFFIX}")):
+        name, listed = path.name.removesuffix(SUFFIX), f"{STUDIES}/{path.name}"
+        try:
+            if listed in weights.checksums(folder):
+                found[name] = replace(studies.parse(weights.read(folder, listed), str(path)), name=name)
+            else:
+                found[name] = studies.read(path)
+        except ParameterError as cause:
+            raise WeightsError(f"the gallery does not read: {cause}") from cause
         if not is_name(name):
-            raise WeightsError(f"{path} holds the name {shown(name)}, which no style can have; tune again")
-        if name in gallery:
-            raise WeightsError(f"{path} holds {name!r}, which the gallery has; rename the painting and tune again")
-    return {
-        name: Style(name, name.replace("-", " ").capitalize(), "tuned here", "", "original", None, style.vector,
-                    style.origin)
-        for name, style in found.items()
-    }  # fmt: skip
+            raise WeightsError(f"{path} is called {shown(name)}, which no style can be; rename it")
+    return found
 
 
 @dataclass(frozen=True)

@@ -305,13 +305,14 @@ def test_a_download_is_told_in_megabytes(capsys, monkeypatch):
     assert capsys.readouterr().err == "stylizer: network: 132 of 528 MB, about 60 s left\n"
 
 
-def test_fit_says_how_far_it_is_where_stderr_is_no_terminal(tmp_path, capsys, monkeypatch):
+def test_a_study_says_how_far_it_is_where_stderr_is_no_terminal(tmp_path, capsys, monkeypatch):
     pytest.importorskip("torch")
     monkeypatch.setattr("stylizer.progress.LINE_SECONDS", 0.0)
     painting = tmp_path / "painting.png"
     painting.write_bytes(pictures.png(pictures.painting(96, 96)))
     photos = ("--photos", painting)
-    assert run("fit", painting, "--steps", 3, "--size", 64, "-o", tmp_path / "fit.safetensors", *photos) == 0
+    target = tmp_path / "painting.study.safetensors"
+    assert run("study", painting, "--steps", 3, "--size", 64, "-o", target, *photos) == 0
     lines = capsys.readouterr().err.splitlines()
     assert lines and all(line.startswith("stylizer: ") for line in lines) and "1 of 3 steps" in lines[0]
     assert "content" in lines[0] and "\r" not in "".join(lines)

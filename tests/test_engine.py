@@ -67,9 +67,9 @@ def test_a_mix_is_the_weighted_mean_of_vectors(stylizer):
     painting = pictures.painting()
     first, second = stylizer.style_vector(STYLE), stylizer.style_vector(painting)
     mixed = stylizer.mix([STYLE, painting], [3, 1])
-    assert np.allclose(mixed, 0.75 * first + 0.25 * second, atol=1e-3)  # the painting is read again
-    assert np.allclose(stylizer.mix({STYLE: 2.0}), first, atol=1e-6)
-    assert np.allclose(stylizer.mix([STYLE, second]), (first + second) / 2, atol=1e-6)
+    assert np.allclose(mixed.vector, 0.75 * first + 0.25 * second, atol=1e-3)  # the painting is read again
+    assert np.allclose(stylizer.mix({STYLE: 2.0}).vector, first, atol=1e-6)
+    assert np.allclose(stylizer.mix([STYLE, second]).vector, (first + second) / 2, atol=1e-6)
 
 
 def test_a_style_is_a_name_a_picture_of_any_kind_or_a_vector(stylizer, tmp_path):

@@ -10,11 +10,11 @@ from conftest import SHARED
 from safetensors.numpy import save
 
 from stylizer import Stylizer, weights
-from stylizer.errors import ParameterError, UnknownStyle, WeightsError
+from stylizer.errors import UnknownStyle, WeightsError
 from stylizer.feedforward import read_style
 from stylizer.images import Picture
 from stylizer.settings import Settings
-from stylizer.styles import KINDS, LIST, VECTORS, find, read_gallery, read_list, read_tuned, read_vectors
+from stylizer.styles import KINDS, LIST, VECTORS, find, read_gallery, read_list, read_vectors
 from stylizer.training import vectors
 
 FOLDER = Settings().styles
@@ -178,23 +178,11 @@ def test_years_may_be_numbers(tmp_path):
     assert read_gallery(folder)["kintsugi"].year == "1889"
 
 
-@pytest.mark.parametrize(
-    ("arrays", "words"),
-    [
-        ({"dawn/a.gamma.bias": np.zeros(3)}, "no vector of 'dawn'"), ({"dawn/vector": np.zeros(99)}, "100 numbers"),
-        ({"dawn/vector": np.full(100, np.inf)}, "'dawn'"),
-        ({"dawn/vector": np.zeros(100), "dawn/a.gamma.bias": np.full(3, np.nan)}, "a.gamma.bias"),
-    ],
-)  # fmt: skip
-def test_a_tuned_file_without_its_vector_or_with_broken_numbers_is_named(tmp_path, arrays, words):
+def test_a_damaged_study_in_the_gallery_is_named(tmp_path):
     folder = copy_of_the_gallery(tmp_path / "styles")
-    file = folder / "own.safetensors"
-    data = {key: array.astype(np.float32) for key, array in arrays.items()}
-    file.write_bytes(save(data, {"transformer": "", "tune": "vector"}))
-    with pytest.raises(ParameterError, match=words) as caught:
-        read_tuned(file)
-    assert str(file) in str(caught.value)
-    refused(folder, words)
+    (folder / "studies").mkdir()
+    (folder / "studies" / "own.study.safetensors").write_bytes(b"\x10" + bytes(7) + b"{" + bytes(100))
+    refused(folder, "own.study.safetensors", "cut or altered")
 
 
 def test_a_name_of_any_length_is_refused_at_once_and_shown_short():

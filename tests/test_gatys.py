@@ -415,7 +415,7 @@ def test_the_command_polishes_what_the_network_painted(files, stylizer):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--style", "whirling-night", "--backbone", "vgg11"], "choose from small, vgg16, vgg16-torchvision, vgg19"),
+        (["--style", "whirling-night", "--backbone", "vgg11"], "choose from narrow, small, vgg16, vgg16-torchvision"),
         (["--style", "whirling-night", "--content-layer", "layer2"], "no layer 'layer2'; choose from relu1_1"),
         (["--style", "whirling-night", "--backbone", "resnet18", "--style-layers", "relu1_1"],
          "no layer 'relu1_1'; choose from layer1, layer2, layer3, layer4"),

@@ -27,7 +27,9 @@ from browsing import (
 from flask import request
 from PIL import Image
 from serving import Served
+from studying import random_study
 
+from stylizer import studies
 from stylizer.settings import Settings
 from stylizer.web import create_app, private
 
@@ -201,6 +203,53 @@ def test_a_cut_out_is_painted_as_by_the_server_whatever_is_hidden_under_it(
     assert alpha.min() == 0 and alpha.max() == 255
     off = np.abs(decoded(base64.b64decode(ours)).astype(float) - expected).mean(axis=2)
     assert off[alpha == 255].mean() < close and off[(alpha > 127) & (alpha < 255)].mean() < 6 * close
+
+
+PAINT_BY_STUDY = """async ([photo, study, fields]) => {
+    const blob_of = (text) => new Blob([Uint8Array.from(atob(text), (each) => each.charCodeAt(0))]);
+    const content = blob_of(photo), style = [blob_of(study)];
+    try {
+        const options = { content, style, size: "original", format: "png", ...fields };
+        const blob = await stylizer.engine().post("api/v1/stylize", options);
+        const bytes = new Uint8Array(await blob.arrayBuffer());
+        return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ""));
+    } catch (error) {
+        return error.message;
+    }
+}"""
+
+
+def paint_by_study(page, photo: bytes, study: bytes, **fields) -> str:
+    """The picture in base64, or what was said in its place."""
+    sent = [base64.b64encode(each).decode() for each in (photo, study)]
+    return page.evaluate(PAINT_BY_STUDY, [*sent, fields])
+
+
+@needs_runtime
+@pytest.mark.parametrize("rank", [4, 16])
+@pytest.mark.parametrize("picture", ["a photo", "a disc"])
+def test_a_study_paints_on_the_device_as_on_the_server(studio, private_server, stylizer, picture, rank):
+    rgb = pictures.photo(160, 120) if picture == "a photo" else pictures.disc(320, 240, (200, 100), 20)
+    study = studies.dump(random_study(stylizer, seed=rank, rank=rank))
+    for fields in ({}, {"style_name": "great-wave", "weight": ["3", "1"], "strength": "0.7"}):
+        ours = decoded(base64.b64decode(paint_by_study(studio, pictures.png(rgb), study, **fields)))
+        expected = private_server.painting(pictures.png(rgb), style=(io.BytesIO(study), "style"), **fields)
+        assert difference(ours, expected) < CLOSE
+    without = private_server.painting(pictures.png(rgb), style_name="kintsugi")
+    assert difference(ours, without) > 2 * CLOSE
+
+
+@needs_runtime
+def test_a_bad_study_is_refused_on_the_device_in_words(studio, stylizer):
+    study = random_study(stylizer)
+    nan = study.numbers.copy()
+    nan[7] = np.nan
+    for data, says in (
+        (studies.dump(study)[:-50], "cut or altered"), (studies.dump(study) + bytes(2**18), "too large"),
+        (studies.dump(replace(study, origin="0123456789ab")), "was made for transformer 0123456789ab"),
+        (studies.dump(replace(study, numbers=nan)), "cut or altered"),
+    ):  # fmt: skip
+        assert says in paint_by_study(studio, pictures.png(pictures.photo(64, 48)), data)
 
 
 @needs_runtime

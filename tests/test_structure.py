@@ -12,14 +12,15 @@ LAYERS = [
     {"colours", "tones"},
     {"images"},
     {"networks"},
-    {"styles", "losses"},
+    {"studies", "losses"},
+    {"styles"},
     {"runtimes"},
     {"feedforward", "gatys", "fit"},
     {"training", "web", "cli", "doctor"},
 ]
 SERVING = {
     "errors", "parameters", "settings", "tiles", "memory", "containers", "alpha", "colours", "tones", "images",
-    "weights", "styles", "runtimes", "feedforward", "cli", "doctor", "web", "serving",
+    "weights", "studies", "styles", "runtimes", "feedforward", "cli", "doctor", "web", "serving",
     "files", "progress",
 }  # fmt: skip
 HEAVY = {"torch", "torchvision", "openvino", "onnx"}

@@ -73,8 +73,8 @@ def test_statistics_of_the_whole_given_back_paint_the_whole():
     network = Transformer(TransformerConfig(width=0.25)).eval()
     features, vector, norm = network.encode(torch.rand(1, 3, 48, 64)), torch.randn(1, 100), JointNorm()
     whole = network.decode(features, vector)
-    assert torch.allclose(network.decode(features, vector, norm), whole, atol=1e-5)
-    assert torch.allclose(network.decode(features, vector, GivenNorm(norm.affines)), whole, atol=1e-5)
+    assert torch.allclose(network.decode(features, vector, norm=norm), whole, atol=1e-5)
+    assert torch.allclose(network.decode(features, vector, norm=GivenNorm(norm.affines)), whole, atol=1e-5)
 
 
 @torch.no_grad()

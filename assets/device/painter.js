@@ -1,6 +1,7 @@
 /* Photo + style vector -> painted photo, the arithmetic of stylizer/feedforward.py on networks that run here. */
 
 import * as pictures from "./picture.js";
+import * as studies from "./study.js";
 
 const VECTOR_SIZE = 100;
 const STYLE_SIDE = 256;                         // the squares in which the predictor looks at a painting,
@@ -30,9 +31,14 @@ export class Painter {
   /** `lost` rejects when the graphics card does; `whole`: pixels that are painted in one piece; `large()` gives the
    *  networks {measure, tile} for what is larger. */
   constructor({
-    predictor, encoder, decoder, large, Tensor, gallery, coarser, limits, whole, lost = new Promise(() => {}),
+    predictor, encoder, decoder, large, Tensor, gallery, coarser, layers, transformer, study_of, limits, whole,
+    lost = new Promise(() => {}),
   }) {
     Object.assign(this, { predictor, encoder, decoder, large, Tensor, gallery, coarser, limits, whole, lost });
+    // What studies add to: layers [channels, out_channels, kernel_size] of a transformer, by its fingerprint; and
+    // (name) => promise of the bytes of a gallery style's study, null where it has none.
+    Object.assign(this, { layers, transformer, study_of });
+    this.nothing = studies.size(layers);        // how many numbers a study adds; 0: this transformer takes none
     this.photos = new Map();                    // key: {picture, full, look, features, samples, …}, the oldest first
   }
 
@@ -40,10 +46,10 @@ export class Painter {
 
   async stylize({ content, strength = 1, style_scale = 1, keep_colors = false, size, format = "png", ...styles }, job) {
     return job.in_turn(async () => {
-      const vector = await this.mix(styles);
+      const chosen = await this.mix(styles);
       const photo = await this.photo(content, size, Number(style_scale));
       const since = performance.now();
-      const painted = await this.paint(photo, vector, Number(strength), is_true(keep_colors), job);
+      const painted = await this.paint(photo, chosen, Number(strength), is_true(keep_colors), job);
       const seconds = (performance.now() - since) / 1000;
       const answer = await pictures.encode(painted, format);
       if (!pictures.wrote(answer, format)) {
@@ -53,11 +59,14 @@ export class Painter {
     });
   }
 
-  async wall({ content, size = WALL_SIDE, style_name, style_vector }, { in_turn, on_tile, from = 0 }) {
-    const vectors = [...list(style_name).map((name) => this.named(name)), ...list(style_vector).map(as_vector)];
+  async wall({ content, size = WALL_SIDE, style, style_name, style_vector }, { in_turn, on_tile, from = 0 }) {
+    const styles = [
+      ...list(style).map((file) => () => this.of_file(file)), ...list(style_name).map((name) => () => this.named(name)),
+      ...list(style_vector).map((text) => () => this.of_vector(text)),
+    ];
     const photo = await in_turn(() => this.photo(content, size, 1, true));
-    for (let index = from; index < vectors.length; index++) {
-      const picture = await in_turn(async () => this.paint(photo, vectors[index], 1));
+    for (let index = from; index < styles.length; index++) {
+      const picture = await in_turn(async () => this.paint(photo, await styles[index](), 1));
       on_tile({ index, picture: await pictures.encode(picture, TILE_FORMAT) });
     }
     return {};
@@ -69,24 +78,52 @@ export class Painter {
 
   // Styles ---------------------------------------------------------------------------------------------------------
 
-  /** The weighted mean of the styles' vectors: files first, then names, then vectors, as the weights. */
+  /** The weighted mean of the styles: files first, then names, then vectors, as the weights. A style is what it is
+   *  painted by, {vector, added}: what a study adds to the decoder's weights, or null. */
   async mix({ style, style_name, style_vector, weight }) {
-    const files = [];
-    for (const each of list(style)) files.push(await this.read(await decoded(each, "style")));
-    const named = list(style_name).map((name) => this.named(name));
-    const vectors = [...files, ...named, ...list(style_vector).map(as_vector)];
-    if (!vectors.length) throw new Refusal({ detail: "no style was given", field: "style" });
-    const weights = list(weight).length ? list(weight).map(Number) : vectors.map(() => 1);
+    const styles = [];
+    for (const file of list(style)) styles.push(await this.of_file(file));
+    for (const name of list(style_name)) styles.push(await this.named(name));
+    styles.push(...list(style_vector).map((text) => this.of_vector(text)));
+    if (!styles.length) throw new Refusal({ detail: "no style was given", field: "style" });
+    const weights = list(weight).length ? list(weight).map(Number) : styles.map(() => 1);
     const sum = weights.reduce((one, other) => one + other, 0);
-    const good = weights.length === vectors.length && weights.every((each) => each >= 0) && sum > 0;
+    const good = weights.length === styles.length && weights.every((each) => each >= 0) && sum > 0;
     if (!good) throw new Refusal({ detail: "weights must be 0 or more, one a style, and not all 0", field: "weight" });
-    return blend(vectors, weights.map((each) => each / sum));
+    const shares = weights.map((each) => each / sum);
+    const vector = blend(styles.map((each) => each.vector), shares);
+    const studied = styles.map(({ added }, index) => [added, shares[index]]).filter(([added]) => added);
+    const added = studied.length ? blend(...[0, 1].map((part) => studied.map((each) => each[part]))) : null;
+    return { vector, added };
   }
 
-  named(name) {
-    if (Object.hasOwn(this.gallery, name)) return Float32Array.from(this.gallery[name]);
-    throw new Refusal({ detail: `there is no style ${name}`, field: "style_name" });
+  /** A painting, or a study of one. */
+  async of_file({ blob }) {
+    const bytes = new Uint8Array(await blob.slice(0, studies.MAX_BYTES + 1).arrayBuffer());
+    if (studies.looks_like_study(bytes)) return this.of_study(bytes);
+    return { vector: await this.read(await decoded({ blob }, "style")), added: null };
   }
+
+  of_study(bytes) {
+    const study = studies.parse(bytes, this.layers);
+    if (typeof study === "string") throw new Refusal({ detail: study, field: "style" });
+    if (study.origin !== this.transformer) {
+      const detail = `this study was made for transformer ${study.origin}, this one is ${this.transformer}; `
+        + "study the painting again";
+      throw new Refusal({ detail, field: "style" });
+    }
+    return { vector: study.vector, added: studies.added(study, this.layers) };
+  }
+
+  async named(name) {
+    if (!Object.hasOwn(this.gallery, name)) {
+      throw new Refusal({ detail: `there is no style ${name}`, field: "style_name" });
+    }
+    const bytes = await this.study_of(name);
+    return bytes ? this.of_study(bytes) : { vector: Float32Array.from(this.gallery[name]), added: null };
+  }
+
+  of_vector = (text) => ({ vector: as_vector(text), added: null });
 
   /** A painting's or a photo's style vector: the mean of those of the squares that cover it. */
   async read(whole) {
@@ -145,17 +182,18 @@ export class Painter {
     throw new Refusal({ detail, field: "content", code: "picture-out-of-bounds" });
   }
 
-  /** The photo painted by a style vector, the size that came in, its alpha kept. */
-  async paint(photo, vector, strength, keep_colors = false, job = null) {
+  /** The photo painted by a style, the size that came in, its alpha kept. */
+  async paint(photo, { vector, added }, strength, keep_colors = false, job = null) {
     const { picture, full } = photo, { width, height } = picture;
     if (strength < 1) {
       photo.own_vector ??= await this.read(full);
       vector = blend([vector, photo.own_vector], [strength, 1 - strength]);
+      added = strength > 0 && added ? blend([added], [strength]) : null;
     }
     vector = blend([vector, this.coarser], [1, octaves(width, height)]);
     let painted = pictures.opaque(picture);
     const way = up_to_stride(width) * up_to_stride(height) > this.whole ? "paint_in_tiles" : "paint_whole";
-    const greatest = await this[way](photo, vector, painted, job);
+    const greatest = await this[way](photo, { vector: this.style(vector), ...this.studied(added) }, painted, job);
     if (!(greatest > 1 / 255)) throw Object.assign(new Error("the picture came out black"), { kind: "black" });
     if (width < full.width || height < full.height) {       // enlarged it lacks fine detail: the photo gives its own
       painted = pictures.resize_to(painted, full.width, full.height);
@@ -168,21 +206,21 @@ export class Painter {
   }
 
   /** Fills `painted` and returns its greatest value, NaN if any is. */
-  async paint_whole(photo, vector, painted) {
+  async paint_whole(photo, style, painted) {
     const { width, height } = painted, [wide, high] = [up_to_stride(width), up_to_stride(height)];
     photo.features ??= await this.encode(photo.picture, [0, 0, wide, high]);
     photo.look ??= pictures.survey(photo.picture);
-    const stylised = photo.look.calm ? await this.paint_calm(photo, vector, wide, high)
-      : (await this.run(this.decoder, { features: photo.features, vector: this.style(vector) })).stylised;
+    const stylised = photo.look.calm ? await this.paint_calm(photo, style, wide, high)
+      : (await this.run(this.decoder, { features: photo.features, ...style })).stylised;
     return pictures.from_planes(stylised.data, wide, high, [0, 0], painted, [0, 0, width, height]);
   }
 
   /** A nearly blank picture: statistics that its things count for, and that its rounding does not. */
-  async paint_calm({ features, look }, vector, wide, high) {
+  async paint_calm({ features, look }, { vector, ...studied }, wide, high) {
     const { measure, tile } = await this.large();
     const counts = this.counts([[0, 0, wide, high]], look);
-    const { affine } = await this.run(measure, { features, vector: this.style(vector), ...counts });
-    return (await this.run(tile, { features, affine })).stylised;
+    const { affine } = await this.run(measure, { features, vector, ...counts, ...studied });
+    return (await this.run(tile, { features, affine, ...studied })).stylised;
   }
 
   /** What of windows counts how much, and how much of the least variances holds. */
@@ -194,13 +232,13 @@ export class Painter {
   }
 
   /** As `paint_whole`, piece by piece: the pixels of a tile that lie nearer to it than to any other are kept. */
-  async paint_in_tiles(photo, vector, painted, job) {
+  async paint_in_tiles(photo, { vector, ...studied }, painted, job) {
     const { width, height } = painted;
     const { measure, tile } = await this.large();
     photo.look ??= pictures.survey(photo.picture);
     const windows = this.windows(photo.picture, photo.look), counts = this.counts(windows, photo.look);
     photo.samples ??= await this.sample(photo.picture, windows);
-    const { affine } = await this.run(measure, { features: photo.samples, vector: this.style(vector), ...counts });
+    const { affine } = await this.run(measure, { features: photo.samples, vector, ...counts, ...studied });
     const { side } = this.tiles();
     const [across, down] = [width, height].map((length) => axis(length, side));
     let greatest = 0, done = 0;
@@ -209,7 +247,7 @@ export class Painter {
         job?.on_words(`Painting piece ${++done} of ${across.length * down.length}…`);
         await job?.check();
         const features = await this.encode(photo.picture, [column.start, row.start, column.outer, row.outer]);
-        const { stylised } = await this.run(tile, { features, affine });
+        const { stylised } = await this.run(tile, { features, affine, ...studied });
         const inside = [column.from - column.start, row.from - row.start];
         const kept = [column.from, row.from, column.to - column.from, row.to - row.from];
         const here = pictures.from_planes(stylised.data, column.outer, row.outer, inside, painted, kept);
@@ -262,12 +300,18 @@ export class Painter {
 
   style = (vector) => new this.Tensor("float32", vector, [1, VECTOR_SIZE]);
 
+  /** What a study adds, as the decoder, measure and tile take it; the plain transformer takes nothing. */
+  studied(added) {
+    if (!this.nothing) return {};
+    return { added: new this.Tensor("float32", added ?? new Float32Array(this.nothing), [this.nothing]) };
+  }
+
   /** A small pattern painted, as planes: what one device makes of it another must make as well. */
   async trial(side) {
     const data = Uint8ClampedArray.from({ length: 4 * side * side }, (_, index) => index * index % 251);
     const features = await this.encode({ width: side, height: side, data }, [0, 0, side, side]);
     const vector = this.style(Float32Array.from({ length: VECTOR_SIZE }, (_, index) => Math.sin(index)));
-    return (await this.run(this.decoder, { features, vector })).stylised.data;
+    return (await this.run(this.decoder, { features, vector, ...this.studied(null) })).stylised.data;
   }
 
   /** Forget the oldest photos until what is kept fits. */
@@ -333,9 +377,9 @@ function as_vector(text) {
   throw new Refusal({ detail: `a style vector is ${VECTOR_SIZE} finite numbers`, field: "style_vector" });
 }
 
-function blend(vectors, shares) {
-  return Float32Array.from({ length: VECTOR_SIZE }, (_, index) =>
-    vectors.reduce((sum, vector, which) => sum + shares[which] * vector[index], 0));
+function blend(arrays, shares) {
+  return Float32Array.from({ length: arrays[0].length }, (_, index) =>
+    arrays.reduce((sum, array, which) => sum + shares[which] * array[index], 0));
 }
 
 async function decoded({ blob }, field) {

@@ -98,11 +98,16 @@ async function start({ base, provider, whole }) {
     encoder: await make(loaded.encoder, provider, provider === "webgpu" ? KEEP_ON_CARD : {}),
     decoder: await make(loaded.decoder, provider),
   });
-  const { styles, coarser } = JSON.parse(new TextDecoder().decode(loaded.gallery));
-  const options = { Tensor: ort.Tensor, limits: manifest.limits, whole, gallery: styles, coarser };
+  const { styles, coarser, layers, transformer } = JSON.parse(new TextDecoder().decode(loaded.gallery));
+  const study_of = async (name) => (Object.hasOwn(manifest.studies, name) ? load(manifest.studies[name], base) : null);
+  const options = {
+    Tensor: ort.Tensor, limits: manifest.limits, whole, gallery: styles, coarser, layers, transformer, study_of,
+  };
   const predictor = await make(loaded.predictor, "wasm");       // small, and exact where vectors are kept
   const on_processor = new Painter({ ...options, predictor, ...await networks("wasm") });
-  const listed = [manifest.weights, { gallery: manifest.gallery }, ...Object.values(manifest.runtimes)]
+  const listed = [
+    manifest.weights, manifest.studies, { gallery: manifest.gallery }, ...Object.values(manifest.runtimes),
+  ]
     .flatMap((part) => Object.values(part).map(({ url }) => new URL(url, base).href));
   const loaded_here = performance.getEntriesByType("resource").map(({ name }) => name);
   const files = [...listed, ...loaded_here, location.href, manifest_of("wasm")];

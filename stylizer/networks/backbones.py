@@ -1,8 +1,9 @@
 """Loss networks, their features by name: VGG-16, VGG-19 (Simonyan and Zisserman 2015), ResNet-18 (He et al. 2016).
 
 Their keys are torchvision's. The weights are nobody's to ship here: `stylizer.weights` says where they are downloaded
-from, and `stylizer.training` reads VGG-16's from a safetensors file, see docs/training.md. The small network is our
-own, trained by `python -m stylizer.training classify`, and its weights are in `models/`.
+from, and `stylizer.training` reads VGG-16's from a safetensors file, see docs/training.md. Two are our own and have
+their weights in `models/`: the narrow VGG, taught by VGG-16 (`python -m stylizer.training narrow`), and the small
+network, taught to tell Tiny ImageNet's classes apart (`python -m stylizer.training classify`).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -122,6 +123,35 @@ class VGG19(VGG):
     DEPTHS = (2, 2, 4, 4, 4)
     LAYERS = _relu_names(DEPTHS)
     STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_4", "relu4_4")
+
+
+class NarrowVGG(VGG):
+    """VGG-16 with about a quarter of its channels, taught to predict five of its layers: 1.2 million numbers.
+
+    Each layer's features f predict VGG-16's as A f. What is given is R f, R being the square root of A'A, so that
+    distances and Gram matrices are those of the prediction, and losses weigh what VGG-16 sees as VGG-16 does.
+    """
+
+    DEPTHS = (2, 2, 3, 3, 1)
+    CHANNELS = (24, 48, 80, 144, 128)
+    LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_1")
+    CONTENT_LAYERS = ("relu4_3",)
+    STYLE_LAYERS = VGG16.STYLE_LAYERS
+
+    def __init__(self, width: float = 1.0, scale: InputScale = TORCHVISION):
+        super().__init__(width, scale)
+        counts = [max(1, round(count * width)) for count in self.CHANNELS]
+        self.roots = nn.ModuleDict(
+            {layer: nn.Conv2d(count, count, 1, bias=False) for layer, count in zip(self.LAYERS, counts, strict=True)}
+        )
+        self.eval().requires_grad_(False)
+
+    def forward(self, pictures: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+        return {layer: self.roots[layer](features) for layer, features in self.own_features(pictures, layers).items()}
+
+    def own_features(self, pictures: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+        """The features themselves, of which `training.narrow` learns what predicts VGG-16's."""
+        return super().forward(pictures, layers)
 
 
 # ResNet -------------------------------------------------------------------------------------------------------------
@@ -281,6 +311,7 @@ class Entry(NamedTuple):
 # Names are those of `weights.DOWNLOADS`, and our own. VGG-16 is published in both forms and nothing in a file tells
 # them apart, so they have a name each.
 BACKBONES = {
+    "narrow": Entry(NarrowVGG, TORCHVISION),
     "small": Entry(SmallNet, TORCHVISION),
     "vgg16": Entry(VGG16, CAFFE),
     "vgg16-torchvision": Entry(VGG16, TORCHVISION),

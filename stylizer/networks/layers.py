@@ -1,6 +1,6 @@
 """The building blocks of the transformer: padded convolutions, plain or separable, and their kinds of norm."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -141,10 +141,24 @@ class StyledConv(nn.Module):
         self.beta = nn.Linear(VECTOR_SIZE, out_channels)
         nn.init.ones_(self.gamma.bias)  # an untrained style norm is a plain instance norm
 
-    def forward(self, features: Tensor, vector: Tensor, norm: Norm = instance_norm) -> Tensor:
+    def added_shapes(self) -> list[torch.Size]:
+        """Of what a study adds to this layer: to its depthwise and pointwise kernels, to gamma and to beta."""
+        return [self.depthwise.weight.shape, self.pointwise.weight.shape, self.gamma.bias.shape, self.beta.bias.shape]
+
+    def forward(
+        self, features: Tensor, vector: Tensor, added: Sequence[Tensor] | None = None, norm: Norm = instance_norm
+    ) -> Tensor:
+        """`added`: what a study adds, as `added_shapes` has it."""
         padded = pad(features, self.kernel_size, self.padding)
-        mixed = self.pointwise(self.depthwise(padded)) if self.separable else self.conv(padded)
-        return norm(mixed, self.gamma(vector)[..., None, None], self.beta(vector)[..., None, None])
+        gamma, beta = self.gamma(vector), self.beta(vector)
+        if added is None:
+            mixed = self.pointwise(self.depthwise(padded)) if self.separable else self.conv(padded)
+        else:
+            depthwise, pointwise, to_gamma, to_beta = added
+            mixed = F.conv2d(padded, self.depthwise.weight + depthwise, groups=self.depthwise.groups)
+            mixed = F.conv2d(mixed, self.pointwise.weight + pointwise)
+            gamma, beta = gamma + to_gamma, beta + to_beta
+        return norm(mixed, gamma[..., None, None], beta[..., None, None])
 
 
 def upsample(features: Tensor) -> Tensor:

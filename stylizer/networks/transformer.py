@@ -4,6 +4,7 @@ Encode depends on the photo alone and is half of the work; decode depends on bot
 slider move pays for decode only.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,7 @@ from stylizer.networks.layers import (
 )
 
 PADDINGS = ("reflect", "zeros")
+Added = Sequence[Tensor] | None  # what a study adds to one layer, or nothing
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,11 @@ class ResidualBlock(nn.ModuleList):
     def __init__(self, channels: int, config: TransformerConfig):
         super().__init__(StyledConv(channels, channels, 3, config.separable, config.padding) for _ in range(2))
 
-    def forward(self, features: Tensor, vector: Tensor, norm: Norm = instance_norm) -> Tensor:
-        return features + self[1](F.relu(self[0](features, vector, norm)), vector, norm)
+    def forward(
+        self, features: Tensor, vector: Tensor, added: Sequence[Added] = (None, None), norm: Norm = instance_norm
+    ) -> Tensor:
+        inner = F.relu(self[0](features, vector, added[0], norm))
+        return features + self[1](inner, vector, added[1], norm)
 
 
 class Transformer(nn.Module):
@@ -94,7 +99,7 @@ class Transformer(nn.Module):
 
     def heads(self) -> list[nn.Linear]:
         """The layers that make gammas and betas of a style vector, in the order of painting."""
-        return [head for layer in self.modules() if isinstance(layer, StyledConv) for head in (layer.gamma, layer.beta)]
+        return [head for layer in self.styled() for head in (layer.gamma, layer.beta)]
 
     def norms(self, vector: Tensor) -> Tensor:
         """All gammas and betas that style vectors make, (N, 100) -> (N, 2 S): whatever a picture feels of them."""
@@ -107,16 +112,34 @@ class Transformer(nn.Module):
             raise ValueError(f"content is {width}x{height}; sides must be multiples of 4 and at least 8")
         return self.contract(content)
 
-    def decode(self, features: Tensor, vector: Tensor, norm: Norm = instance_norm) -> Tensor:
-        """Paint: (N, 128, H/4, W/4) and (N, 100) -> (N, 3, H, W) in [0, 1]."""
-        check_vector(vector)
-        for block in self.residual:
-            features = block(features, vector, norm)  # (N, 128, H/4, W/4)
-        features = F.relu(self.expand[0](upsample(features), vector, norm))  # (N, 64, H/2, W/2)
-        features = F.relu(self.expand[1](upsample(features), vector, norm))  # (N, 32, H, W)
-        return self.expand[2](features, vector, norm).sigmoid()  # (N, 3, H, W)
+    def styled(self) -> list[StyledConv]:
+        """The layers that a style reaches, in the order of painting."""
+        return [layer for layer in self.modules() if isinstance(layer, StyledConv)]
 
-    def measure(self, features: Tensor, vector: Tensor, weights: Tensor, floor: Tensor) -> Tensor:
+    def split(self, added: Tensor | None) -> list[Added]:
+        """What a study adds to the weights, all numbers in one row (P,), for each styled layer in turn."""
+        layers = self.styled()
+        if added is None:
+            return [None] * len(layers)
+        shapes = [layer.added_shapes() for layer in layers]
+        parts = iter(added.split([shape.numel() for some in shapes for shape in some]))
+        return [[next(parts).view(shape) for shape in some] for some in shapes]
+
+    def decode(
+        self, features: Tensor, vector: Tensor, added: Tensor | None = None, norm: Norm = instance_norm
+    ) -> Tensor:
+        """Paint: (N, 128, H/4, W/4), (N, 100) and what a study adds (P,) -> (N, 3, H, W) in [0, 1]."""
+        check_vector(vector)
+        *residual, first, second, last = self.split(added)
+        for index, block in enumerate(self.residual):
+            features = block(features, vector, residual[2 * index :][:2], norm)  # (N, 128, H/4, W/4)
+        features = F.relu(self.expand[0](upsample(features), vector, first, norm))  # (N, 64, H/2, W/2)
+        features = F.relu(self.expand[1](upsample(features), vector, second, norm))  # (N, 32, H, W)
+        return self.expand[2](features, vector, last, norm).sigmoid()  # (N, 3, H, W)
+
+    def measure(
+        self, features: Tensor, vector: Tensor, weights: Tensor, floor: Tensor, added: Tensor | None = None
+    ) -> Tensor:
         """Samples of one photo (N, 128, h, w), a style (1, 100), how much each place counts (N, 1, h, w) and how much
         of the least variances holds (1,), 0 to 1 -> affine (2, S), for painting all its tiles.
 
@@ -127,16 +150,16 @@ class Transformer(nn.Module):
         layers = [weights] * (len(self.styled_channels) - 3) + [wider, widest, widest]
         floors = 0 * floor if self.floors is None else self.floors * floor
         norm = JointNorm(layers, floors.expand(sum(self.styled_channels)).split(self.styled_channels))
-        self.decode(features, vector, norm)
+        self.decode(features, vector, added, norm)
         return torch.cat(norm.affines, dim=1)
 
-    def decode_tile(self, features: Tensor, affine: Tensor) -> Tensor:
-        """Paint a piece of a photo: (N, 128, h, w) and affine (2, S) -> (N, 3, 4h, 4w) in [0, 1].
+    def decode_tile(self, features: Tensor, affine: Tensor, added: Tensor | None = None) -> Tensor:
+        """Paint a piece of a photo: (N, 128, h, w), affine (2, S) and what a study adds -> (N, 3, 4h, 4w) in [0, 1].
 
         A pixel depends on none of the photo's that is more than 57 away, so pieces with that margin fit without a seam.
         """
         nothing = features.new_zeros(1, VECTOR_SIZE)  # the style is in the affine already
-        return self.decode(features, nothing, GivenNorm(affine.split(self.styled_channels, dim=1)))
+        return self.decode(features, nothing, added, GivenNorm(affine.split(self.styled_channels, dim=1)))
 
     def forward(self, content: Tensor, vector: Tensor) -> Tensor:
         return self.decode(self.encode(content), vector)

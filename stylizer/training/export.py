@@ -40,13 +40,15 @@ class Part(nn.Module):
         self.transformer, self.method = transformer, method
         self.eval()
 
-    def forward(self, features: Tensor, style: Tensor) -> Tensor:
-        return getattr(self.transformer, self.method)(features, style)
+    def forward(self, features: Tensor, style: Tensor, added: Tensor | None = None) -> Tensor:
+        return getattr(self.transformer, self.method)(features, style, added)
 
 
 class Measure(Part):
-    def forward(self, features: Tensor, vector: Tensor, weights: Tensor, floor: Tensor) -> Tensor:
-        return self.transformer.measure(features, vector, weights, floor)
+    def forward(
+        self, features: Tensor, vector: Tensor, weights: Tensor, floor: Tensor, added: Tensor | None = None
+    ) -> Tensor:
+        return self.transformer.measure(features, vector, weights, floor, added)
 
 
 def parts(network: StylePredictor | Transformer, stem: str) -> list[tuple[str, nn.Module, dict[str, Tensor], str]]:
@@ -58,13 +60,19 @@ def parts(network: StylePredictor | Transformer, stem: str) -> list[tuple[str, n
     samples, weights = features.repeat(2, 1, 1, 1), torch.rand(2, 1, *features.shape[2:])
     floor = torch.full((1,), 0.5)
     affine = network.measure(samples, vector, weights, floor)
+    studied = {}  # what a study adds: to separable convolutions, where it is small
+    if network.config.separable:
+        numbers = sum(shape.numel() for layer in network.styled() for shape in layer.added_shapes())
+        studied = {"added": 0.01 * torch.randn(numbers)}
     return [
         (f"{stem}-encoder.onnx", network.contract, {"content": picture}, "features"),
-        (f"{stem}-decoder.onnx", Part(network, "decode"), {"features": features, "vector": vector}, "stylised"),
+        (f"{stem}-decoder.onnx", Part(network, "decode"), {"features": features, "vector": vector, **studied},
+         "stylised"),
         (f"{stem}-measure.onnx", Measure(network, "measure"),
-         {"features": samples, "vector": vector, "weights": weights, "floor": floor}, "affine"),
-        (f"{stem}-tile.onnx", Part(network, "decode_tile"), {"features": features, "affine": affine}, "stylised"),
-    ]
+         {"features": samples, "vector": vector, "weights": weights, "floor": floor, **studied}, "affine"),
+        (f"{stem}-tile.onnx", Part(network, "decode_tile"), {"features": features, "affine": affine, **studied},
+         "stylised"),
+    ]  # fmt: skip
 
 
 def to_onnx(module: nn.Module, inputs: dict[str, Tensor], output: str) -> bytes:

@@ -51,7 +51,7 @@ def least(transformer: Transformer, photos: list[np.ndarray], vectors: list[np.n
         features = transformer.encode(torch.from_numpy(photo))
         for vector in vectors:
             norm = Variances()
-            transformer.decode(features, torch.from_numpy(vector)[None], norm)
+            transformer.decode(features, torch.from_numpy(vector)[None], norm=norm)
             lowest = torch.minimum(lowest, torch.cat(norm.found[1::2]))  # after each mean comes a variance
     return lowest.numpy()
 

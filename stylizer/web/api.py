@@ -16,7 +16,7 @@ from stylizer.feedforward import Interrupt, Stopwatch, Stylizer
 from stylizer.images import FORMATS
 from stylizer.parameters import check_size, check_style_scale
 from stylizer.settings import Settings
-from stylizer.styles import Style, find
+from stylizer.styles import Blend, Style, find
 from stylizer.web.form import (
     boolean,
     expect_fields,
@@ -35,7 +35,7 @@ from stylizer.web.turns import Turns
 READ = 0.2  # reading a style costs as much as painting so many megapixels
 STYLE_FIELDS = frozenset(("style", "style_name", "style_vector", "weight", "strength", "style_scale"))
 STYLIZE_FIELDS = STYLE_FIELDS | {"content", "size", "keep_colors", "keep_light", "format"}
-WALL_FIELDS = frozenset(("content", "size", "style_name", "style_vector"))
+WALL_FIELDS = frozenset(("content", "size", "style", "style_name", "style_vector"))
 
 
 def make_api(stylizer: Stylizer, turns: Turns) -> Blueprint:
@@ -57,13 +57,13 @@ def make_api(stylizer: Stylizer, turns: Turns) -> Blueprint:
         megapixels = megapixels_painted(content, size, largest, scale, settings)
         with turns.enter(megapixels) as place, place.turn(megapixels, interrupt) as between_tiles:
             with stopwatch("style"):
-                vector = stylizer.mix(styles_of_mix(stylizer, interrupt), form.getlist("weight"))
+                chosen = stylizer.mix(styles_of_mix(stylizer, interrupt), form.getlist("weight"))
             photo = stylizer.photo(
                 content, size, largest=largest, style_scale=scale, stopwatch=stopwatch, interrupt=interrupt
             )
             strength = form.get("strength", 1.0)
             painted = stylizer.paint(
-                photo, vector, strength, keep_colors, stopwatch, between_tiles, interrupt, keep_light
+                photo, chosen, strength, keep_colors, stopwatch, between_tiles, interrupt, keep_light
             )
             interrupt()
             with stopwatch("encode-picture"):
@@ -88,10 +88,10 @@ def make_api(stylizer: Stylizer, turns: Turns) -> Blueprint:
 
         def painted() -> Iterator[bytes]:
             try:
-                for index, (name, vector) in enumerate(wanted):
+                for index, (name, style) in enumerate(wanted):
                     # A turn is for one tile: a painting that is wanted meanwhile waits for no more than that.
                     with place.turn(megapixels, interrupt, patient=True):  # what was begun is not broken off
-                        tile = stylizer.paint(photo, vector, interrupt=interrupt)
+                        tile = stylizer.paint(photo, Blend.of(style), interrupt=interrupt)
                         picture = images.encode(tile, "webp", quality=TILE_QUALITY)
                     yield json_line({"index": index, "style": name, "picture": base64.b64encode(picture).decode()})
             except Exception as error:  # the status went out with the first tile, so the words come as the last line
@@ -148,7 +148,7 @@ def make_api(stylizer: Stylizer, turns: Turns) -> Blueprint:
             megapixels = SAMPLE_SIDE**2 / 1e6
             with turns.enter(megapixels) as place, place.turn(megapixels, interrupt_of(request.environ)):
                 photo = stylizer.photo(settings.assets / SAMPLE, SAMPLE_SIDE)
-                samples[name] = images.encode(stylizer.paint(photo, style.vector), "webp", quality=TILE_QUALITY)
+                samples[name] = images.encode(stylizer.paint(photo, Blend.of(style)), "webp", quality=TILE_QUALITY)
         kept = "public, max-age=31536000, immutable" if version else "no-cache"
         return Response(samples[name], mimetype="image/webp", headers={"Cache-Control": kept})
 

@@ -30,7 +30,8 @@ from stylizer.parameters import (
     whole,
 )
 from stylizer.settings import Settings
-from stylizer.styles import find
+from stylizer.studies import looks_like_study
+from stylizer.styles import Blend, Style, find
 from stylizer.web.openapi import WALL_SIDE, WALL_SIDES, WALL_TILES
 
 MAX_PARTS = 256  # of a form: a wall of 200 styles, its photo and its size
@@ -176,8 +177,8 @@ def contents(file: FileStorage) -> bytes:
     return data
 
 
-def styles_of_mix(stylizer: Stylizer, interrupt: Interrupt | None = None) -> list[np.ndarray]:
-    """Vectors, (100,) each: of the files first, then by name, then as sent, which is the order of the weights.
+def styles_of_mix(stylizer: Stylizer, interrupt: Interrupt | None = None) -> list[Blend]:
+    """What each is painted by: of the files first, then by name, then as sent, which is the order of the weights.
 
     All that costs little is looked at first; then one picture at a time is decoded. Names are never read as paths.
     """
@@ -185,23 +186,36 @@ def styles_of_mix(stylizer: Stylizer, interrupt: Interrupt | None = None) -> lis
     vectors, settings = request.form.getlist("style_vector"), stylizer.settings
     check_styles(len(files) + len(names) + len(vectors), settings.max_styles)
     check_weights(request.form.getlist("weight"), len(files) + len(names) + len(vectors))
-    given = [find(stylizer.gallery, name).vector for name in names] + [vector(text) for text in vectors]
+    given = [Blend.of(find(stylizer.gallery, name)) for name in names] + [Blend(vector(text)) for text in vectors]
     return [_read(stylizer, file, interrupt) for file in files] + given
 
 
-def _read(stylizer: Stylizer, file: FileStorage, interrupt: Interrupt | None) -> np.ndarray:
-    """The style vector of an uploaded painting; its pixels are gone when this returns."""
-    painting = images.decode(contents(file), stylizer.settings, "style", images.shortest_side(READ_SIDE))
-    return stylizer.style_vector(painting, interrupt)
+def _read(stylizer: Stylizer, file: FileStorage, interrupt: Interrupt | None) -> Blend:
+    """An uploaded study, or painting: its pixels are gone when this returns."""
+    data = contents(file)
+    if looks_like_study(data):
+        return stylizer.style(data)
+    painting = images.decode(data, stylizer.settings, "style", images.shortest_side(READ_SIDE))
+    return stylizer.style(painting, interrupt)
 
 
-def tiles_of_wall(stylizer: Stylizer) -> list[tuple[str | None, np.ndarray]]:
-    """(name, vector) of every tile that is asked for, names first; the whole gallery where nothing is named."""
-    names, vectors = request.form.getlist("style_name"), request.form.getlist("style_vector")
-    if len(names) + len(vectors) > WALL_TILES:
-        raise ParameterError("style_name", f"{len(names) + len(vectors)} styles came; at most {WALL_TILES} are painted")
-    chosen = [find(stylizer.gallery, name) for name in names] if names or vectors else stylizer.gallery.values()
-    return [(style.name, style.vector) for style in chosen] + [(None, vector(text)) for text in vectors]
+def tiles_of_wall(stylizer: Stylizer) -> list[tuple[str | None, Style | Blend]]:
+    """(name, style) of every tile that is asked for, studies first, then names; the whole gallery where nothing is."""
+    files, names = request.files.getlist("style"), request.form.getlist("style_name")
+    vectors = request.form.getlist("style_vector")
+    count = len(files) + len(names) + len(vectors)
+    if count > WALL_TILES:
+        raise ParameterError("style_name", f"{count} styles came; at most {WALL_TILES} are painted")
+    chosen = [find(stylizer.gallery, name) for name in names] if count else stylizer.gallery.values()
+    studied: list[tuple[str | None, Style | Blend]] = [(None, stylizer.style(_study(file))) for file in files]
+    return studied + [(style.name, style) for style in chosen] + [(None, Blend(vector(text))) for text in vectors]
+
+
+def _study(file: FileStorage) -> bytes:
+    data = contents(file)
+    if not looks_like_study(data):
+        raise ParameterError("style", "a wall takes studies as files; send paintings as style_vector")
+    return data
 
 
 def wall_side() -> int:

@@ -35,7 +35,7 @@ def specification(settings: Settings) -> dict:
     json_vector = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"type": "array", "items": {"type": "number", "minimum": -VECTOR_BOUND, "maximum": VECTOR_BOUND}, "minItems": VECTOR_SIZE, "maxItems": VECTOR_SIZE}}
     stylize = {
         "content": {**picture, "description": f"The photo: {picture['description']}; sides {settings.min_side} to {settings.max_side}, at most {settings.max_megapixels:g} megapixels"},
-        "style": {"type": "array", "items": picture, "maxItems": settings.max_styles, "description": f"Paintings; repeat the field to mix, up to {settings.max_styles}"},
+        "style": {"type": "array", "items": picture, "maxItems": settings.max_styles, "description": f"Paintings, or studies of them as `stylizer study` writes them; repeat the field to mix, up to {settings.max_styles}"},
         "style_name": {"type": "array", "items": {"type": "string"}, "maxItems": settings.max_styles, "description": "Names from /api/v1/styles"},
         "style_vector": {"type": "array", "items": json_vector, "maxItems": settings.max_styles, "description": f"Style vectors, each a JSON list of {VECTOR_SIZE} numbers from {-VECTOR_BOUND:g} to {VECTOR_BOUND:g}"},
         "weight": {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": WEIGHT_BOUND}, "description": f"One a style: files first, then names, then vectors; 0 to {WEIGHT_BOUND:.0f}, not all 0. Up to {settings.max_styles} styles; equal by default"},
@@ -49,11 +49,12 @@ def specification(settings: Settings) -> dict:
     wall = {
         "content": stylize["content"],
         "size": {"type": "integer", "minimum": WALL_SIDES[0], "maximum": WALL_SIDES[1], "default": WALL_SIDE, "description": f"Longest side of a tile in pixels, {WALL_SIDES[0]} to {WALL_SIDES[1]}, by default {WALL_SIDE}; smaller photos keep theirs"},
-        "style_name": {**stylize["style_name"], "maxItems": WALL_TILES, "description": f"Names from /api/v1/styles, painted in this order; by default the whole gallery. At most {WALL_TILES} tiles with the vectors"},
+        "style": {**stylize["style"], "maxItems": WALL_TILES, "description": "Studies, painted first; of a painting send the style_vector"},
+        "style_name": {**stylize["style_name"], "maxItems": WALL_TILES, "description": f"Names from /api/v1/styles, painted in this order; by default the whole gallery. At most {WALL_TILES} tiles in all"},
         "style_vector": {**stylize["style_vector"], "maxItems": WALL_TILES, "description": f"{stylize['style_vector']['description']}; painted after the names"},
     }
     tile = {
-        "description": "A line of JSON a tile, sent as soon as it is painted. Tiles are counted from 0, names first, then vectors, whose style is null; picture is a WebP in base64. Should a tile fail, the last line is {\"problem\": ...}",
+        "description": "A line of JSON a tile, sent as soon as it is painted. Tiles are counted from 0, studies first, then names, then vectors; style is the name, if there is one; picture is a WebP in base64. Should a tile fail, the last line is {\"problem\": ...}",
         "type": "object",
         "properties": {"index": {"type": "integer"}, "style": {"type": ["string", "null"]}, "picture": {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/webp"}, "problem": {"$ref": "#/components/schemas/Problem"}},
     }

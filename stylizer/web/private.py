@@ -24,6 +24,7 @@ from stylizer.errors import ParameterError, shown
 from stylizer.feedforward import Stylizer
 from stylizer.runtimes import TRANSFORMER_PARTS
 from stylizer.settings import Settings
+from stylizer.studies import LAYERS, SUFFIX, dump
 
 # What a browser loads: a script, the glue that starts threads, and the machine code. The first runs on processors; the
 # others on graphics cards too, by what the browser lets WebAssembly wait with. 4 to 7 MB each as they are sent.
@@ -32,7 +33,7 @@ RUNTIMES = {
     "webgpu-jspi": ("ort.jspi.min.mjs", "ort-wasm-simd-threaded.jspi"),
     "webgpu": ("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify"),
 }
-GALLERY = "gallery.json"  # every style's vector, and what makes strokes broader
+GALLERY = "gallery.json"  # every style's vector, what makes strokes broader, and what studies add to
 MEDIA = {".mjs": "text/javascript", ".wasm": "application/wasm", ".onnx": "application/octet-stream"}
 KEPT = "public, max-age=31536000, immutable"
 MISSING = "Needs onnxruntime-web on this server: install npm, then run make device."
@@ -65,13 +66,19 @@ def make_private(stylizer: Stylizer) -> Blueprint:
     private, settings = Blueprint("private", __name__), stylizer.settings
     limits = {name: getattr(settings, name) for name in ("min_side", "max_side", "max_ratio", "max_megapixels")}
     vectors = {style.name: _numbers(style.vector) for style in stylizer.gallery.values()}
-    stored = {"styles": vectors, "coarser": _numbers(stylizer.coarser)}
+    studied = {f"{style.name}{SUFFIX}": style.study for style in stylizer.gallery.values() if style.study}
+    stored = {
+        "styles": vectors, "coarser": _numbers(stylizer.coarser), "transformer": stylizer.transformer,
+        "layers": [layer[1:] for layer in LAYERS] if stylizer.takes_studies else [],
+    }  # fmt: skip
     gallery, networks = json.dumps(stored, separators=(",", ":")).encode(), set(_networks(settings).values())
-    known = {GALLERY, *networks, *(file for name in RUNTIMES for file in _files(name).values())}
+    known = {GALLERY, *networks, *studied, *(file for name in RUNTIMES for file in _files(name).values())}
 
     def contents(file: str) -> bytes:
         if file == GALLERY:
             return gallery
+        if file in studied:
+            return dump(studied[file])
         if file in networks:
             return weights.read(settings.models, file)
         return (settings.browser_runtime / file).read_bytes()
@@ -95,7 +102,10 @@ def make_private(stylizer: Stylizer) -> Blueprint:
             raise NotFound(MISSING)
         runtimes = {name: {part: entry(file) for part, file in _files(name).items()} for name in {kind, "wasm"}}
         files = {name: entry(file) for name, file in _networks(settings).items()}
-        response = jsonify(runtimes=runtimes, weights=files, gallery=entry(GALLERY), limits=limits)
+        studies = {file.removesuffix(SUFFIX): entry(file) for file in studied}
+        response = jsonify(
+            runtimes=runtimes, weights=files, gallery=entry(GALLERY), studies=studies, limits=limits
+        )
         response.headers["Cache-Control"] = "no-cache"
         return response
 
@@ -105,6 +115,8 @@ def make_private(stylizer: Stylizer) -> Blueprint:
             raise NotFound(f"there is no {shown(file)} of that version; device/manifest.json lists what there is")
         headers = {"Cache-Control": KEPT, "Vary": "Accept-Encoding"}
         media = MEDIA.get(Path(file).suffix, "application/json")
+        if file in studied:
+            return Response(contents(file), mimetype="application/octet-stream", headers=headers)
         if file not in networks and "gzip" in request.accept_encodings:
             return Response(packed(file), mimetype=media, headers={**headers, "Content-Encoding": "gzip"})
         if file == GALLERY:

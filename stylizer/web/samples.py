@@ -26,6 +26,8 @@ class SampleTiles:
     def version(self, style: Style) -> str:
         digest = self._basis.copy()
         digest.update(style.vector.tobytes())
+        if style.study:
+            digest.update(style.study.numbers.tobytes())
         return digest.hexdigest()[:12]
 
     def address(self, style: Style) -> str:
