@@ -14,12 +14,15 @@ stylizer.state ??= {};
 (() => {
   const { state } = stylizer;
   Object.assign(state, {
-    code: "",           // of what is wanted now
+    code: "",           // of what is wanted now,
+    lacking: false,     // and whether it lacks a study that is wanted, too
     foreign: new Set(), // vectors, JSON, of own styles that other weights made
   });
 
   const VERSION = "1";
   const FOREIGN = "This code comes from other weights: it may look different here.";
+  const STUDIED = "A code cannot hold your study, only the first impression of the painting. Save the study, and share "
+    + "the file: it is dropped on the wall.";
   const NAME_SHOWN = 60;                        // characters of a name that the gallery does not know
   const VECTOR = 100, WHOLE = 10000, INT16 = 32767;
   const LONGEST = 4096;                         // characters of a code: five own styles take 1,500
@@ -144,19 +147,23 @@ stylizer.state ??= {};
 
   // On the page ------------------------------------------------------------------------------------------------------
 
+  const note = (words, className) => stylizer.note("code-note", words, className);
+
   /** Words below the code, which are seen: they come from links and pastes too, while the part is closed. */
   function tell(words, className) {
-    stylizer.note("code-note", words, className);
+    note(words, className);
     if (words) stylizer.set("sharing", { open: true });
   }
 
   /** Keep the field at what is wanted now, but where someone types in it; what was said of a code stands until then. */
   function show_code({ style, strength, style_scale, keep_colors }) {
-    const before = state.code;
+    const before = state.code, lacking = state.lacking;
     state.code = write({ parts: style.parts, strength, style_scale, keep_colors });
-    if (state.code === before) return;
+    state.lacking = style.parts.some(({ study }) => study);
+    if (state.code === before && state.lacking === lacking) return;
     const foreign = style.parts.some(({ style_vector }) => state.foreign.has(style_vector));
-    if (before) tell(foreign ? FOREIGN : "");
+    if (before && foreign && !state.lacking) tell(FOREIGN);
+    else if (before) note(state.lacking ? STUDIED : "");
     const field = document.getElementById("code");
     if (document.activeElement !== field || !field.value) stylizer.set("code", { value: state.code });
   }

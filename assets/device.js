@@ -21,7 +21,7 @@ stylizer.state ??= {};
     lost: "The graphics card was lost", memory: "The memory was not enough", black: "A picture came out black",
   };
   const KEPT = "stylizer";                      // the service worker's cache
-  const POSTED = /\/api\/v1\/(stylize|wall|vectors|optimise)$/;
+  const POSTED = /\/api\/v1\/(stylize|wall|vectors|optimise|study)$/;
   const HOPELESS = ["simd", "altered", "missing", "silent"];    // no other way to run here would help
   // A worker that ends without a word never ran: its script did not come, as when the service worker that has it was
   // not awake yet. Seconds until it is started anew.

@@ -120,7 +120,7 @@ stylizer.state ??= {};
   /** A style of the wall, as the mix holds it. */
   function slot_of(name, { titles } = state.page) {
     const mine = state.own.find((each) => each.name === name);
-    if (mine) return { name, title: mine.title, style_vector: mine.vector };
+    if (mine) return { name, title: mine.title, style_vector: mine.vector, study: mine.study };
     return { name, title: Object.hasOwn(titles, name) ? titles[name] : name, style_name: name };
   }
 
@@ -197,8 +197,9 @@ stylizer.state ??= {};
     const weights = count === 1 ? [1] : count === 2 ? [1 - balance, Number(balance)] : pad_weights(count, place);
     show_mix(mix, weights, page.max_styles);
     show_pad(count, place, weights, styles);
-    const parts = styles.map(({ style_name, style_vector }, index) => ({
-      style_name, style_vector, weight: weights[index].toFixed(4),
+    stylizer.show_study(mix);
+    const parts = styles.map(({ style_name, style_vector, study }, index) => ({
+      style_name, style_vector, study, weight: weights[index].toFixed(4),
     }));
     const title = styles.map((style) => style.title).join(" + ");
     const painted = JSON.stringify(parts);

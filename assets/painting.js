@@ -64,14 +64,16 @@ stylizer.state ??= {};
 
   async function paint(job) {
     const { photo, style, strength, style_scale, size, format, keep_colors, preview } = job;
+    const studied = style.parts.filter((part) => part.study);
     const named = style.parts.filter(({ style_name }) => style_name);
-    const own = style.parts.filter(({ style_vector }) => style_vector);
+    const own = style.parts.filter((part) => part.style_vector && !part.study);
     const longest = preview ? stylizer.preview_side(photo) : size === "original" ? Infinity : Number(size);
     return stylizer.engine().post("api/v1/stylize", {
       content: await stylizer.copy_of(photo, longest),
+      style: studied.map((part) => state.studies.get(part.study)),
       style_name: named.map(({ style_name }) => style_name),
       style_vector: own.map(({ style_vector }) => style_vector),
-      weight: [...named, ...own].map(({ weight }) => weight),       // in the API's order: names, then vectors
+      weight: [...studied, ...named, ...own].map(({ weight }) => weight),   // in the API's order: files first
       strength,
       style_scale: style_scale === 1 ? undefined : style_scale,
       keep_colors,
@@ -113,6 +115,19 @@ stylizer.state ??= {};
     const seconds = ((performance.now() - job.since) / 1000).toFixed(1);
     const pixels = `${picture.naturalWidth} × ${picture.naturalHeight} px`;
     stylizer.set("status", { children: `Painted in ${seconds} s, ${pixels}` });
+  }
+
+  /** A picture on the way to another, with nothing to be done with it; a painting under way goes first. */
+  function show_in_passing(blob) {
+    if (state.flight) return;
+    const url = URL.createObjectURL(blob);
+    state.urls.push(url);
+    while (state.urls.length > 2) URL.revokeObjectURL(state.urls.shift());
+    stylizer.set("result", { src: url, hidden: false });
+    stylizer.set("result-invitation", { hidden: true });
+    stylizer.set("download", { href: null });
+    stylizer.set("polish", { disabled: true });
+    stylizer.set("copy", { disabled: true });
   }
 
   function complain(thrown) {
@@ -171,5 +186,5 @@ stylizer.state ??= {};
     }
   }
 
-  Object.assign(stylizer, { want, complain, cancel, file_name, follow, copy });
+  Object.assign(stylizer, { want, complain, cancel, file_name, follow, copy, show_in_passing });
 })();

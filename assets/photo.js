@@ -9,7 +9,7 @@ stylizer.state ??= {};
   Object.assign(state, {
     photo: null,        // see pictures.js
     choices: 0,         // photos chosen so far: a later one overtakes an earlier one
-    own: [],            // the user's styles: {name, title, picture, vector}
+    own: [],            // the user's styles: {name, title, picture, vector, study}
     taking: Promise.resolve(),      // own styles are taken one after the other
   });
 
@@ -73,11 +73,15 @@ stylizer.state ??= {};
   async function add_style(file) {
     const said = setTimeout(stylizer.note, stylizer.PATIENCE, "style-note", "Looking at the painting…");
     try {
+      if (stylizer.is_study(file)) {
+        await stylizer.add_study(file);
+        return stylizer.note("style-note", "");
+      }
       const painting = await stylizer.read_photo(file);
       const picture = await stylizer.copy_of(painting, STYLE_SIDE);
       const { vector } = await stylizer.engine().post("api/v1/vectors", { style: picture });
       const shown = painting.width ? URL.createObjectURL(picture) : undefined;
-      await add_vector(JSON.stringify(vector), painting.name, shown);
+      await add_vector(JSON.stringify(vector), painting.name, shown, picture);
       stylizer.note("style-note", "");
     } catch (error) {
       say_fault("style-note", file, error);
@@ -87,10 +91,16 @@ stylizer.state ??= {};
   }
 
   /** A tile for this vector, JSON, unless there is one; gives its name once it is drawn. */
-  async function add_vector(vector, title = "Shared style", picture = undefined) {
-    const there = state.own.find((each) => each.vector === vector && !picture);
-    if (there) return there.name;
-    const own = { name: `own-${state.own.length + 1}`, title, vector, picture };
+  async function add_vector(vector, title = "Shared style", picture = undefined, painting = undefined) {
+    const there = state.own.find((each) => each.vector === vector && !each.study && !picture);
+    return there ? there.name : add_style_of({ title, vector, picture }, painting);
+  }
+
+  /** A tile for {title, vector, picture, study}, of which the last two may be missing; `painting`: what it was read
+   *  from, to be studied. */
+  async function add_style_of(style, painting = undefined) {
+    const own = { name: `own-${state.own.length + 1}`, ...style };
+    if (painting) state.paintings.set(own.name, painting);
     state.own.push(own);
     stylizer.set("own-styles", { data: [...state.own] });
     await stylizer.tile_there(own.name);
@@ -99,7 +109,8 @@ stylizer.state ??= {};
   }
 
   function make_file_input(id, parent, described_by, take) {
-    const input = Object.assign(document.createElement("input"), { type: "file", id, accept: "image/*" });
+    const accept = id === "style-file" ? "image/*,.safetensors" : "image/*";
+    const input = Object.assign(document.createElement("input"), { type: "file", id, accept });
     input.setAttribute("aria-describedby", described_by);
     input.addEventListener("change", () => {
       if (input.files.length) take(input.files[0]);
@@ -137,5 +148,7 @@ stylizer.state ??= {};
     });
   }
 
-  Object.assign(stylizer, { take_photo, adopt, take_style, add_vector, make_file_input, take_drops, take_pastes });
+  Object.assign(stylizer, {
+    take_photo, adopt, take_style, add_vector, add_style_of, make_file_input, take_drops, take_pastes,
+  });
 })();

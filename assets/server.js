@@ -103,7 +103,7 @@ stylizer.state ??= {};
     const type = response.headers.get("Content-Type") ?? "";
     if (type.startsWith("application/json")) return response.json();
     if (!type.startsWith("application/x-ndjson")) return response.blob();
-    let missing = form.getAll("style_name").length + form.getAll("style_vector").length;
+    let missing = ["style", "style_name", "style_vector"].reduce((sum, field) => sum + form.getAll(field).length, 0);
     await read_lines(response, ({ index, picture, problem }) => {
       if (problem) throw Object.assign(new Problem(problem), { problem });
       missing--;

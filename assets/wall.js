@@ -39,12 +39,14 @@ stylizer.state ??= {};
   /** Paint these tiles as the server sends them; a failure leaves the sample there and is told beside the wall. */
   async function paint_tiles({ own = [], names = [], signal }) {
     const size = window.devicePixelRatio > 1.5 ? DENSE_TILE : TILE;
-    const order = [...names, ...own.map(({ name }) => name)];
+    const [studied, bare] = [own.filter(({ study }) => study), own.filter(({ study }) => !study)];
+    const order = [...studied.map(({ name }) => name), ...names, ...bare.map(({ name }) => name)];
     if (!state.photo) return;
     try {
       await stylizer.engine().post("api/v1/wall", {
         content: await stylizer.tile_of(state.photo, size), size: size[0],
-        style_name: names, style_vector: own.map(({ vector }) => vector),
+        style: studied.map(({ study }) => state.studies.get(study)),
+        style_name: names, style_vector: bare.map(({ vector }) => vector),
       }, { signal, on_tile: ({ index, picture }) => {
         const image = tile_image(order[index]);
         if (signal.aborted || !image) return URL.revokeObjectURL(picture);

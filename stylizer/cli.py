@@ -337,11 +337,11 @@ def _study(options: argparse.Namespace, settings: Settings) -> int:
 
     config = _config(fit.StudyConfig, options)
     with _download() as download:
-        steps, transformer = fit.study(
-            str(options.painting), config, settings, photos=options.photos, backbone=options.backbone,
-            backbone_weights=options.backbone_weights, progress=download,
+        steps = fit.study(
+            str(options.painting), config, settings, name=options.painting.stem, photos=options.photos,
+            backbone=options.backbone, backbone_weights=options.backbone_weights, progress=download,
         )  # fmt: skip
-    write(_watch(steps, config.steps).study(options.painting.stem, transformer), target)
+    write(_watch(steps, config.steps).study, target)
     return 0
 
 

@@ -4,7 +4,6 @@ Johnson et al. 2016 train a network for one style. Here the transformer is there
 is learnt (`stylizer.studies`), so a minute is enough, and what is learnt stays small, mixes and has a strength.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,25 +15,27 @@ from torch.func import functional_call
 
 from stylizer import gatys, images, losses, studies, weights
 from stylizer.errors import NotFinite, ParameterError
-from stylizer.feedforward import PictureSource, Stylizer, check_size, octaves
+from stylizer.feedforward import Interrupt, PictureSource, Stylizer, check_size, octaves
 from stylizer.memory import check_memory
 from stylizer.networks import Transformer, build
 from stylizer.networks.backbones import Backbone
 from stylizer.networks.merged import plain_shell, working_weights
 from stylizer.settings import Settings
-from stylizer.studies import LAYERS, RANK, Study
+from stylizer.studies import LAYERS, RANK, STEPS, Study
 from stylizer.styles import read_gallery
 from stylizer.tiles import STRIDE
 
 BYTES_PER_PIXEL = 7000  # transformer and VGG-16 in float32, for the way back
 CLIP = 5.0  # of the gradient's norm: early steps can be wild
+OWN_EVERY = 4  # steps between looks at the photo that is to be painted
+SEPARABLE = "studies are made for the separable transformer; set that one"
 
 
 @dataclass(frozen=True)
 class StudyConfig:
     """How to fit. Layers are those of `stylizer.losses` for VGG-16 and ours, else the backbone's own defaults."""
 
-    steps: int = 150  # a photo each
+    steps: int = STEPS
     size: int = 224  # longer side of the photos
     painting_size: int = 256  # longer side of the painting: what is small at this size is stroke
     content_weight: float = 1.0
@@ -46,15 +47,14 @@ class StudyConfig:
     seed: int = 0  # of the photos' order
 
 
+@dataclass(frozen=True)
 class Step:
-    """One step done; its losses are of the photo that it saw."""
+    """One step done: what is learnt by now, and the losses of the photo that it saw."""
 
-    def __init__(self, index: int, total: int, losses: dict[str, float], learnt: "Learnt"):
-        self.index, self.total, self.losses, self._learnt = index, total, losses, learnt
-
-    def study(self, name: str, origin: str) -> Study:
-        """What is learnt by now; to be asked for before the next step."""
-        return self._learnt.study(name, origin)
+    index: int
+    total: int
+    losses: dict[str, float]  # content, style and variation, unweighted, and total
+    study: Study
 
 
 def fit(
@@ -64,27 +64,33 @@ def fit(
     vector: np.ndarray,
     photos: Sequence[Tensor],
     config: StudyConfig | None = None,
+    *,
+    name: str = "study",
+    origin: str = "",
     coarser: np.ndarray | None = None,
+    device: torch.device | str = "cpu",
 ) -> Iterator[Step]:
     """Steps 1 to `config.steps`; what is wrong with the arguments is raised at once.
 
     painting: float32 (1, 3, H, W) in [0, 1], and its style vector (100,); photos likewise, sides multiples of 4.
-    `coarser` (100,) is added to the vector where photos are large, as when they are painted.
+    `coarser` (100,) is added to the vector where photos are large, as when they are painted. The study will be called
+    `name` and belong to the transformer of the fingerprint `origin`.
     """
-    config = config or StudyConfig()
-    _check(config, photos, transformer)
-    return _steps(transformer, backbone, painting, vector, photos, config, coarser)
+    config, device = config or StudyConfig(), torch.device(device)
+    _check(config, photos, transformer, device)
+    learnt = Learnt(transformer.to(device), vector, config, coarser)
+    network = gatys.in_precision(backbone.to(device), "auto")
+    objectives = Objectives(network, painting.to(device), photos, config)
+    return _steps(learnt, objectives, config, name, origin)
 
 
-def _steps(transformer, backbone, painting, vector, photos, config, coarser) -> Iterator[Step]:
-    learnt = Learnt(transformer, vector, config, coarser)
-    objectives = Objectives(gatys.in_precision(backbone, "auto"), painting, photos, config)
+def _steps(learnt: "Learnt", objectives: "Objectives", config: StudyConfig, name: str, origin: str) -> Iterator[Step]:
     adam = torch.optim.Adam(learnt.groups(config))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, config.steps)
-    order = _shuffled(len(photos), config.seed)
+    order = _shuffled(len(objectives.photos), config.seed)
     for index in range(1, config.steps + 1):
         photo = next(order)
-        terms = objectives(learnt.paint(photos[photo]), photo)
+        terms = objectives(learnt.paint(objectives.photo(photo)), photo)
         if not terms["total"].isfinite():
             raise NotFinite(
                 f"the loss is {terms['total'].item()} at step {index}: stopped; take a lower rate or lower weights"
@@ -94,7 +100,8 @@ def _steps(transformer, backbone, painting, vector, photos, config, coarser) -> 
         nn.utils.clip_grad_norm_(learnt.leaves(), CLIP)
         adam.step()
         schedule.step()
-        yield Step(index, config.steps, {term: value.item() for term, value in terms.items()}, learnt)
+        found = {term: value.item() for term, value in terms.items()}
+        yield Step(index, config.steps, found, learnt.study(name, origin))
 
 
 def _shuffled(count: int, seed: int) -> Iterator[int]:
@@ -110,7 +117,8 @@ class Painter:
     def __init__(self, transformer: Transformer):
         self.transformer, self.weights = transformer, dict(transformer.named_parameters())
         self.shell = plain_shell(transformer).eval()
-        self.dtype = torch.bfloat16 if gatys.computes_in_bf16(torch.device("cpu")) else torch.float32
+        self.device = next(transformer.parameters()).device
+        self.dtype = torch.bfloat16 if gatys.computes_in_bf16(self.device) else torch.float32
 
     def __call__(self, photo: Tensor, vector: Tensor, added: Mapping[str, Tensor]) -> Tensor:
         """Photo (1, 3, H, W) in [0, 1], sides multiples of 4, and vector (1, 100) -> painted, float32."""
@@ -128,11 +136,11 @@ class Learnt:
         self.coarser = np.zeros_like(vector) if coarser is None else coarser
         self.painter = Painter(transformer)
         generator = torch.Generator().manual_seed(config.seed)
-        self.layers = []
+        self.layers: list[list[Tensor]] = []
         for layer in LAYERS:
             depthwise, up, down, gamma, beta = (torch.zeros(shape) for shape in layer.shapes(config.rank))
             nn.init.normal_(down, std=layer.channels**-0.5, generator=generator)  # up is zero: so is the product
-            self.layers.append([depthwise, up, down, gamma, beta])
+            self.layers.append([part.to(self.painter.device) for part in (depthwise, up, down, gamma, beta)])
         idle = {f"{name.removesuffix('.beta.weight')}" for name in transformer.centre()}
         for layer, tensors in zip(LAYERS, self.layers, strict=True):
             for tensor in tensors[:4] if layer.name in idle else tensors:
@@ -159,10 +167,10 @@ class Learnt:
     def paint(self, photo: Tensor) -> Tensor:
         height, width = photo.shape[2:]
         vector = torch.from_numpy((self.vector + octaves(width, height) * self.coarser).astype(np.float32))
-        return self.painter(photo, vector[None], self.added())
+        return self.painter(photo, vector[None].to(photo.device), self.added())
 
     def study(self, name: str, origin: str) -> Study:
-        layers = [[tensor.detach().numpy() for tensor in layer] for layer in self.layers]
+        layers = [[tensor.detach().cpu().numpy() for tensor in layer] for layer in self.layers]
         return studies.pack(name, self.vector, layers, self.rank, origin)
 
 
@@ -178,13 +186,16 @@ class Objectives:
             self.grams = losses.gram_matrices(self._look(painting, self.style_layers), self.style_layers)
         self.contents: dict[int, dict[str, Tensor]] = {}
 
+    def photo(self, index: int) -> Tensor:
+        return self.photos[index].to(next(self.network.parameters()).device)
+
     def _look(self, picture: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         return self.network(picture.contiguous(memory_format=torch.channels_last), layers)
 
     def __call__(self, painted: Tensor, photo: int) -> dict[str, Tensor]:
         if photo not in self.contents:
             with torch.no_grad():
-                self.contents[photo] = self._look(self.photos[photo], self.content_layers)
+                self.contents[photo] = self._look(self.photo(photo), self.content_layers)
         found = self._look(painted, (*self.content_layers, *self.style_layers))
         content = losses.content_distance(found, self.contents[photo], self.content_layers)[0]
         style = losses.style_distance(found, self.grams, self.style_layers)[0]
@@ -210,38 +221,43 @@ def study(
     config: StudyConfig,
     settings: Settings,
     *,
+    name: str = "study",
     photos: Sequence[PictureSource] = (),
+    own: PictureSource | None = None,
     backbone: str | None = None,
     backbone_weights: Path | None = None,
-    progress: bool = False,
-) -> tuple[Iterator[Step], str]:
-    """`fit`'s steps, from pictures and paths, and the transformer's fingerprint.
+    stylizer: Stylizer | None = None,
+    progress: weights.Progress = False,
+    interrupt: Interrupt | None = None,
+) -> Iterator[Step]:
+    """`fit`'s steps, from pictures and paths.
 
-    Without photos, on the sample photo and the gallery's own pictures.
+    Without photos, on the sample photo and the gallery's own pictures; `own`, the photo that is to be painted, is seen
+    every OWN_EVERY steps besides. What `interrupt` raises ends the work, within a step too.
     """
     check_config(config)
     check_size(config.size, settings)
-    stylizer = Stylizer(settings=settings)
+    stylizer = stylizer or Stylizer(settings=settings)
+    if not stylizer.takes_studies:
+        raise ParameterError("style", SEPARABLE)
     picture = gatys.style_picture(painting, settings)
-    backbone = backbone or gatys.default_backbone(settings, backbone_weights)
-    network = gatys.load_backbone(backbone, settings, backbone_weights, progress)
+    network = gatys.load_backbone(
+        backbone or gatys.default_backbone(settings, backbone_weights), settings, backbone_weights, progress
+    )
+    if interrupt:
+        interrupt()
+        gatys.call_between_layers(network, interrupt)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    steps = fit(
-        load_transformer(settings),
-        network,
-        tensor_of(picture, config.painting_size),
-        stylizer.style_vector(picture),
-        [tensor_of(images.as_picture(photo, settings), config.size) for photo in photos or default_photos(settings)],
-        config,
-        stylizer.coarser,
-    )
-    return steps, stylizer.transformer
-
-
-def name_of(painting: PictureSource) -> str:
-    """What a study of it is called: as its file."""
-    return Path(painting).stem if isinstance(painting, (str, os.PathLike)) else "study"
+    seen = [tensor_of(images.as_picture(photo, settings), config.size) for photo in photos or default_photos(settings)]
+    if own is not None:
+        seen += [tensor_of(images.as_picture(own, settings), config.size)] * max(1, len(seen) // (OWN_EVERY - 1))
+    cuda = settings.device in ("auto", "cuda") and torch.cuda.is_available()
+    return fit(
+        load_transformer(settings), network, tensor_of(picture, config.painting_size),
+        stylizer.style_vector(picture, interrupt), seen, config,
+        name=name, origin=stylizer.transformer, coarser=stylizer.coarser, device="cuda" if cuda else "cpu",
+    )  # fmt: skip
 
 
 def default_photos(settings: Settings) -> list[Path]:
@@ -257,16 +273,17 @@ def tensor_of(picture: images.Picture, size: int) -> Tensor:
     return torch.from_numpy(images.to_tensor(rgb[:height, :width]))
 
 
-def _check(config: StudyConfig, photos: Sequence[Tensor], transformer: Transformer) -> None:
+def _check(config: StudyConfig, photos: Sequence[Tensor], transformer: Transformer, device: torch.device) -> None:
     check_config(config)
     if not photos:
         raise ParameterError("photos", "no photo was given; give one at least")
     shapes = [[tuple(shape) for shape in layer.added_shapes()] for layer in transformer.styled()] if (
         transformer.config.separable) else []  # fmt: skip
     if shapes != [layer.added_shapes() for layer in LAYERS]:
-        raise ParameterError("transformer", "studies are made for the separable transformer; set that one")
-    height, width = max((photo.shape[2:] for photo in photos), key=lambda size: size[0] * size[1])
-    check_memory(height, width, BYTES_PER_PIXEL)
+        raise ParameterError("transformer", SEPARABLE)
+    if device.type == "cpu":
+        height, width = max((photo.shape[2:] for photo in photos), key=lambda size: size[0] * size[1])
+        check_memory(height, width, BYTES_PER_PIXEL)
 
 
 def check_config(config: StudyConfig) -> None:

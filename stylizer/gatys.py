@@ -217,7 +217,7 @@ def paint(
     network = load_backbone(backbone, settings, backbone_weights, progress)
     if interrupt:
         interrupt()
-        _call_between_layers(network, interrupt)
+        call_between_layers(network, interrupt)
     if config.init == "feedforward":
         if start is None:
             stylizer = stylizer or Stylizer(settings=settings)
@@ -295,7 +295,7 @@ def _start(picture: Picture, start: PictureSource, settings: Settings) -> Tensor
 SHAPE_TOLERANCE = 0.05  # sides are rounded to pixels, which on small or narrow pictures shows
 
 
-def _call_between_layers(network: Backbone, interrupt: Callable[[], None]) -> None:
+def call_between_layers(network: Backbone, interrupt: Callable[[], None]) -> None:
     """Have `interrupt` called after every module on the way there, and before it on the way back."""
 
     def hook(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:

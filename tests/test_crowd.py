@@ -238,7 +238,7 @@ def test_a_wall_that_no_one_reads_keeps_no_painting_waiting_and_gives_its_place_
 def test_a_slot_to_optimise_comes_free_where_its_thread_cannot_start(settings, photo, monkeypatch):
     pytest.importorskip("torch")
     from stylizer.web import optimise
-    from stylizer.web.optimise import Job
+    from stylizer.web.jobs import Job
 
     monkeypatch.setattr(optimise, "_work", lambda *_: lambda **_options: (None, iter([])))
     client, start = create_app(settings).server.test_client(), Job.start

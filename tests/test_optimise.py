@@ -29,7 +29,7 @@ from stylizer.errors import BrokenPicture
 from stylizer.gatys import GatysConfig
 from stylizer.networks.backbones import ResNet18
 from stylizer.web import create_app
-from stylizer.web.optimise import Job
+from stylizer.web.jobs import Job
 
 PATH = "/api/v1/optimise"
 STYLE = "whirling-night"
@@ -65,7 +65,7 @@ def client(server):
 def alone():
     """A test leaves no work behind. A slot that one kept makes the next fail: there is only one."""
     yield
-    until(lambda: not any(thread.name == "optimise" for thread in threading.enumerate()))
+    until(lambda: not any(thread.name == "job" for thread in threading.enumerate()))
 
 
 @pytest.fixture(scope="module")
@@ -310,7 +310,7 @@ def test_lines_go_out_while_a_step_is_under_way():
 
     job = Job(work, 10, 60, freed.set)
     job.start()
-    lines = job.lines("png")
+    lines = job.lines(0.5)
     for _ in range(3):
         assert json.loads(next(lines)) == {"event": "progress", "step": 0, "steps": 10, "losses": {}}
     assert not freed.is_set()

@@ -1,4 +1,4 @@
-"""`python -m stylizer.training train | narrow | classify | evaluate | cost`; docs/training.md shows whole runs."""
+"""`python -m stylizer.training COMMAND`: train, studies, narrow, classify, evaluate, cost; see docs/training.md."""
 
 import argparse
 import csv
@@ -17,7 +17,7 @@ from tqdm import tqdm
 from stylizer.errors import NotFinite, ParameterError, StylizerError
 from stylizer.gatys import computes_in_bf16
 from stylizer.networks.backbones import VGG16, load_vgg16
-from stylizer.training import classify, data, evaluate, narrow
+from stylizer.training import classify, data, evaluate, narrow, studies
 from stylizer.training.pairs import in_words, read_safetensors, save_pair
 from stylizer.training.train import Run, TrainConfig, train
 
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="python -m stylizer.training", description=__doc__)
-    commands = root.add_subparsers(required=True, metavar="train | narrow | classify | evaluate | cost")
+    commands = root.add_subparsers(required=True, metavar="train | studies | narrow | classify | evaluate | cost")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--device", default="auto", help="auto, cpu or cuda")
     shared.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's choice")
@@ -56,6 +56,10 @@ def parser() -> argparse.ArgumentParser:
     training.add_argument("--sample-minutes", type=float, default=5.0, help="between sample grids")
     training.add_argument("--report-every", type=int, default=10, help="steps between lines of the curve")
     add_settings(training)
+
+    studying = commands.add_parser("studies", help="the gallery's studies; goes on with what is missing", **common)
+    studying.set_defaults(command=run_studies)
+    studies.add_arguments(studying)
 
     narrowing = commands.add_parser(
         "narrow", help="teach our own narrow VGG what VGG-16 sees; goes on where its folder ends", **common
@@ -200,6 +204,10 @@ def save_samples(run: Run, folder: Path, side: int = 256) -> None:
     height, width = sheet.shape[0] * side, sheet.shape[1] * side
     Image.fromarray(sheet.permute(0, 3, 1, 4, 2).reshape(height, width, 3).numpy()).save(
         folder / f"samples-{run.step:06d}.jpg", quality=88)
+
+
+def run_studies(options: argparse.Namespace) -> int:
+    return studies.run_studies(options, device_of(options), loss_network_of(options))
 
 
 def run_narrow(options: argparse.Namespace) -> int:

@@ -29,7 +29,8 @@ from stylizer.feedforward import read_style
 from stylizer.images import Picture, as_picture
 from stylizer.runtimes import make_runtime
 from stylizer.settings import Settings
-from stylizer.styles import COARSER, VECTORS, read_list
+from stylizer.studies import SUFFIX
+from stylizer.styles import COARSER, STUDIES, VECTORS, read_list
 
 OCTAVE = 320, 640  # shorter sides at which pictures are seen small and large; ours are 540 to 640
 SAME_SPACE = 0.5  # of the variance that another predictor has to explain; one of another space explains none
@@ -93,6 +94,14 @@ def predictors_of_the_space(settings: Settings, masters: Path | None, vectors: d
     return found
 
 
+def write_checksums(folder: Path) -> None:
+    """List the vectors and every study with its sha256."""
+    files = [folder / VECTORS, *sorted((folder / STUDIES).glob(f"*{SUFFIX}"))]
+    lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.relative_to(folder).as_posix()}\n"
+             for file in files]  # fmt: skip
+    (folder / weights.CHECKSUMS).write_text("".join(lines))
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m stylizer.training.vectors", description=__doc__.splitlines()[0])
     parser.add_argument("--masters", type=Path, help="folder with the masters' pictures")
@@ -107,8 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
     broader = coarser(make_runtime(settings).predict, originals(settings))
     data = save({**vectors, COARSER: broader}, {"predictor": " ".join(predictors)})
     (settings.styles / VECTORS).write_bytes(data)
-    digest = hashlib.sha256(data).hexdigest()
-    (settings.styles / weights.CHECKSUMS).write_text(f"{digest}  {VECTORS}\n")
+    write_checksums(settings.styles)
     print(f"{settings.styles / VECTORS}: {len(vectors)} vectors by {settings.predictor_stem}@{predictors[0]}")
     return 0
 

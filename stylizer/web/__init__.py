@@ -14,10 +14,11 @@ from stylizer.feedforward import Stylizer
 from stylizer.serving.limits import Limits
 from stylizer.serving.server import Server, stop_at_signals
 from stylizer.settings import Settings
-from stylizer.web import callbacks, classic, optimise, private
+from stylizer.web import callbacks, classic, optimise, private, study
 from stylizer.web.api import make_api
 from stylizer.web.form import FormRequest
 from stylizer.web.gate import guard
+from stylizer.web.jobs import Jobs
 from stylizer.web.layout import make_layout
 from stylizer.web.observe import observe
 from stylizer.web.problems import problem
@@ -61,7 +62,9 @@ def create_app(settings: Settings | None = None) -> Dash:
         "limits": Limits.of(settings), **observe(server, settings, stylizer, turns),
     }  # fmt: skip
     api = make_api(stylizer, turns)
-    optimise.add_routes(api, stylizer)
+    jobs = Jobs(settings)
+    optimise.add_routes(api, stylizer, jobs)
+    study.add_routes(api, stylizer, jobs)
     server.register_blueprint(api)
     server.register_blueprint(private.make_private(stylizer))
     server.register_blueprint(_make_site(settings))

@@ -45,8 +45,9 @@ def register(app: Dash, most_styles: int) -> None:
         *[Input(f"try-{index}", "n_clicks") for index in range(TRIES)],
         prevent_initial_call=True,
     )  # fmt: skip
-    for button in ("copy", "cancel", "surprise"):
+    for button in ("copy", "cancel", "surprise", "study"):
         app.clientside_callback(_in_studio(button), Input(button, "n_clicks"), prevent_initial_call=True)
+    app.clientside_callback(_in_studio("stop_study"), Input("study-stop", "n_clicks"), prevent_initial_call=True)
     app.clientside_callback(
         _in_studio("follow"),
         Input("transfer", "n_clicks"), Input("strength", "value"), Input("style-scale", "value"),

@@ -4,6 +4,8 @@ The two file inputs are made by photo.js inside `photo-drop` and `style-drop`: D
 would send pixels through callbacks and has no accessible name.
 """
 
+from importlib.util import find_spec
+
 import dash_bootstrap_components as dbc
 from dash import dcc, get_asset_url, html
 
@@ -11,6 +13,7 @@ from stylizer.feedforward import Stylizer
 from stylizer.parameters import STRENGTHS, STYLE_SCALES, VECTOR_BOUND
 from stylizer.runtimes import BYTES_PER_PIXEL
 from stylizer.settings import Settings
+from stylizer.studies import STEPS
 from stylizer.styles import Style
 from stylizer.tiles import WHOLE_PIXELS
 from stylizer.web import about, classic, private
@@ -21,6 +24,7 @@ FIRST_STYLE = "rainy-boulevard"     # chosen at the start: its colours suit near
 TRIES = 12                          # kept in the strip under the result; the browser holds their photos
 PREVIEW_SIZE = 384                  # longest side painted while the slider moves, in pixels
 SIZES = {"512": "512 px", "1024": "1024 px", "2048": "2048 px", "original": "Original"}
+NO_STUDIES = "Studies need torch on this server, and its separable transformer."
 POLISH = "Goes on from this painting in Classic, step by step"
 
 
@@ -42,6 +46,9 @@ def make_layout(stylizer: Stylizer) -> html.Div:
         "model": stylizer.model,
         "whole_pixels": WHOLE_PIXELS,
         "bytes_per_pixel": BYTES_PER_PIXEL.get(stylizer.runtime.precision, max(BYTES_PER_PIXEL.values())),
+        "studies": stylizer.takes_studies and find_spec("torch") is not None,
+        "no_studies": NO_STUDIES,
+        "study_steps": min(STEPS, settings.optimise_steps),
         "titles": {style.name: _title(style) for style in styles},
         "words": {style.name: f"{style.title} {style.artist} {style.year}" for style in styles},
     }
@@ -49,7 +56,7 @@ def make_layout(stylizer: Stylizer) -> html.Div:
         [
             dcc.Store(id="page", data=page),            # what the scripts must know
             dcc.Store(id="photo"),                      # {name, width, height}; its pixels are photo.js's
-            dcc.Store(id="own-styles", data=[]),        # [{name, title, picture (blob URL), vector}]
+            dcc.Store(id="own-styles", data=[]),        # [{name, title, picture (blob URL), vector, study}]
             dcc.Store(id="mix"),                        # {slots: [a style or null], active: the slot that tiles fill}
             dcc.Store(id="restored"),                   # a mix that an earlier try brings back
             dcc.Store(id="place", data=[0, 0]),         # of the pad's handle; corners lie on the unit circle
@@ -149,12 +156,13 @@ def _gallery(styles: list[Style], first: str, tiles: SampleTiles) -> html.Sectio
             html.Div(
                 [
                     html.Label("Style picture", htmlFor="style-file"),
-                    html.Span("Choose or drop any painting", className="invitation"),
+                    html.Span("Choose or drop any painting, or a study", className="invitation"),
                 ],
                 id="style-drop",
                 className="drop",
             ),
             note("style-note"),
+            _study(),
             _search(),
             html.Div(
                 [
@@ -172,6 +180,27 @@ def _gallery(styles: list[Style], first: str, tiles: SampleTiles) -> html.Sectio
         ],
         className="gallery",
     )
+
+
+def _study() -> html.Div:
+    """A minute with the own painting that is chosen; hidden while none is."""
+    return html.Div(
+        [
+            html.Div(
+                [
+                    dbc.Button("Study this painting", id="study", className="minor"),
+                    html.Button("Stop here", id="study-stop", className="minor", hidden=True),
+                    html.A("Save study", id="study-save", className="minor", hidden=True),
+                ],
+                className="actions",
+            ),
+            html.Span(id="study-words", className="value", **{"aria-live": "polite"}),
+            html.Progress(id="study-progress", hidden=True, **{"aria-label": "Study"}),
+            note("study-note"),
+        ],
+        id="study-part",
+        hidden=True,
+    )  # fmt: skip
 
 
 def _search() -> html.Div:

@@ -7,6 +7,7 @@ from stylizer.errors import ParameterError, StylizerError
 from stylizer.images import FORMATS
 from stylizer.parameters import STRENGTHS, STYLE_SCALES, VECTOR_BOUND, VECTOR_SIZE, WEIGHT_BOUND
 from stylizer.settings import Settings
+from stylizer.studies import STEPS
 
 WALL_SIDE, WALL_SIDES = 176, (64, 320)  # longest side of a wall's tile in pixels: by default, and the bounds
 WALL_TILES = 200  # in one request
@@ -83,6 +84,17 @@ def specification(settings: Settings) -> dict:
         "type": "object",
         "properties": {"event": {"type": "string", "enum": ["progress", "preview", "result", "error"]}, "step": {"type": "integer"}, "steps": {"type": "integer"}, "losses": {"type": "object", "additionalProperties": {"type": "number"}}, "download": {"type": "object"}, "picture": {"type": "string", "contentEncoding": "base64"}, "late": {"type": "boolean"}, "problem": {"$ref": "#/components/schemas/Problem"}},
     }
+    study = {
+        "style": {**picture, "description": "The painting"},
+        "style_name": {"type": "string", "description": "Or the name of an original from /api/v1/styles"},
+        "content": {**stylize["content"], "description": "The photo that is to be painted: it is learnt from besides others, and shown on the way; by default a sample"},
+        "steps": {**optimise["steps"], "default": STEPS, "description": f"1 to {settings.optimise_steps}, a photo each; after {settings.optimise_seconds:g} seconds the study so far is the result"},
+    }
+    studied = {
+        "description": "A line of JSON an event, as of /api/v1/optimise. preview and result hold the photo as it is painted by now, a JPEG of 384 pixels, and the study by now, the bytes of a .study.safetensors file; both in base64. Send it as style to be painted by it; nothing is kept here",
+        "type": "object",
+        "properties": {**optimised["properties"], "study": {"type": "string", "contentEncoding": "base64"}},
+    }
     choices = {"type": "object", "properties": {
         "backbones": {"type": "array", "items": {"type": "object", "properties": {"name": {"type": "string"}, "title": {"type": "string"}, "state": {"type": "string", "enum": ["shipped", "downloaded", "downloadable"]}, "megabytes": {"type": "integer"}, **{key: several for key in ("layers", "content_layers", "style_layers")}}}},
         "defaults": {"type": "object"}, "bounds": {"type": "object"},
@@ -101,6 +113,7 @@ def specification(settings: Settings) -> dict:
                 "get": _get("The classic mode's networks with their layers, defaults and bounds", "application/json", choices, reading(422, 501)),
                 "post": _post("A photo optimised step by step (Gatys et al. 2016)", optimise, ["content"], {"application/x-ndjson": {"schema": optimised}}, problems),
             },
+            "/api/v1/study": {"post": _post("A minute with one painting, for its hand to come through", study, [], {"application/x-ndjson": {"schema": studied}}, problems)},
             "/api/v1/styles": {"get": _get("The gallery", "application/json", styles, reading())},
             "/api/v1/styles/{name}/sample.webp": {"get": {**_get("A sample photo painted in a gallery style", "image/webp", {"type": "string", "format": "binary"}, reading(404, 429, 503)), "parameters": [name, {"name": "v", "in": "query", "schema": {"type": "string"}, "description": "The version that the page asks for, whose answer may be kept for good; another one is a 404"}]}},
             "/api/v1/styles/{name}/picture.webp": {"get": {**_get("An original's own picture, small; of the masters none is stored", "image/webp", {"type": "string", "format": "binary"}, reading(404)), "parameters": [name]}},

@@ -1,0 +1,122 @@
+"""The gallery's studies: `python -m stylizer.training studies`, after the transformer changed.
+
+One painting after the other is studied on photos, and its study written to `styles/studies/`. What is there already, of
+these weights, is left alone, so a run that was cut goes on. A study that looks worse than its style vector is to be
+deleted by hand: the style is then painted by the vector.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from stylizer import fit, gatys, images, studies
+from stylizer.errors import ParameterError
+from stylizer.feedforward import Stylizer
+from stylizer.fit import Step, StudyConfig
+from stylizer.networks.backbones import VGG16
+from stylizer.settings import Settings
+from stylizer.studies import SUFFIX
+from stylizer.styles import STUDIES, Blend, read_list
+from stylizer.training import data
+from stylizer.training.vectors import picture_of, write_checksums
+
+SHOWN_SIDE = 384  # of photos on sheets
+SHOWN = 3  # photos on a sheet
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--content", type=Path, nargs="+", required=True, help="tars or folders of photos")
+    parser.add_argument("--masters", type=Path, help="folder with the masters' pictures")
+    parser.add_argument("--photos", type=int, default=400, help="of --content, the first so many")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these styles alone, and anew")
+    parser.add_argument("--sheets", type=Path, help="folder for a picture a style: photos, by its vector, by its study")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop this call after so many")
+    group = parser.add_argument_group("settings")
+    for each in fields(StudyConfig):
+        group.add_argument("--" + each.name.replace("_", "-"), type=each.type, default=each.default)
+
+
+def run_studies(options: argparse.Namespace, device: torch.device, teacher: VGG16 | None) -> int:
+    """Study what has no study yet; --vgg looks in place of our own loss network."""
+    settings = replace(Settings.from_env(), device="cuda" if device.type == "cuda" else "cpu")
+    config = StudyConfig(**{each.name: getattr(options, each.name) for each in fields(StudyConfig)})
+    stylizer = Stylizer(settings=settings)
+    wanted = _wanted(stylizer, options.only)
+    pictures = {entry["name"]: picture_of(entry, settings.styles, options.masters) for entry in wanted}
+    photos = _photos(options.content, options.photos, config.size)
+    network = teacher or gatys.load_backbone(gatys.default_backbone(settings), settings)
+    folder = settings.styles / STUDIES
+    folder.mkdir(exist_ok=True)
+    end = time.monotonic() + 60 * options.minutes
+    for number, (name, path) in enumerate(pictures.items(), 1):
+        if time.monotonic() > end:
+            print(f"stopped for now; the same command goes on with {name}")
+            break
+        picture, began = images.as_picture(path, settings), time.monotonic()
+        steps = fit.fit(
+            fit.load_transformer(settings), network, fit.tensor_of(picture, config.painting_size),
+            stylizer.gallery[name].vector, photos, config,
+            name=name, origin=stylizer.transformer, coarser=stylizer.coarser, device=device,
+        )  # fmt: skip
+        done = list(steps)
+        studies.write(done[-1].study, folder / f"{name}{SUFFIX}")
+        write_checksums(settings.styles)
+        seconds = time.monotonic() - began
+        print(f"{number:2} of {len(pictures)} {name:32} {_in_words(done)}, {seconds:.0f} s", flush=True)
+        if options.sheets:
+            options.sheets.mkdir(parents=True, exist_ok=True)
+            sheet(stylizer, done[-1].study, picture, photos).save(options.sheets / f"{name}.jpg", quality=90)
+    return 0
+
+
+def _wanted(stylizer: Stylizer, only: Sequence[str]) -> list[dict]:
+    entries = read_list(stylizer.settings.styles)
+    unknown = sorted(set(only) - {entry["name"] for entry in entries})
+    if unknown:
+        raise ParameterError("only", f"there is no style {unknown[0]!r} in the gallery")
+    if only:
+        return [entry for entry in entries if entry["name"] in only]
+    return [entry for entry in entries if not stylizer.gallery[entry["name"]].study]
+
+
+def _photos(sources: Sequence[Path], count: int, size: int) -> list[Tensor]:
+    """The first pictures of these sources, their longer side at `size`."""
+    settings, found = Settings(min_side=size // 3), []
+    for source in sources:
+        for name, content in data.files(source):
+            if len(found) == count:
+                return found
+            found.append(fit.tensor_of(images.decode(content, settings, name), size))
+    return found
+
+
+def _in_words(steps: Sequence[Step]) -> str:
+    """Means over the first and the last tenth of the steps."""
+    some = max(1, len(steps) // 10)
+    return ", ".join(
+        f"{term} {np.mean([step.losses[term] for step in steps[:some]]):.3f} -> "
+        f"{np.mean([step.losses[term] for step in steps[-some:]]):.3f}" for term in ("style", "content")
+    )  # fmt: skip
+
+
+def sheet(stylizer: Stylizer, study: studies.Study, painting: images.Picture, photos: Sequence[Tensor]) -> Image.Image:
+    """The painting, then a row a photo: as it is, by the style vector, by the study."""
+    rows = [[images.resize(painting, SHOWN_SIDE).rgb]]
+    for photo in photos[:: max(1, len(photos) // SHOWN)][:SHOWN]:
+        record = stylizer.photo(images.from_tensor(photo.numpy()), SHOWN_SIDE)
+        painted = (stylizer.paint(record, style).rgb for style in (Blend(study.vector), Blend.of(study)))
+        rows.append([record.picture.rgb, *painted])
+    canvas = Image.new("RGB", (3 * SHOWN_SIDE, sum(row[0].shape[0] for row in rows)), "white")
+    top = 0
+    for row in rows:
+        for column, rgb in enumerate(row):
+            canvas.paste(Image.fromarray(rgb), (column * SHOWN_SIDE, top))
+        top += row[0].shape[0]
+    return canvas
