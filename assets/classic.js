@@ -405,17 +405,9 @@ stylizer.state ??= {};
     const steps = Math.min(POLISH_STEPS, state.offers.bounds.steps);
     set("init", { value: "studio" });
     set("steps", { value: steps });
-    const parts = [...state.wanted.style.parts].sort((one, other) => other.weight - one.weight);
-    const names = parts.map(({ style_name, style_vector }) =>
-      style_name ?? state.own.find(({ vector }) => vector === style_vector)?.name);
-    const pictured = (name) => document.querySelector(`.paintings input[value="${CSS.escape(name ?? "")}"]`);
-    const found = names.find(pictured);
-    if (!found) {
-      const words = `Of ${state.page.titles[names[0]] ?? "this style"} only numbers are kept here, and polishing needs `
-        + "the painting: choose one, or add a picture of it, and press Paint.";
-      return say("classic-style-note", words, true);
-    }
-    if (!pictured(found).checked) pictured(found).click();
+    const [found] = stylizer.polishable(state.wanted.style.parts);
+    const painting = document.querySelector(`.paintings input[value="${CSS.escape(found)}"]`);
+    if (!painting.checked) painting.click();
     // Dash answers when it comes to it: with the painting, and with the layers of a network that was just asked for.
     const taken = () => state.painting?.name === found && get("content-layer").value && get("init").value === "studio"
       && get("steps").value === String(steps) && !get("classic-paint").disabled;

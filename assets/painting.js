@@ -100,7 +100,7 @@ stylizer.state ??= {};
     stylizer.set("result-invitation", { hidden: true });
     const download = stylizer.file_name(job, job.format);
     stylizer.set("download", job.preview ? { href: null } : { href: url, hidden: false, download });
-    stylizer.set("polish", { hidden: false, disabled: job.preview });
+    stylizer.set("polish", { hidden: !polishable(job.style.parts).length, disabled: job.preview });
     stylizer.set("copy", { style: window.ClipboardItem ? {} : { display: "none" }, disabled: job.preview });
     if (job.preview) return;
     state.result = blob;
@@ -115,6 +115,15 @@ stylizer.state ??= {};
     const seconds = ((performance.now() - job.since) / 1000).toFixed(1);
     const pixels = `${picture.naturalWidth} × ${picture.naturalHeight} px`;
     stylizer.set("status", { children: `Painted in ${seconds} s, ${pixels}` });
+  }
+
+  /** The names of these styles that there is a picture of, the heaviest first: others cannot be polished. */
+  function polishable(parts) {
+    if (!state.page.classic) return [];
+    const name_of = ({ style_name, style_vector }) =>
+      style_name ?? state.own.find(({ vector, picture }) => picture && vector === style_vector)?.name;
+    const pictured = (name) => state.page.pictured.includes(name) || state.own.some((each) => each.name === name);
+    return [...parts].sort((one, other) => other.weight - one.weight).map(name_of).filter(pictured);
   }
 
   /** A picture on the way to another, with nothing to be done with it; a painting under way goes first. */
@@ -186,5 +195,5 @@ stylizer.state ??= {};
     }
   }
 
-  Object.assign(stylizer, { want, complain, cancel, file_name, follow, copy, show_in_passing });
+  Object.assign(stylizer, { want, complain, cancel, file_name, follow, copy, polishable, show_in_passing });
 })();

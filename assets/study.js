@@ -10,7 +10,7 @@ stylizer.state ??= {};
   Object.assign(state, {
     paintings: new Map(),           // {name of an own style: Blob of the painting, as it was sent}
     studies: new Map(),             // {id: Blob of the study}; earlier tries keep theirs
-    studying: null,     // {name, controller, blob, since}: the one under way
+    studying: null,     // {name, controller, blob, first}: the one under way
     subject: null,      // name of the own style that the part below the wall is about
   });
 
@@ -68,7 +68,7 @@ stylizer.state ??= {};
   async function study() {
     const { subject: name, photo } = state;
     if (state.studying || !state.paintings.has(name)) return;
-    const job = state.studying = { name, controller: new AbortController(), blob: null, since: performance.now() };
+    const job = state.studying = { name, controller: new AbortController(), blob: null, first: null };
     stylizer.note("study-note", "");
     stylizer.set("study", { hidden: true });
     stylizer.set("study-save", { hidden: true });
@@ -95,9 +95,11 @@ stylizer.state ??= {};
   function hear(job, { event, step, steps, picture, study, problem }) {
     if (problem) throw Object.assign(new stylizer.Problem(problem), { problem });
     if (event === "progress" && step) {
-      const left = (performance.now() - job.since) / 1000 * (steps - step) / step;
+      job.first ??= { step, at: performance.now() };        // before it, networks were loaded
+      const pace = (performance.now() - job.first.at) / 1000 / (step - job.first.step);
+      const left = step > job.first.step ? `, about ${stylizer.in_seconds(pace * (steps - step))} left` : "";
       stylizer.set("study-progress", { value: String(step) });
-      stylizer.set("study-words", { children: `Step ${step} of ${steps}, about ${stylizer.in_seconds(left)} left.` });
+      stylizer.set("study-words", { children: `Step ${step} of ${steps}${left}.` });
     }
     if (!study) return;
     job.blob = new Blob([bytes_of(study)]);

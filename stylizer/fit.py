@@ -41,7 +41,7 @@ class StudyConfig:
     content_weight: float = 1.0
     style_weight: float = 12.0
     tv_weight: float = 2.0
-    rate: float = 1e-3  # of Adam for kernels at the start, falling to zero by a cosine
+    rate: float = 4e-3  # of Adam for kernels at the start, falling to zero by a cosine
     norm_rate: float = 0.02  # and for gammas and betas
     rank: int = RANK
     seed: int = 0  # of the photos' order

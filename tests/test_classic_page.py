@@ -122,6 +122,15 @@ def test_polish_goes_on_from_the_studios_result(open_studio, classic_server):
     expect(page.locator("#classic-status")).to_contain_text("of 30")
 
 
+def test_polish_is_offered_where_there_is_a_picture_of_the_style_alone(open_studio):
+    page = open_studio()
+    for name, shown in (("Stained glass", True), ("The Starry Night Vincent van Gogh, 1889", False)):
+        choose(page.get_by_role("radio", name=name))
+        page.get_by_role("button", name="Transfer").click()
+        expect(page.locator("#result-frame")).to_have_attribute("aria-busy", "false")
+        expect(page.get_by_role("button", name="Polish")).to_be_visible(visible=shown)
+
+
 def test_after_the_tab_was_open_photos_are_taken_as_before_and_by_its_own_button_too(tab):
     with tab.expect_file_chooser() as chooser:
         tab.get_by_role("button", name="Change").click()

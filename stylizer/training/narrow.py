@@ -1,9 +1,10 @@
 """Teach our own narrow VGG to see what VGG-16 sees: `python -m stylizer.training narrow`.
 
-Through one linear map a layer its features shall predict VGG-16's (Romero et al. 2015), on photos, on paintings, on
-photos that a transformer painted, and on pictures that are being optimised through the narrow network itself: a loss
-network is pushed to where it is wrong, so it has to learn there. VGG-16's forward pass is most of what a picture costs,
-so its answers are kept for a while and each is learnt from several times.
+Through one linear map a layer its features shall predict VGG-16's (Romero et al. 2015), and their Gram matrices
+VGG-16's: on photos, on paintings, and on what is being made through the narrow network itself, photos painted by
+studies that are being fitted, and pictures that are being optimised. Whatever is made through a loss network is pushed
+to where that is wrong, so it has to learn there. VGG-16's forward pass is most of what a picture costs, so its answers
+are kept for a while and each is learnt from several times.
 """
 
 import argparse
@@ -11,18 +12,20 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from stylizer import losses
-from stylizer.errors import NotFinite, WeightsError
+from stylizer.errors import NotFinite, ParameterError, WeightsError
+from stylizer.fit import CLIP, Learnt, Objectives, StudyConfig, load_transformer
 from stylizer.gatys import computes_in_bf16, in_precision
 from stylizer.networks import Transformer
 from stylizer.networks.backbones import VGG16, NarrowVGG
@@ -34,7 +37,7 @@ from stylizer.training.train import Progress, setting
 CHECKPOINT = "checkpoint.safetensors"
 FILE = "vgg-narrow.safetensors"
 LAYERS = NarrowVGG.LAYERS
-KINDS = ("photos", "paintings", "painted", "optimised")  # a new crop of each a step
+LOOK_EVERY = 50  # steps after which fittings and walks go through the network as it is then
 
 
 @dataclass(frozen=True)
@@ -45,43 +48,89 @@ class NarrowConfig:
                                        "crops: sharp pictures, and smooth ones as large photos are")  # fmt: skip
     batch: int = setting(12, "crops a step, of those kept")
     kept: int = setting(400, "crops with VGG-16's answers, 2.3 MB each at 96 pixels; the oldest go")
-    rate: float = setting(2e-3, "peak of Adam's rate: a linear rise, then a cosine to zero")
+    gram_weight: float = setting(1.0, "of the relative error of Gram matrices, beside that of features")
+    rate: float = setting(3e-3, "peak of Adam's rate: a linear rise, then a cosine to zero")
     warmup: int = setting(100, "steps with a rising rate")
     average: float = setting(0.998, "decay of the averaged weights, the ones that ship")
-    walks: int = setting(16, "pictures that are being optimised, one of them a step")
-    walk: int = setting(40, "steps of each at most, before another begins")
-    stride: float = setting(0.02, "root mean square of what such a step changes")
+    fittings: int = setting(6, "studies that are being fitted, two of them a step")
+    fitting: int = setting(200, "steps of each at most, before another begins")
+    walks: int = setting(12, "pictures that are being optimised, one of them a step")
+    walk: int = setting(60, "steps of each at most, before another begins")
+    stride: float = setting(0.02, "Adam's rate of such a step, in units of a picture's range")
     seed: int = setting(0, "of every draw")
 
 
-class Walks:
-    """Pictures on their way to a painting's Gram matrices through the narrow network as it stands: style, then content.
+class Walk:
+    """A picture on its way from a photo to a painting's Gram matrices, through the narrow network as it stands."""
 
-    Each goes a step at a time along its gradient, and begins anew as a photo after a random number of steps.
-    """
+    def __init__(self, photo: Tensor, start: Tensor, painting: Tensor, length: int, stride: float):
+        self.photo, self.painting, self.left = photo, painting, length
+        self.picture = start.clone().requires_grad_()
+        self.adam = torch.optim.Adam([self.picture], lr=stride)
 
-    def __init__(self, config: NarrowConfig):
-        self.config = config
-        self.pictures: list[Tensor | None] = [None] * config.walks
-        self.targets: list[tuple[Tensor, Tensor] | None] = [None] * config.walks  # photo, painting
-        self.left = [0] * config.walks
-
-    def step(self, network: NarrowVGG, index: int, photo: Tensor, painting: Tensor, length: int) -> Tensor:
-        """The next picture (1, 3, S, S) of one walk; `photo`, `painting` and `length` are for one that begins."""
-        if not self.left[index]:
-            self.pictures[index], self.targets[index], self.left[index] = photo, (photo, painting), length
-        self.left[index] -= 1
-        photo, painting = self.targets[index]
+    def step(self, network: NarrowVGG) -> Tensor:
+        """The next picture, (1, 3, S, S)."""
+        self.left -= 1
         with torch.no_grad():
-            grams = losses.gram_matrices(network(painting, losses.STYLE_LAYERS))
-            content = network(photo, losses.CONTENT_LAYERS)
-        picture = self.pictures[index].detach().requires_grad_()
-        found = network(picture, losses.STYLE_LAYERS)
+            grams = losses.gram_matrices(network(self.painting, losses.STYLE_LAYERS))
+            content = network(self.photo, losses.CONTENT_LAYERS)
+        found = network(self.picture, losses.STYLE_LAYERS)
         distance = 10 * losses.style_distance(found, grams) + losses.content_distance(found, content)
-        (gradient,) = torch.autograd.grad(distance.sum(), picture)
-        size = gradient.square().mean().sqrt() + losses.EPSILON
-        self.pictures[index] = (picture.detach() - self.config.stride * gradient / size).clamp(0, 1)
-        return self.pictures[index]
+        self.adam.zero_grad()
+        distance.sum().backward()
+        self.adam.step()
+        with torch.no_grad():
+            self.picture.clamp_(0, 1)
+        return self.picture.detach().clone()
+
+
+class Fitting:
+    """A study on its way to a painting, through the narrow network as it stands: as `stylizer.fit` will make them."""
+
+    def __init__(self, transformer: Transformer, vector: Tensor, painting: Tensor, length: int, seed: int):
+        config = StudyConfig(seed=seed)
+        self.config, self.painting, self.left = config, painting, length
+        self.learnt = Learnt(transformer, vector.cpu().numpy(), config, None)
+        self.adam = torch.optim.Adam(self.learnt.groups(config))
+
+    def step(self, network: NarrowVGG, photo: Tensor) -> Tensor:
+        """A photo (1, 3, S, S) painted by what is learnt so far."""
+        self.left -= 1
+        painted = self.learnt.paint(photo)
+        terms = Objectives(network, self.painting, [photo], self.config)(painted, 0)
+        self.adam.zero_grad()
+        terms["total"].backward()
+        nn.utils.clip_grad_norm_(self.learnt.leaves(), CLIP)
+        self.adam.step()
+        return painted.detach().clamp(0, 1)
+
+
+class Learner(NarrowVGG):
+    """The narrow network while it learns: batch norms between convolutions and ReLUs, which `folded` takes in."""
+
+    def __init__(self):
+        super().__init__()
+        self.norms = nn.ModuleDict({key: nn.BatchNorm2d(conv.out_channels) for key, conv in self.features.items()})
+        for conv in self.features.values():
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+
+    def step(self, name: str, features: Tensor) -> Tensor:
+        if name == "pool":
+            return super().step(name, features)
+        return F.relu(self.norms[name](self.features[name](features)), inplace=True)
+
+
+@torch.no_grad()
+def folded(state: Mapping[str, Tensor], maps: Mapping[str, Tensor]) -> NarrowVGG:
+    """The network that a learner's state and its maps make: norms within the convolutions, roots of the maps."""
+    network = NarrowVGG()
+    for key, conv in network.features.items():
+        norm = {part: state[f"norms.{key}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")}
+        scale = norm["weight"] / (norm["running_var"] + nn.BatchNorm2d(1).eps).sqrt()
+        conv.weight.copy_(state[f"features.{key}.weight"] * scale[:, None, None, None])
+        conv.bias.copy_((state[f"features.{key}.bias"] - norm["running_mean"]) * scale + norm["bias"])
+    network.load_state_dict(roots(maps), strict=False)
+    return network.to(state["features.0.weight"].device, memory_format=torch.channels_last)
 
 
 class Kept:
@@ -122,22 +171,28 @@ class Run:
         self.teacher = in_precision(teacher.to(self.device), "auto")
         self.transformer = transformer.to(self.device)
         torch.manual_seed(config.seed)
-        self.network = NarrowVGG()
-        channels = {layer: self.network.roots[layer].in_channels for layer in LAYERS}
+        learner = Learner()
+        channels = {layer: learner.roots[layer].in_channels for layer in LAYERS}
         wide = dict(zip(LAYERS, VGG16.CHANNELS, strict=True))
         maps = {layer: nn.Conv2d(channels[layer], wide[layer], 1, bias=False) for layer in LAYERS}
-        self.model = nn.ModuleDict({"network": self.network, "maps": nn.ModuleDict(maps)})
-        for module in self.network.features.values():
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        self.model.to(self.device, memory_format=torch.channels_last)
+        self.model = nn.ModuleDict({"network": learner, "maps": nn.ModuleDict(maps)})
+        self.model.to(self.device, memory_format=torch.channels_last).train()
         self.learnt = {key: value for key, value in self.model.named_parameters() if ".roots." not in key}
         for value in self.learnt.values():
             value.requires_grad_()
-        self.average = {key: value.detach().clone() for key, value in self.learnt.items()}
+        self.average = {key: value.detach().clone() for key, value in self._tracked().items()}
         self.adam = torch.optim.Adam(self.learnt.values(), lr=config.rate)
-        self.kept, self.walks = Kept(config.kept), Walks(config)
+        self.kept = Kept(config.kept)
+        self.fittings: list[Fitting | None] = [None] * config.fittings
+        self.walks: list[Walk | None] = [None] * config.walks
+        self.looks: NarrowVGG | None = None  # what fittings and walks go through: the network of some steps ago
         self.sizes: dict[str, Tensor] = {}  # root mean square of VGG-16's layers: the maps predict them over that
         self.step, self.seconds = 0, 0.0
+
+    def _tracked(self) -> dict[str, Tensor]:
+        """What is learnt, and the norms' running statistics."""
+        return {key: value for key, value in self.model.state_dict().items()
+                if value.is_floating_point() and ".roots." not in key}  # fmt: skip
 
     def done(self) -> float:
         return min(1.0, self.seconds / (60 * self.config.minutes))
@@ -147,31 +202,38 @@ class Run:
         return self.config.rate * rise * 0.5 * (1 + math.cos(math.pi * self.done()))
 
     def new_crops(self, generator: torch.Generator) -> Tensor:
-        """One of each of KINDS, (4, 3, side, side) in [0, 1]."""
+        """A photo, a painting, two photos painted by studies and one picture, all three under way: (5, 3, S, S)."""
         config = self.config
+
+        def draw(most: int) -> int:
+            return int(data.random_rows(most, 1, generator))
 
         def crop(pixels: Tensor) -> Tensor:
             chosen = pixels[data.random_rows(len(pixels), 1, generator)]
-            source = config.sources[int(data.random_rows(len(config.sources), 1, generator))]
+            source = config.sources[draw(len(config.sources))]
             return data.resize(data.random_crops(chosen, source, generator), config.side).clamp(0, 1)
 
-        photo, painting, other = crop(self.photos), crop(self.paintings), crop(self.photos)
-        pair = self.vectors[data.random_rows(len(self.vectors), 2, generator)]
-        share, shown = torch.rand(2, generator=generator, device=self.device)
-        with torch.no_grad():
-            painted = self.transformer(other, torch.lerp(pair[:1], pair[1:], share))
-        length = 1 + int(data.random_rows(config.walk, 1, generator))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
-            optimised = self.walks.step(
-                self.rooted(), self.step % config.walks, torch.lerp(other, painted, shown), painting, length
-            )
-        return torch.cat([photo, painting, torch.lerp(other, painted, shown.sqrt()), optimised])
+        if self.step % LOOK_EVERY == 0 or self.looks is None:
+            self.looks = self._folded(self._tracked())
+        photo, painting = crop(self.photos), crop(self.paintings)
+        painted = []
+        for turn in range(2):
+            index = (2 * self.step + turn) % config.fittings
+            if self.fittings[index] is None or not self.fittings[index].left:
+                vector = self.vectors[draw(len(self.vectors))]
+                target = crop(self.paintings)
+                self.fittings[index] = Fitting(self.transformer, vector, target, 1 + draw(config.fitting), self.step)
+            painted.append(self.fittings[index].step(self.looks, crop(self.photos)))
+        index = self.step % config.walks
+        if self.walks[index] is None or not self.walks[index].left:
+            start = painted[0] if draw(2) else photo
+            self.walks[index] = Walk(photo, start, crop(self.paintings), 1 + draw(config.walk), config.stride)
+        return torch.cat([photo, painting, *painted, self.walks[index].step(self.looks)])
 
-    def rooted(self) -> NarrowVGG:
-        """The network as it stands, with the roots of its maps as they stand: a walk wants them."""
-        if self.step % 100 == 0:
-            self.network.load_state_dict(roots(self.model["maps"].state_dict()), strict=False)
-        return self.network
+    def _folded(self, tracked: Mapping[str, Tensor]) -> NarrowVGG:
+        parts = {part: {key.removeprefix(part): value for key, value in tracked.items() if key.startswith(part)}
+                 for part in ("network.", "maps.")}  # fmt: skip
+        return folded(parts["network."], parts["maps."])
 
     def advance(self) -> dict[str, Tensor]:
         """One step; its relative squared error of each layer, and their mean as `loss`."""
@@ -187,10 +249,14 @@ class Run:
                 break
         crops, wanted = self.kept.draw(config.batch, generator)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
-            found = self.network.own_features(crops.contiguous(memory_format=torch.channels_last), LAYERS)
+            found = self.model["network"].own_features(crops.contiguous(memory_format=torch.channels_last), LAYERS)
             predicted = {layer: self.model["maps"][layer](features) for layer, features in found.items()}
         errors = {layer: losses.relative_distance(predicted[layer], wanted[layer]).mean() for layer in LAYERS}
-        total = torch.stack(list(errors.values())).mean()
+        grams = torch.stack([
+            losses.relative_distance(losses.gram_matrix(predicted[layer].float()), losses.gram_matrix(wanted[layer]))
+            for layer in LAYERS
+        ]).mean()  # fmt: skip
+        total = torch.stack(list(errors.values())).mean() + config.gram_weight * grams
         for group in self.adam.param_groups:
             group["lr"] = self.rate()
         self.adam.zero_grad(set_to_none=True)
@@ -199,21 +265,17 @@ class Run:
         self.adam.step()
         self.step += 1
         decay = min(config.average, self.step / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.values()), [v.detach() for v in self.learnt.values()], 1 - decay)
-        return {name: value.detach() for name, value in {**errors, "loss": total}.items()}
+        torch._foreach_lerp_(list(self.average.values()), [v.detach() for v in self._tracked().values()], 1 - decay)
+        return {name: value.detach() for name, value in {**errors, "gram": grams, "loss": total}.items()}
 
     def averaged(self) -> NarrowVGG:
-        """The averaged weights as a network of their own, its roots those of the averaged maps."""
-        network = NarrowVGG()
-        parts = {part: {key.removeprefix(part): value for key, value in self.average.items() if key.startswith(part)}
-                 for part in ("network.", "maps.")}  # fmt: skip
-        network.load_state_dict({**parts["network."], **roots(parts["maps."])})
-        return network.to(self.device)
+        """The averaged weights as a network of their own."""
+        return self._folded(self.average)
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         names = {value: key for key, value in self.learnt.items()}
-        tensors = {f"now/{key}": value for key, value in self.learnt.items()}
+        tensors = {f"now/{key}": value for key, value in self._tracked().items()}
         tensors |= {f"average/{key}": value for key, value in self.average.items()}
         tensors |= {f"sizes/{key}": value for key, value in self.sizes.items()}
         for value, state in self.adam.state.items():
@@ -230,22 +292,22 @@ class Run:
                 state = json.loads(file.metadata()["state"])
             found = load_file(folder / CHECKPOINT, self.device.type)
             with torch.no_grad():
-                for key, value in self.learnt.items():
+                for key, value in self._tracked().items():
                     value.copy_(found[f"now/{key}"])
                     self.average[key].copy_(found[f"average/{key}"])
-                    moments = {part: torch.empty_like(value).copy_(found[f"{part}/{key}"])
-                               for part in ("exp_avg", "exp_avg_sq")}  # fmt: skip
-                    self.adam.state[value] = {"step": torch.tensor(float(state["step"])), **moments}
+            for key, value in self.learnt.items():
+                moments = {part: torch.empty_like(value).copy_(found[f"{part}/{key}"])
+                           for part in ("exp_avg", "exp_avg_sq")}  # fmt: skip
+                self.adam.state[value] = {"step": torch.tensor(float(state["step"])), **moments}
             self.sizes = {layer: found[f"sizes/{layer}"] for layer in LAYERS}
             self.step, self.seconds = state["step"], state["seconds"]
-            self.network.load_state_dict(roots(self.model["maps"].state_dict()), strict=False)
         except Exception as cause:
             raise WeightsError(f"{folder / CHECKPOINT} is no checkpoint of this run: {cause}") from cause
 
 
 
 
-def roots(maps: dict[str, Tensor]) -> dict[str, Tensor]:
+def roots(maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """{LAYER.weight: map A} -> {roots.LAYER.weight: the square root of A'A}, as `NarrowVGG` has them."""
     found = {}
     for key, weight in maps.items():
@@ -306,9 +368,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_narrow(options: argparse.Namespace, device: torch.device, teacher: VGG16 | None) -> int:
     """Train, and write the weights."""
-    from stylizer.errors import ParameterError
-    from stylizer.fit import load_transformer
-
     if teacher is None:
         raise ParameterError("vgg", "VGG-16 is the teacher: give --vgg")
     given = {each.name: getattr(options, each.name) for each in fields(NarrowConfig)}
@@ -321,7 +380,7 @@ def run_narrow(options: argparse.Namespace, device: torch.device, teacher: VGG16
     run = Run(config, photos.pixels, paintings.pixels, teacher, load_transformer(settings), vectors.to(device))
     if (options.run / CHECKPOINT).exists():
         run.load(options.run)
-    print(f"photos: {photos}; styles: {paintings}; {sum(value.numel() for value in run.network.parameters()):,} "
+    print(f"photos: {photos}; styles: {paintings}; {sum(value.numel() for value in NarrowVGG().parameters()):,} "
           f"numbers on {device}, from step {run.step}", flush=True)  # fmt: skip
     saved = time.monotonic()
     until = saved + 60 * options.call_minutes

@@ -32,6 +32,7 @@ def make_layout(stylizer: Stylizer) -> html.Div:
     """The whole page, around one engine. Raises WeightsError where the list of weights is missing."""
     settings, styles, tiles = stylizer.settings, list(stylizer.gallery.values()), SampleTiles(stylizer)
     names = [style.name for style in styles]
+    has_torch = find_spec("torch") is not None
     first = FIRST_STYLE if FIRST_STYLE in names else names[0]
     page = {
         "sample": get_asset_url("sample.jpg"),
@@ -46,7 +47,9 @@ def make_layout(stylizer: Stylizer) -> html.Div:
         "model": stylizer.model,
         "whole_pixels": WHOLE_PIXELS,
         "bytes_per_pixel": BYTES_PER_PIXEL.get(stylizer.runtime.precision, max(BYTES_PER_PIXEL.values())),
-        "studies": stylizer.takes_studies and find_spec("torch") is not None,
+        "classic": has_torch,
+        "pictured": [style.name for style in styles if style.picture],
+        "studies": stylizer.takes_studies and has_torch,
         "no_studies": NO_STUDIES,
         "study_steps": min(STEPS, settings.optimise_steps),
         "titles": {style.name: _title(style) for style in styles},
@@ -190,7 +193,7 @@ def _study() -> html.Div:
                 [
                     dbc.Button("Study this painting", id="study", className="minor"),
                     html.Button("Stop here", id="study-stop", className="minor", hidden=True),
-                    html.A("Save study", id="study-save", className="minor", hidden=True),
+                    html.A("Save study", id="study-save", hidden=True),
                 ],
                 className="actions",
             ),
