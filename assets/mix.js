@@ -172,7 +172,7 @@ stylizer.state ??= {};
       if (!slots.some(Boolean)) slots.splice(0, slots.length, dropped);     // one style there always is
       active = Math.min(active > index ? active - 1 : active, slots.length - 1);
       document.getElementById("mix-add").focus();           // the button that had the focus may be gone
-    } else {
+    } else if (id !== "own-styles" || !own_styles.at(-1)?.recalled) {   // what was kept here leaves the choice alone
       const chosen = { own, "own-styles": own_styles.at(-1)?.name, originals, masters }[id] ?? originals ?? masters;
       slots[active] = slot_of(chosen, page);
     }

@@ -97,6 +97,7 @@ stylizer.state ??= {};
     } catch {
       note("photo-note", "The sample photo could not be loaded: choose one of your own.", "note error");
     }
+    await stylizer.recall_studies();
     stylizer.open_link();
   }
 

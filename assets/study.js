@@ -15,6 +15,7 @@ stylizer.state ??= {};
   });
 
   const SUFFIX = ".study.safetensors";
+  const STORE = "studies";                      // in IndexedDB: what the user asked to keep, and nothing else
   // A step takes as long as so many paintings of 0.1 megapixels: 2.5 in float32 on AVX2. Said before anything is known.
   const PAINTINGS_A_STEP = 2.5, MEGAPIXELS = 0.1;
 
@@ -44,12 +45,14 @@ stylizer.state ??= {};
     stylizer.set("study-stop", { hidden: true });
     const href = mine.study ? state.study_url(mine.study) : null;
     stylizer.set("study-save", { hidden: !href, href, download: `${file_stem(mine.title)}${SUFFIX}` });
+    document.getElementById("study-keep").parentElement.hidden = !mine.study || !window.indexedDB;
+    stylizer.set("study-keep", { value: Boolean(mine.kept) });
   }
 
   function words_before(mine, here) {
     if (!state.page.studies) return state.page.no_studies;
     if (here) return "Studies are made on the server: turn off “On this device” for it.";
-    if (mine.study) return "Studied. It stays in this page until you close it, or save it.";
+    if (mine.study) return mine.kept ? "Studied, and kept in this browser." : "Studied. It is gone when you close the page.";
     const seconds = state.page.study_steps * PAINTINGS_A_STEP * stylizer.expect_seconds(MEGAPIXELS);
     const time = seconds ? `about ${stylizer.in_seconds(seconds)}` : "about a minute";
     return `Takes ${time}: its brushwork comes through, not its colours alone.`;
@@ -72,6 +75,7 @@ stylizer.state ??= {};
     stylizer.note("study-note", "");
     stylizer.set("study", { hidden: true });
     stylizer.set("study-save", { hidden: true });
+    document.getElementById("study-keep").parentElement.hidden = true;
     stylizer.set("study-stop", { hidden: false, disabled: true });
     stylizer.set("study-progress", { hidden: false, max: String(state.page.study_steps), value: "0" });
     stylizer.set("study-words", { children: "Getting ready…" });
@@ -118,6 +122,7 @@ stylizer.state ??= {};
     const mine = own(name), id = `${name}.${state.studies.size + 1}`;
     state.studies.set(id, blob);
     mine.study = id;
+    if (mine.kept) await keep(mine);
     stylizer.paint_tiles({ own: [mine], signal: (state.wall ??= new AbortController()).signal });
     const { from } = state.wanted.style;
     state.live = state.asked = true;
@@ -133,7 +138,59 @@ stylizer.state ??= {};
     await stylizer.add_style_of({ title: file.name.replace(SUFFIX, ""), vector: JSON.stringify(vector), study: id });
   }
 
+  // Kept in this browser, if asked ----------------------------------------------------------------------------------
+
+  /** What `work(store)` asks for, once it is done. */
+  function in_store(mode, work) {
+    return new Promise((resolve, reject) => {
+      const opening = indexedDB.open("stylizer", 1);
+      opening.onupgradeneeded = () => opening.result.createObjectStore(STORE, { keyPath: "id" });
+      opening.onerror = () => reject(opening.error);
+      opening.onsuccess = () => {
+        const database = opening.result, transaction = database.transaction(STORE, mode);
+        const request = work(transaction.objectStore(STORE));
+        transaction.oncomplete = () => { database.close(); resolve(request.result); };
+        transaction.onerror = transaction.onabort = () => { database.close(); reject(transaction.error); };
+      };
+    });
+  }
+
+  async function keep(mine) {
+    mine.kept ??= crypto.randomUUID();
+    const { kept: id, title, vector, study } = mine;
+    await in_store("readwrite", (store) => store.put({ id, title, vector, study: state.studies.get(study) }));
+  }
+
+  async function forget(mine) {
+    const { kept } = mine;
+    delete mine.kept;
+    await in_store("readwrite", (store) => store.delete(kept));
+  }
+
+  /** The checkbox: keep the subject's study in this browser, or no longer. */
+  async function keep_subject(wanted) {
+    const mine = own(state.subject);
+    if (!mine?.study || Boolean(wanted) === Boolean(mine.kept)) return;
+    try {
+      await (wanted ? keep : forget)(mine);
+      rest();
+    } catch {
+      stylizer.note("study-note", "This browser keeps nothing here: save the study as a file.", "note error");
+      stylizer.set("study-keep", { value: Boolean(mine.kept) });
+    }
+  }
+
+  /** Tiles for what was kept here before, the choice left as it is. */
+  async function recall_studies() {
+    const kept = window.indexedDB ? await in_store("readonly", (store) => store.getAll()).catch(() => []) : [];
+    for (const { id, title, vector, study } of kept) {
+      state.studies.set(id, study);
+      state.own.push({ name: `own-${state.own.length + 1}`, title, vector, study: id, kept: id, recalled: true });
+    }
+    if (kept.length) stylizer.set("own-styles", { data: [...state.own] });
+  }
+
   const is_study = (file) => file.name.endsWith(".safetensors");
 
-  Object.assign(stylizer, { show_study, study, stop_study, add_study, is_study });
+  Object.assign(stylizer, { show_study, study, stop_study, add_study, is_study, keep_subject, recall_studies });
 })();

@@ -65,6 +65,39 @@ def test_a_studied_painting_is_painted_by_its_study_which_can_be_saved_and_dropp
     expect(page.get_by_role("button", name="Study it")).to_be_hidden()      # its painting is not here
 
 
+def test_a_study_is_kept_in_the_browser_only_if_asked_and_can_be_forgotten(with_painting, server):
+    page = with_painting
+    study(page, 1)
+    expect(page.locator("#study-words")).to_have_text("Studied. It is gone when you close the page.", timeout=60_000)
+    page.reload()
+    expect(page.locator("#photo-caption")).to_contain_text("sample")
+    page.wait_for_timeout(300)
+    assert not page.evaluate("stylizer.state.own")
+    upload(page, "Style picture", PAINTING, "my garden.png")
+    study(page, 1)
+    expect(page.locator("#study-words")).to_contain_text("Studied", timeout=60_000)
+    choose(page.get_by_label("Keep it in this browser"))
+    expect(page.locator("#study-words")).to_have_text("Studied, and kept in this browser.")
+    page.reload()
+    expect(page.get_by_role("radio", name="my garden")).not_to_be_checked()
+    choose(page.get_by_role("radio", name="my garden"))
+    expect(page.locator("#study-words")).to_have_text("Studied, and kept in this browser.")
+    expect(page.get_by_role("button", name="Study it")).to_be_hidden()
+    page.get_by_role("button", name="Transfer").click()
+    until(page, lambda: server.full() and "style" in server.full()[-1]["files"])
+    settle(page)
+    keep = page.get_by_label("Keep it in this browser")
+    expect(keep).to_be_checked()
+    keep.click()
+    expect(keep).not_to_be_checked()
+    until(page, lambda: not page.evaluate("stylizer.state.own[0].kept"))
+    page.wait_for_timeout(300)
+    page.reload()
+    expect(page.locator("#photo-caption")).to_contain_text("sample")
+    page.wait_for_timeout(300)
+    assert not page.evaluate("stylizer.state.own")
+
+
 def test_one_that_is_stopped_keeps_what_it_had(with_painting, server):
     page = with_painting
     study(page, 1000)

@@ -48,6 +48,7 @@ def register(app: Dash, most_styles: int) -> None:
     for button in ("copy", "cancel", "surprise", "study"):
         app.clientside_callback(_in_studio(button), Input(button, "n_clicks"), prevent_initial_call=True)
     app.clientside_callback(_in_studio("stop_study"), Input("study-stop", "n_clicks"), prevent_initial_call=True)
+    app.clientside_callback(_in_studio("keep_subject"), Input("study-keep", "value"), prevent_initial_call=True)
     app.clientside_callback(
         _in_studio("follow"),
         Input("transfer", "n_clicks"), Input("strength", "value"), Input("style-scale", "value"),

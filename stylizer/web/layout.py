@@ -198,6 +198,7 @@ def _study() -> html.Div:
                 className="actions",
             ),
             html.Span(id="study-words", className="value", **{"aria-live": "polite"}),
+            dbc.Checkbox(id="study-keep", label="Keep it in this browser", value=False),
             html.Progress(id="study-progress", hidden=True, **{"aria-label": "Study"}),
             note("study-note"),
         ],

@@ -1,0 +1,152 @@
+"""Teaching the narrow VGG, on tiny pictures and by a VGG-16 of random weights; and the gallery's studies."""
+
+import shutil
+
+import numpy as np
+import pictures
+import pytest
+import torch
+
+from stylizer import fit, losses, studies, weights
+from stylizer.errors import ParameterError, WeightsError
+from stylizer.networks.backbones import VGG16, NarrowVGG, build_backbone
+from stylizer.styles import read_gallery
+from stylizer.training import narrow
+from stylizer.training.__main__ import main
+from stylizer.training.narrow import Learner, NarrowConfig, Run
+from stylizer.training.pairs import read_safetensors
+
+TINY = {"side": 32, "sources": (32, 48), "batch": 4, "kept": 20, "fittings": 2, "walks": 2, "warmup": 1}
+
+
+@pytest.fixture(scope="module")
+def teacher() -> VGG16:
+    torch.manual_seed(0)
+    network = VGG16()
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            torch.nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+    return network
+
+
+@pytest.fixture
+def run(teacher, settings) -> Run:
+    some = [np.stack([make(64, 64, seed) for seed in range(3)]) for make in (pictures.photo, pictures.painting)]
+    photos, paintings = (torch.from_numpy(each).permute(0, 3, 1, 2).contiguous() for each in some)
+    vectors = torch.stack([torch.from_numpy(style.vector) for style in read_gallery(settings.styles).values()][:3])
+    return Run(NarrowConfig(**TINY), photos, paintings, teacher, fit.load_transformer(settings), vectors)
+
+
+@torch.no_grad()
+def test_through_its_roots_distances_are_those_of_what_is_predicted():
+    torch.manual_seed(0)
+    layer = "relu2_2"
+    wide = torch.randn(128, NarrowVGG.CHANNELS[1], 1, 1)
+    network = NarrowVGG()
+    network.load_state_dict(narrow.roots({f"{layer}.weight": wide}), strict=False)
+    first, second = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
+    given = [network(picture, [layer])[layer] for picture in (first, second)]
+    predicted = [torch.conv2d(network.own_features(picture, [layer])[layer], wide) for picture in (first, second)]
+    for of in (lambda features: features, losses.gram_matrix):
+        ours, theirs = (losses.relative_distance(of(pair[0]), of(pair[1])) for pair in (given, predicted))
+        assert torch.allclose(ours, theirs, rtol=1e-3)
+
+
+@torch.no_grad()
+def test_norms_are_folded_into_the_convolutions():
+    torch.manual_seed(0)
+    learner = Learner()
+    for norm in learner.norms.values():
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 2)
+    picture = torch.rand(1, 3, 32, 32)
+    expected = learner.eval().own_features(picture, narrow.LAYERS)
+    found = narrow.folded(learner.state_dict(), {}).own_features(picture, narrow.LAYERS)
+    for layer in narrow.LAYERS:
+        assert torch.allclose(found[layer], expected[layer], rtol=1e-3, atol=1e-4)
+
+
+def test_the_loss_falls_on_crops_of_all_kinds_and_what_ships_is_small(run, tmp_path):
+    assert run.new_crops(torch.Generator().manual_seed(0)).shape == (5, 3, 32, 32)
+    found = [float(run.advance()["loss"]) for _ in range(12)]
+    assert np.mean(found[-3:]) < 0.9 * np.mean(found[:3])
+    narrow.export(run.averaged(), tmp_path / narrow.FILE, {})
+    assert (tmp_path / narrow.FILE).stat().st_size < 3 * 10**6
+    network = build_backbone("narrow", read_safetensors(tmp_path / narrow.FILE)[0])
+    assert sum(value.numel() for value in network.parameters()) < 1.5e6
+    picture = torch.rand(1, 3, 48, 32)
+    ours, theirs = (each(picture, ["relu3_3"])["relu3_3"] for each in (network, run.averaged()))
+    assert torch.allclose(ours, theirs, rtol=0.05, atol=0.05 * float(theirs.abs().max()))
+
+
+def test_a_run_goes_on_where_its_checkpoint_ends(run, teacher, settings, tmp_path):
+    for _ in range(2):
+        run.advance()
+    run.save(tmp_path)
+    again = Run(run.config, run.photos, run.paintings, teacher, fit.load_transformer(settings), run.vectors)
+    again.load(tmp_path)
+    assert again.step == 2 and all(torch.equal(again.average[key], value) for key, value in run.average.items())
+    again.advance()
+    (tmp_path / narrow.CHECKPOINT).write_bytes(b"nothing")
+    with pytest.raises(WeightsError, match="no checkpoint of this run"):
+        again.load(tmp_path)
+
+
+def test_without_its_teacher_it_says_what_is_missing(tmp_path, capsys):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    assert main(["narrow", "--content", str(folder), "--style", str(folder), "--run", str(tmp_path)]) == 2
+    assert "give --vgg" in capsys.readouterr().err
+
+
+# The gallery's studies ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gallery_folder(settings, tmp_path, monkeypatch):
+    """A copy of styles/ that the command is told to use, with its own pictures and no studies."""
+    folder = tmp_path / "styles"
+    folder.mkdir()
+    for file in settings.styles.iterdir():
+        if file.is_file():
+            shutil.copy(file, folder)
+    monkeypatch.setenv("STYLIZER_STYLES", str(folder))
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for seed in range(2):
+        (folder / f"{seed}.png").write_bytes(pictures.png(pictures.photo(96, 64, seed)))
+    return folder
+
+
+def test_the_gallery_is_studied_and_the_same_command_makes_what_is_missing(gallery_folder, photos, tmp_path, capsys):
+    def command(*more) -> int:
+        return main(["studies", "--content", str(photos), "--steps", "2", "--size", "64", "--painting-size", "64",
+                     "--sheets", str(tmp_path / "sheets"), *more])  # fmt: skip
+
+    assert command("--only", "kintsugi") == 0
+    path = gallery_folder / "studies" / "kintsugi.study.safetensors"
+    assert studies.read(path).added().any() and (tmp_path / "sheets" / "kintsugi.jpg").exists()
+    assert f"studies/{path.name}" in weights.checksums(gallery_folder)
+    assert read_gallery(gallery_folder)["kintsugi"].study is not None
+    assert "1 of 1 kintsugi" in capsys.readouterr().out
+    assert command("--minutes", "0") == 2           # the masters' pictures are not here
+    assert "--masters" in capsys.readouterr().err
+    assert command("--only", "batik", "nobody") == 2
+    assert "no style 'nobody'" in capsys.readouterr().err
+
+
+def test_what_has_a_study_is_left_alone(gallery_folder, settings, stylizer):
+    from stylizer.feedforward import Stylizer
+    from stylizer.training.studies import _wanted
+
+    (gallery_folder / "studies").mkdir(exist_ok=True)
+    own = Stylizer(settings=settings)
+    names = [entry["name"] for entry in _wanted(own, [])]
+    assert names == [name for name, style in own.gallery.items() if not style.study]
+    with pytest.raises(ParameterError, match="no style"):
+        _wanted(own, ["nobody"])
