@@ -38,6 +38,10 @@ def _how() -> html.Section:
                 "finer by painting a larger one. A style code is the numbers, written down."
             ),
             html.P(
+                "A hundred numbers are a first impression. A study spends a minute or more on one painting and adds a "
+                "little to the second network’s weights. That is arithmetic, too: it mixes, and has a strength."
+            ),
+            html.P(
                 "Half of the second network sees the photograph alone, so its answer is kept while you move the "
                 "sliders, and only the other half is asked again."
             ),
@@ -87,7 +91,11 @@ def _privacy(settings: Settings) -> html.Section:
                     ),
                     html.Li(
                         "A painting of yours is sent once; from then on its hundred numbers stand for it. Classic "
-                        "alone needs the painting itself, and sends it along."
+                        "and a study need the painting itself, and send it along."
+                    ),
+                    html.Li(
+                        "A study of it lies in this page alone, and is sent with each painting. Your browser keeps it "
+                        "if you tick so, until you untick it."
                     ),
                     html.Li("With the switch On this device your browser paints, and no picture is sent."),
                     html.Li("This page asks no other computer for anything. Close it, and your tries are gone."),
