@@ -162,9 +162,10 @@ def _add_study(commands) -> None:
     _add_backbone(study)
     # What follows is named as the fields of StudyConfig, which has the defaults.
     study.add_argument("--steps", type=int, help="150 by default, a photo each")
-    study.add_argument("--size", type=int, help="longer side of the photos, 224 by default")
+    study.add_argument("--size", type=int, help="longer side of what is seen of a photo at a time, 224 by default")
+    study.add_argument("--large", type=int, help="longer side of every third photo, of which a window is seen: 640")
     study.add_argument("--painting-size", type=int, help="longer side of the painting, 256: smaller, broader strokes")
-    for name, default in (("content", "1"), ("style", "12"), ("tv", "2")):
+    for name, default in (("content", "1"), ("style", "12"), ("tv", "2"), ("calm", "250")):
         study.add_argument(f"--{name}-weight", type=float, help=f"{default} by default")
     study.add_argument("--rate", type=float, help="of Adam for kernels at the start")
     study.add_argument("--norm-rate", type=float, help="of Adam for gammas and betas at the start")

@@ -4,18 +4,21 @@ Johnson et al. 2016 train a network for one style. Here the transformer is there
 is learnt (`stylizer.studies`), so a minute is enough, and what is learnt stays small, mixes and has a strength.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from stylizer import gatys, images, losses, studies, weights
 from stylizer.errors import NotFinite, ParameterError
 from stylizer.feedforward import Interrupt, PictureSource, Stylizer, check_size, octaves
+from stylizer.images import Picture
 from stylizer.memory import check_memory
 from stylizer.networks import Transformer, build
 from stylizer.networks.backbones import Backbone
@@ -27,7 +30,9 @@ from stylizer.tiles import STRIDE
 
 BYTES_PER_PIXEL = 7000  # transformer and VGG-16 in float32, for the way back
 CLIP = 5.0  # of the gradient's norm: early steps can be wild
+LARGE_EVERY = 3  # photos: one is seen large
 OWN_EVERY = 4  # steps between looks at the photo that is to be painted
+CALM_SIDE, CALM = 9, 1e-4  # pixels that are looked at around each, and steps that are half calm: 0.01 a pixel
 SEPARABLE = "studies are made for the separable transformer; set that one"
 
 
@@ -36,15 +41,25 @@ class StudyConfig:
     """How to fit. Layers are those of `stylizer.losses` for VGG-16 and ours, else the backbone's own defaults."""
 
     steps: int = STEPS
-    size: int = 224  # longer side of the photos
-    painting_size: int = 256  # longer side of the painting: what is small at this size is stroke
+    size: int = 224  # longer side of what is seen of a photo at a time: all of it,
+    large: int = 640  # or, of every third photo, a window of it at this longer side: as large pictures are painted
+    painting_size: int = 256  # longer side of the painting beside photos at `size`: what is small then is stroke
     content_weight: float = 1.0
     style_weight: float = 12.0
     tv_weight: float = 2.0
+    calm_weight: float = 250.0  # of total variation where the photo has none: there a weave would show
     rate: float = 4e-3  # of Adam for kernels at the start, falling to zero by a cosine
     norm_rate: float = 0.02  # and for gammas and betas
     rank: int = RANK
     seed: int = 0  # of the photos' order
+
+
+@dataclass(frozen=True)
+class View:
+    """What a step sees of a photo."""
+
+    pixels: Tensor  # float32 (1, 3, H, W) in [0, 1], sides multiples of 4
+    longest: int  # side of the whole photo, in pixels: its strokes and the painting are as large as beside that
 
 
 @dataclass(frozen=True)
@@ -60,9 +75,9 @@ class Step:
 def fit(
     transformer: Transformer,
     backbone: Backbone,
-    painting: Tensor,
+    painting: Picture,
     vector: np.ndarray,
-    photos: Sequence[Tensor],
+    views: Sequence[View],
     config: StudyConfig | None = None,
     *,
     name: str = "study",
@@ -72,25 +87,25 @@ def fit(
 ) -> Iterator[Step]:
     """Steps 1 to `config.steps`; what is wrong with the arguments is raised at once.
 
-    painting: float32 (1, 3, H, W) in [0, 1], and its style vector (100,); photos likewise, sides multiples of 4.
-    `coarser` (100,) is added to the vector where photos are large, as when they are painted. The study will be called
-    `name` and belong to the transformer of the fingerprint `origin`.
+    painting, and its style vector (100,); `views_of` makes views of photos. `coarser` (100,) is added to the vector
+    where photos are large, as when they are painted. The study will be called `name` and belong to the transformer of
+    the fingerprint `origin`.
     """
     config, device = config or StudyConfig(), torch.device(device)
-    _check(config, photos, transformer, device)
+    _check(config, views, transformer, device)
     learnt = Learnt(transformer.to(device), vector, config, coarser)
     network = gatys.in_precision(backbone.to(device), "auto")
-    objectives = Objectives(network, painting.to(device), photos, config)
+    objectives = Objectives(network, painting, views, config)
     return _steps(learnt, objectives, config, name, origin)
 
 
 def _steps(learnt: "Learnt", objectives: "Objectives", config: StudyConfig, name: str, origin: str) -> Iterator[Step]:
     adam = torch.optim.Adam(learnt.groups(config))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, config.steps)
-    order = _shuffled(len(objectives.photos), config.seed)
+    order = _shuffled(len(objectives.views), config.seed)
     for index in range(1, config.steps + 1):
-        photo = next(order)
-        terms = objectives(learnt.paint(objectives.photo(photo)), photo)
+        number = next(order)
+        terms = objectives(learnt.paint(objectives.views[number]), number)
         if not terms["total"].isfinite():
             raise NotFinite(
                 f"the loss is {terms['total'].item()} at step {index}: stopped; take a lower rate or lower weights"
@@ -164,10 +179,10 @@ class Learnt:
             found[f"{layer.name}.gamma.bias"], found[f"{layer.name}.beta.bias"] = gamma, beta
         return found
 
-    def paint(self, photo: Tensor) -> Tensor:
-        height, width = photo.shape[2:]
-        vector = torch.from_numpy((self.vector + octaves(width, height) * self.coarser).astype(np.float32))
-        return self.painter(photo, vector[None].to(photo.device), self.added())
+    def paint(self, view: View) -> Tensor:
+        device = self.painter.device
+        vector = (self.vector + octaves(view.longest, view.longest) * self.coarser).astype(np.float32)
+        return self.painter(view.pixels.to(device), torch.from_numpy(vector)[None].to(device), self.added())
 
     def study(self, name: str, origin: str) -> Study:
         layers = [[tensor.detach().cpu().numpy() for tensor in layer] for layer in self.layers]
@@ -175,34 +190,56 @@ class Learnt:
 
 
 class Objectives:
-    """The losses of a painted photo; what is the photo's and the painting's is computed once, when first wanted."""
+    """The losses of a painted view; what is the photo's and the painting's is computed once, when first wanted."""
 
-    def __init__(self, network: Backbone, painting: Tensor, photos: Sequence[Tensor], config: StudyConfig):
-        self.network, self.photos, self.config = network, photos, config
+    def __init__(self, network: Backbone, painting: Picture, views: Sequence[View], config: StudyConfig):
+        self.network, self.painting, self.views, self.config = network, painting, views, config
         known = set(losses.CONTENT_LAYERS) <= set(network.LAYERS)
         self.content_layers = losses.CONTENT_LAYERS if known else network.CONTENT_LAYERS
         self.style_layers = network.STYLE_LAYERS
-        with torch.no_grad():
-            self.grams = losses.gram_matrices(self._look(painting, self.style_layers), self.style_layers)
-        self.contents: dict[int, dict[str, Tensor]] = {}
+        self.device = next(network.parameters()).device
+        self._grams = cache(self._grams_beside)
+        self._photo = cache(self._of_photo)
 
-    def photo(self, index: int) -> Tensor:
-        return self.photos[index].to(next(self.network.parameters()).device)
+    @torch.no_grad()
+    def _grams_beside(self, longest: int) -> dict[str, Tensor]:
+        """The painting's Gram matrices, as large as it is beside a photo of that size."""
+        size = round(self.config.painting_size * longest / self.config.size)
+        found = self._look(tensor_of(self.painting, size).to(self.device), self.style_layers)
+        return losses.gram_matrices(found, self.style_layers)
+
+    @torch.no_grad()
+    def _of_photo(self, number: int) -> tuple[dict[str, Tensor], Tensor]:
+        """The content of a view, and how calm each place of it is."""
+        pixels = self.views[number].pixels.to(self.device)
+        return self._look(pixels, self.content_layers), calm(pixels)
 
     def _look(self, picture: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         return self.network(picture.contiguous(memory_format=torch.channels_last), layers)
 
-    def __call__(self, painted: Tensor, photo: int) -> dict[str, Tensor]:
-        if photo not in self.contents:
-            with torch.no_grad():
-                self.contents[photo] = self._look(self.photo(photo), self.content_layers)
+    def __call__(self, painted: Tensor, number: int) -> dict[str, Tensor]:
+        """The losses of this view painted, by name; `total` is what is minimised."""
+        config, (photo, calm_places) = self.config, self._photo(number)
         found = self._look(painted, (*self.content_layers, *self.style_layers))
-        content = losses.content_distance(found, self.contents[photo], self.content_layers)[0]
-        style = losses.style_distance(found, self.grams, self.style_layers)[0]
-        variation = losses.total_variation(painted)[0]
-        config = self.config
-        total = config.content_weight * content + config.style_weight * style.log1p() + config.tv_weight * variation
-        return {"content": content, "style": style, "variation": variation, "total": total}
+        grams = self._grams(self.views[number].longest)
+        content = losses.content_distance(found, photo, self.content_layers)[0]
+        style = losses.style_distance(found, grams, self.style_layers)[0]
+        variation, weave = losses.total_variation(painted)[0], (variation_map(painted) * calm_places).mean()
+        total = (config.content_weight * content + config.style_weight * style.log1p()
+                 + config.tv_weight * variation + config.calm_weight * weave)  # fmt: skip
+        return {"content": content, "style": style, "variation": variation, "weave": weave, "total": total}
+
+
+def variation_map(pictures: Tensor) -> Tensor:
+    """Square of the step to the next pixel, across and down, mean over the colours: (N, 3, H, W) -> (N, 1, H, W)."""
+    across, down = (pictures.diff(dim=axis).square().mean(1, keepdim=True) for axis in (3, 2))
+    return F.pad(across, (0, 1, 0, 0)) + F.pad(down, (0, 0, 0, 1))
+
+
+def calm(photo: Tensor) -> Tensor:
+    """How calm each place of a photo is, 0 to 1, (1, 3, H, W) -> (1, 1, H, W): skies, walls, cheeks."""
+    around = F.avg_pool2d(variation_map(photo), CALM_SIDE, stride=1, padding=CALM_SIDE // 2, count_include_pad=False)
+    return 1 / (1 + around / CALM)
 
 
 # From files ---------------------------------------------------------------------------------------------------------
@@ -249,15 +286,29 @@ def study(
         gatys.call_between_layers(network, interrupt)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    seen = [tensor_of(images.as_picture(photo, settings), config.size) for photo in photos or default_photos(settings)]
+    pictures = [images.as_picture(photo, settings) for photo in photos or default_photos(settings)]
     if own is not None:
-        seen += [tensor_of(images.as_picture(own, settings), config.size)] * max(1, len(seen) // (OWN_EVERY - 1))
+        pictures += [images.as_picture(own, settings)] * max(1, len(pictures) // (OWN_EVERY - 1))
     cuda = settings.device in ("auto", "cuda") and torch.cuda.is_available()
     return fit(
-        load_transformer(settings), network, tensor_of(picture, config.painting_size),
-        stylizer.style_vector(picture, interrupt), seen, config,
+        load_transformer(settings), network, picture, stylizer.style_vector(picture, interrupt),
+        views_of(pictures, config), config,
         name=name, origin=stylizer.transformer, coarser=stylizer.coarser, device="cuda" if cuda else "cpu",
     )  # fmt: skip
+
+
+def views_of(photos: Iterable[Picture], config: StudyConfig) -> list[View]:
+    """A view of each: whole at `config.size`, and of every third a window somewhere in it at `config.large`."""
+    generator, found = np.random.default_rng(config.seed), []
+    for number, photo in enumerate(photos):
+        if number % LARGE_EVERY != LARGE_EVERY - 1 or config.large <= config.size:
+            found.append(View(tensor_of(photo, config.size), config.size))
+            continue
+        pixels = tensor_of(photo, config.large)
+        side = min(config.size // STRIDE * STRIDE, *pixels.shape[2:])
+        top, left = (int(generator.integers(length - side + 1)) for length in pixels.shape[2:])
+        found.append(View(pixels[:, :, top : top + side, left : left + side].contiguous(), config.large))
+    return found
 
 
 def default_photos(settings: Settings) -> list[Path]:
@@ -273,16 +324,16 @@ def tensor_of(picture: images.Picture, size: int) -> Tensor:
     return torch.from_numpy(images.to_tensor(rgb[:height, :width]))
 
 
-def _check(config: StudyConfig, photos: Sequence[Tensor], transformer: Transformer, device: torch.device) -> None:
+def _check(config: StudyConfig, views: Sequence[View], transformer: Transformer, device: torch.device) -> None:
     check_config(config)
-    if not photos:
+    if not views:
         raise ParameterError("photos", "no photo was given; give one at least")
     shapes = [[tuple(shape) for shape in layer.added_shapes()] for layer in transformer.styled()] if (
         transformer.config.separable) else []  # fmt: skip
     if shapes != [layer.added_shapes() for layer in LAYERS]:
         raise ParameterError("transformer", SEPARABLE)
     if device.type == "cpu":
-        height, width = max((photo.shape[2:] for photo in photos), key=lambda size: size[0] * size[1])
+        height, width = max((view.pixels.shape[2:] for view in views), key=lambda size: size[0] * size[1])
         check_memory(height, width, BYTES_PER_PIXEL)
 
 
@@ -291,7 +342,7 @@ def check_config(config: StudyConfig) -> None:
         raise ParameterError("steps", f"{config.steps} steps; one is needed at least")
     if not 1 <= config.rank <= RANK:
         raise ParameterError("rank", f"the rank is {config.rank}; it must be 1 to {RANK}")
-    for field in ("content_weight", "style_weight", "tv_weight", "rate", "norm_rate"):
+    for field in ("content_weight", "style_weight", "tv_weight", "calm_weight", "rate", "norm_rate"):
         value = getattr(config, field)
         if not 0 <= value < float("inf"):
             raise ParameterError(field, f"{field} is {value}; it must be 0 or more")

@@ -16,7 +16,8 @@ from studying import random_study
 from stylizer import cli, fit, images, studies
 from stylizer.errors import ParameterError, WeightsError
 from stylizer.feedforward import Stylizer
-from stylizer.fit import StudyConfig
+from stylizer.fit import StudyConfig, View
+from stylizer.images import Picture
 from stylizer.networks import Transformer, TransformerConfig
 from stylizer.networks.backbones import SmallNet
 from stylizer.studies import ADDED_SIZE, LAYERS, RANK, Study
@@ -29,8 +30,8 @@ def tensor(rgb: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(images.to_tensor(rgb))
 
 
-PHOTOS = [tensor(pictures.photo(64, 48, seed)) for seed in range(2)]
-PAINTING = tensor(pictures.painting(64, 64, 1))
+PHOTOS = [View(tensor(pictures.photo(64, 48, seed)), 64) for seed in range(2)]
+PAINTING = Picture(pictures.painting(64, 64, 1))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,8 @@ def photo():
 
 
 def learnt(transformer, backbone, vector, **config) -> list[fit.Step]:
-    return list(fit.fit(transformer, backbone, PAINTING, vector, PHOTOS, StudyConfig(**config)))
+    config = StudyConfig(size=64, painting_size=64, **config)
+    return list(fit.fit(transformer, backbone, PAINTING, vector, PHOTOS, config, name="dawn", origin="weights"))
 
 
 def test_a_study_knows_the_layers_of_the_transformer_in_the_order_of_painting(transformer):
@@ -79,7 +81,7 @@ def test_the_loss_falls_and_the_transformer_stays_as_it_is(transformer, backbone
     assert [step.index for step in steps] == list(range(1, 31))
     first, end = (np.mean([step.losses["total"] for step in some]) for some in (steps[:4], steps[-4:]))
     assert end < 0.97 * first
-    found = steps[-1].study("dawn", "weights")
+    found = steps[-1].study
     assert (found.name, found.origin, found.rank) == ("dawn", "weights", RANK)
     for layer, parts in zip(LAYERS, studies.split(found.numbers, RANK), strict=True):
         idle = layer.name.startswith("residual") and layer.name.endswith("1")  # whose betas no picture shows
@@ -101,7 +103,7 @@ def test_the_engine_paints_by_a_study_what_was_seen_while_it_was_learnt(transfor
         for to, value in zip(tensors, parts, strict=True):
             to.copy_(torch.from_numpy(value))
     rgb = pictures.photo(64, 48)
-    seen = images.from_tensor(learner.paint(tensor(rgb)).numpy())
+    seen = images.from_tensor(learner.paint(View(tensor(rgb), 64)).numpy())
     painted = stylizer.stylize(rgb, replace(study, vector=vector))
     assert pictures.near(painted, seen, levels=2.5)  # of bf16, where the machine has it
     assert not pictures.near(painted, stylizer.stylize(rgb, vector), levels=8)
@@ -112,21 +114,50 @@ def test_on_large_photos_it_is_learnt_for_the_strokes_that_they_are_painted_with
     vector, coarser = np.full(100, 0.1, np.float32), np.linspace(-1, 1, 100, dtype=np.float32)
     learner = fit.Learnt(transformer, vector, StudyConfig(), coarser)
     for width, times in ((448, 0), (896, 1)):
-        photo = tensor(pictures.photo(width, 48))
-        wanted = learner.painter(photo, torch.tensor(vector + times * coarser)[None], {})
-        assert (learner.paint(photo) - wanted).abs().mean() < 0.003
+        view = View(tensor(pictures.photo(64, 48)), width)
+        wanted = learner.painter(view.pixels, torch.tensor(vector + times * coarser)[None], {})
+        assert (learner.paint(view) - wanted).abs().mean() < 0.003
+
+
+def test_every_third_photo_is_seen_large_by_a_window_beside_a_painting_as_large():
+    config = StudyConfig(size=64, large=160, painting_size=80)
+    views = fit.views_of([Picture(pictures.photo(128, 96))] * 6, config)
+    assert [(view.longest, tuple(view.pixels.shape[2:])) for view in views] == 2 * [
+        (64, (48, 64)), (64, (48, 64)), (160, (64, 64))
+    ]  # fmt: skip
+    assert not torch.equal(views[2].pixels, views[5].pixels)
+    sizes = []
+
+    class Looks(SmallNet):
+        def forward(self, pictures, layers):
+            sizes.append(tuple(pictures.shape[2:]))
+            return super().forward(pictures, layers)
+
+    objectives = fit.Objectives(Looks(0.25), Picture(pictures.painting(96, 96)), views, config)
+    for number in (0, 2):
+        objectives(views[number].pixels, number)
+    assert (80, 80) in sizes and (200, 200) in sizes
+
+
+def test_calm_places_are_told_from_busy_ones():
+    half = pictures.photo(64, 64)
+    half[:, :32] = 128
+    half[:, 32:] = np.random.default_rng(0).integers(0, 256, (64, 32, 3))
+    found = fit.calm(tensor(half))[0, 0]
+    assert found[:, :24].min() > 0.9 and found[:, 40:].max() < 0.1
 
 
 def test_the_same_seed_learns_the_same(transformer, backbone, stylizer):
     vector = stylizer.gallery[STYLE].vector
-    first, again = (learnt(transformer, backbone, vector, steps=3)[-1].study("a", "").added() for _ in range(2))
+    first, again = (learnt(transformer, backbone, vector, steps=3)[-1].study.added() for _ in range(2))
     assert np.linalg.norm(first - again) < 0.05 * np.linalg.norm(first)
 
 
 @torch.no_grad()
 def test_merged_convolutions_paint_what_the_separable_ones_do(transformer, stylizer):
     vector = torch.from_numpy(stylizer.gallery[STYLE].vector)[None]
-    painted, wanted = fit.Painter(transformer)(PHOTOS[0], vector, {}), transformer(PHOTOS[0], vector)
+    photo = PHOTOS[0].pixels
+    painted, wanted = fit.Painter(transformer)(photo, vector, {}), transformer(photo, vector)
     assert (painted - wanted).abs().mean() < 0.01
 
 

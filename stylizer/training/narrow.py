@@ -23,10 +23,11 @@ from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from stylizer import losses
+from stylizer import images, losses
 from stylizer.errors import NotFinite, ParameterError, WeightsError
-from stylizer.fit import CLIP, Learnt, Objectives, StudyConfig, load_transformer
+from stylizer.fit import CLIP, Learnt, Objectives, StudyConfig, View, load_transformer
 from stylizer.gatys import computes_in_bf16, in_precision
+from stylizer.images import Picture
 from stylizer.networks import Transformer
 from stylizer.networks.backbones import VGG16, NarrowVGG
 from stylizer.settings import Settings
@@ -52,9 +53,9 @@ class NarrowConfig:
     rate: float = setting(3e-3, "peak of Adam's rate: a linear rise, then a cosine to zero")
     warmup: int = setting(100, "steps with a rising rate")
     average: float = setting(0.998, "decay of the averaged weights, the ones that ship")
-    fittings: int = setting(6, "studies that are being fitted, two of them a step")
+    fittings: int = setting(6, "studies that are being fitted; two steps of three go on with one of them")
     fitting: int = setting(200, "steps of each at most, before another begins")
-    walks: int = setting(12, "pictures that are being optimised, one of them a step")
+    walks: int = setting(12, "pictures that are being optimised; every third step goes on with one")
     walk: int = setting(60, "steps of each at most, before another begins")
     stride: float = setting(0.02, "Adam's rate of such a step, in units of a picture's range")
     seed: int = setting(0, "of every draw")
@@ -88,16 +89,18 @@ class Fitting:
     """A study on its way to a painting, through the narrow network as it stands: as `stylizer.fit` will make them."""
 
     def __init__(self, transformer: Transformer, vector: Tensor, painting: Tensor, length: int, seed: int):
-        config = StudyConfig(seed=seed)
-        self.config, self.painting, self.left = config, painting, length
+        config = StudyConfig(seed=seed, size=painting.shape[3], painting_size=painting.shape[3])
+        self.config, self.left = config, length
+        self.painting = Picture(images.from_tensor(painting.cpu().numpy()))
         self.learnt = Learnt(transformer, vector.cpu().numpy(), config, None)
         self.adam = torch.optim.Adam(self.learnt.groups(config))
 
     def step(self, network: NarrowVGG, photo: Tensor) -> Tensor:
         """A photo (1, 3, S, S) painted by what is learnt so far."""
         self.left -= 1
-        painted = self.learnt.paint(photo)
-        terms = Objectives(network, self.painting, [photo], self.config)(painted, 0)
+        view = View(photo, photo.shape[3])
+        painted = self.learnt.paint(view)
+        terms = Objectives(network, self.painting, [view], self.config)(painted, 0)
         self.adam.zero_grad()
         terms["total"].backward()
         nn.utils.clip_grad_norm_(self.learnt.leaves(), CLIP)
@@ -202,7 +205,8 @@ class Run:
         return self.config.rate * rise * 0.5 * (1 + math.cos(math.pi * self.done()))
 
     def new_crops(self, generator: torch.Generator) -> Tensor:
-        """A photo, a painting, two photos painted by studies and one picture, all three under way: (5, 3, S, S)."""
+        """A photo, a painting, and one picture under way: a photo painted by a study, or, every third time, one that is
+        optimised itself; (3, 3, side, side) in [0, 1]."""
         config = self.config
 
         def draw(most: int) -> int:
@@ -216,19 +220,19 @@ class Run:
         if self.step % LOOK_EVERY == 0 or self.looks is None:
             self.looks = self._folded(self._tracked())
         photo, painting = crop(self.photos), crop(self.paintings)
-        painted = []
-        for turn in range(2):
-            index = (2 * self.step + turn) % config.fittings
+        turn, rest = divmod(self.step, 3)
+        if rest:
+            index = (2 * turn + rest - 1) % config.fittings
             if self.fittings[index] is None or not self.fittings[index].left:
                 vector = self.vectors[draw(len(self.vectors))]
-                target = crop(self.paintings)
-                self.fittings[index] = Fitting(self.transformer, vector, target, 1 + draw(config.fitting), self.step)
-            painted.append(self.fittings[index].step(self.looks, crop(self.photos)))
-        index = self.step % config.walks
-        if self.walks[index] is None or not self.walks[index].left:
-            start = painted[0] if draw(2) else photo
-            self.walks[index] = Walk(photo, start, crop(self.paintings), 1 + draw(config.walk), config.stride)
-        return torch.cat([photo, painting, *painted, self.walks[index].step(self.looks)])
+                self.fittings[index] = Fitting(self.transformer, vector, painting, 1 + draw(config.fitting), self.step)
+            made = self.fittings[index].step(self.looks, crop(self.photos))
+        else:
+            index = turn % config.walks
+            if self.walks[index] is None or not self.walks[index].left:
+                self.walks[index] = Walk(photo, photo, painting, 1 + draw(config.walk), config.stride)
+            made = self.walks[index].step(self.looks)
+        return torch.cat([photo, painting, made])
 
     def _folded(self, tracked: Mapping[str, Tensor]) -> NarrowVGG:
         parts = {part: {key.removeprefix(part): value for key, value in tracked.items() if key.startswith(part)}

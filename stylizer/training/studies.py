@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from stylizer import fit, gatys, images, studies
 from stylizer.errors import ParameterError
 from stylizer.feedforward import Stylizer
 from stylizer.fit import Step, StudyConfig
+from stylizer.images import Picture
 from stylizer.networks.backbones import VGG16
 from stylizer.settings import Settings
 from stylizer.studies import SUFFIX
@@ -50,7 +50,8 @@ def run_studies(options: argparse.Namespace, device: torch.device, teacher: VGG1
     stylizer = Stylizer(settings=settings)
     wanted = _wanted(stylizer, options.only)
     pictures = {entry["name"]: picture_of(entry, settings.styles, options.masters) for entry in wanted}
-    photos = _photos(options.content, options.photos, config.size)
+    photos = _photos(options.content, options.photos)
+    views = fit.views_of(photos, config)
     network = teacher or gatys.load_backbone(gatys.default_backbone(settings), settings)
     folder = settings.styles / STUDIES
     folder.mkdir(exist_ok=True)
@@ -61,8 +62,7 @@ def run_studies(options: argparse.Namespace, device: torch.device, teacher: VGG1
             break
         picture, began = images.as_picture(path, settings), time.monotonic()
         steps = fit.fit(
-            fit.load_transformer(settings), network, fit.tensor_of(picture, config.painting_size),
-            stylizer.gallery[name].vector, photos, config,
+            fit.load_transformer(settings), network, picture, stylizer.gallery[name].vector, views, config,
             name=name, origin=stylizer.transformer, coarser=stylizer.coarser, device=device,
         )  # fmt: skip
         done = list(steps)
@@ -86,14 +86,14 @@ def _wanted(stylizer: Stylizer, only: Sequence[str]) -> list[dict]:
     return [entry for entry in entries if not stylizer.gallery[entry["name"]].study]
 
 
-def _photos(sources: Sequence[Path], count: int, size: int) -> list[Tensor]:
-    """The first pictures of these sources, their longer side at `size`."""
-    settings, found = Settings(min_side=size // 3), []
+def _photos(sources: Sequence[Path], count: int) -> list[Picture]:
+    """The first pictures of these sources."""
+    settings, found = Settings(), []
     for source in sources:
         for name, content in data.files(source):
             if len(found) == count:
                 return found
-            found.append(fit.tensor_of(images.decode(content, settings, name), size))
+            found.append(images.decode(content, settings, name))
     return found
 
 
@@ -106,11 +106,11 @@ def _in_words(steps: Sequence[Step]) -> str:
     )  # fmt: skip
 
 
-def sheet(stylizer: Stylizer, study: studies.Study, painting: images.Picture, photos: Sequence[Tensor]) -> Image.Image:
+def sheet(stylizer: Stylizer, study: studies.Study, painting: Picture, photos: Sequence[Picture]) -> Image.Image:
     """The painting, then a row a photo: as it is, by the style vector, by the study."""
     rows = [[images.resize(painting, SHOWN_SIDE).rgb]]
     for photo in photos[:: max(1, len(photos) // SHOWN)][:SHOWN]:
-        record = stylizer.photo(images.from_tensor(photo.numpy()), SHOWN_SIDE)
+        record = stylizer.photo(photo, SHOWN_SIDE)
         painted = (stylizer.paint(record, style).rgb for style in (Blend(study.vector), Blend.of(study)))
         rows.append([record.picture.rgb, *painted])
     canvas = Image.new("RGB", (3 * SHOWN_SIDE, sum(row[0].shape[0] for row in rows)), "white")

@@ -91,7 +91,7 @@ def specification(settings: Settings) -> dict:
         "steps": {**optimise["steps"], "default": STEPS, "description": f"1 to {settings.optimise_steps}, a photo each; after {settings.optimise_seconds:g} seconds the study so far is the result"},
     }
     studied = {
-        "description": "A line of JSON an event, as of /api/v1/optimise. preview and result hold the photo as it is painted by now, a JPEG of 384 pixels, and the study by now, the bytes of a .study.safetensors file; both in base64. Send it as style to be painted by it; nothing is kept here",
+        "description": "A line of JSON an event, as of /api/v1/optimise; among the losses is weave, the variation where the photo is calm. preview and result hold the photo as it is painted by now, a JPEG of 384 pixels, and the study by now, the bytes of a .study.safetensors file; both in base64. Send it as style to be painted by it; nothing is kept here",
         "type": "object",
         "properties": {**optimised["properties"], "study": {"type": "string", "contentEncoding": "base64"}},
     }

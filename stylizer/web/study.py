@@ -40,10 +40,10 @@ def _work(stylizer: Stylizer, config) -> Work:
     from stylizer import fit
 
     settings = stylizer.settings
-    painting = _painting(stylizer, config.painting_size)
+    painting = _painting(stylizer, round(config.painting_size * config.large / config.size))
     own = None
     if "content" in request.files:
-        own = images.decode(upload("content"), settings, "content", images.longest_side(PREVIEW_SIDE))
+        own = images.decode(upload("content"), settings, "content", images.longest_side(config.large))
         images.check_size(images.scaled(own.size, PREVIEW_SIDE / max(own.size)), settings, "the photo as it is shown")
     shown = stylizer.photo(own if own is not None else settings.assets / SAMPLE, largest=PREVIEW_SIDE)
 
