@@ -210,9 +210,11 @@ class Settings(Checked):
     slots: int = setting(2, Whole(1, 64), "pictures painted at a time; more wait, then 429")
     queue_seconds: float = setting(20.0, Number(0, 3600, "seconds"), "how long a request waits for a slot")
     optimise_slots: int = setting(
-        1, Whole(1, 16), "pictures optimised at a time over HTTP; each takes all cores for a minute, so none waits"
+        1, Whole(1, 16), "pictures optimised and paintings studied at a time; each takes all cores, so none waits"
     )
-    optimise_seconds: float = setting(300.0, Number(0, 86_400, "seconds"), "then the picture so far is the result")
+    optimise_seconds: float = setting(
+        300.0, Number(0, 86_400, "seconds"), "then the picture or study so far is the result"
+    )
     optimise_steps: int = setting(1000, Whole(1, 100_000), "at most, over HTTP")
     optimise_size: int = setting(1024, Whole(8, 8192, PIXELS), "longest side over HTTP, at most")
     optimise_download: bool = setting(

@@ -57,8 +57,8 @@ class Jobs:
         """The stream of the work that `read` finds in the request, once there is a slot; Busy where there is none."""
         if not (self._slots.acquire(blocking=False) or self._wait()):
             raise Busy(
-                "this server is optimising as many pictures as it takes at a time; try again when one is done, "
-                "in a minute or so", COME_AGAIN_SECONDS,
+                "this server is optimising or studying as many pictures as it takes at a time; try again when one is "
+                "done, in a minute or so", COME_AGAIN_SECONDS,
             )  # fmt: skip
         try:
             job = Job(read(), steps, self._seconds, self._slots.release, interrupt_of(request.environ))
