@@ -1,5 +1,5 @@
 /* A minute with one painting of the user's own: the server learns a study of it, the photo shows how it goes, and the
- * study stays in this page: it is sent along with each painting, kept nowhere, and saved as a file if the user wants. */
+ * study stays in this page: it is sent along with each painting, and saved as a file or kept in the browser only if the user wants. */
 "use strict";
 
 window.stylizer ??= {};
@@ -43,7 +43,7 @@ stylizer.state ??= {};
     stylizer.set("study-words", { children: words_before(mine, here) });
     stylizer.set("study-progress", { hidden: true });
     stylizer.set("study-stop", { hidden: true });
-    const href = mine.study ? state.study_url(mine.study) : null;
+    const href = mine.study ? address_of(mine.study) : null;
     stylizer.set("study-save", { hidden: !href, href, download: `${file_stem(mine.title)}${SUFFIX}` });
     document.getElementById("study-keep").parentElement.hidden = !mine.study || !window.indexedDB;
     stylizer.set("study-keep", { value: Boolean(mine.kept) });
@@ -55,17 +55,17 @@ stylizer.state ??= {};
     if (mine.study) return mine.kept ? "Studied, and kept in this browser." : "Studied. It is gone when you close the page.";
     const seconds = state.page.study_steps * PAINTINGS_A_STEP * stylizer.expect_seconds(MEGAPIXELS);
     const time = seconds ? `about ${stylizer.in_seconds(seconds)}` : "about a minute";
-    return `Takes ${time}: its brushwork comes through, not its colours alone.`;
+    return `Takes ${time} and comes closer to its brushwork.`;
   }
 
   const file_stem = (title) =>
     title.normalize("NFC").replace(/[^\p{L}\p{M}\p{N}_]+/gu, "-").replace(/^-+|-+$/g, "").toLowerCase() || "painting";
 
   /** A study's address, for the link that saves it. */
-  state.study_url = (id) => {
+  function address_of(id) {
     const blob = state.studies.get(id);
     return blob.url ??= URL.createObjectURL(blob);
-  };
+  }
 
   /** Learn the subject, on the photo of now; what is there when it is stopped is kept. */
   async function study() {

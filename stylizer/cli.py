@@ -143,7 +143,8 @@ def _add_gatys(commands) -> None:
 def _add_backbone(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--backbone",
-        help="narrow (ours, the default), small (ours too), vgg16, vgg16-torchvision, vgg19 or resnet18",
+        help="small (ours, the default), vgg16 (the default once downloaded), vgg16-torchvision, vgg19 or resnet18; "
+        "narrow, where it was trained and put into models/",
     )
     command.add_argument(
         "--backbone-weights", type=Path, metavar="FILE",
@@ -154,7 +155,7 @@ def _add_backbone(command: argparse.ArgumentParser) -> None:
 def _add_study(commands) -> None:
     study = commands.add_parser(
         "study",
-        help="spend a minute on one painting: its hand comes through, not its colours alone",
+        help="learn one painting for a minute or more: closer to its hand than a style vector",
         description="Fit a study to a painting by gradient descent on some photos. `stylize --style` takes the file.",
     )
     study.add_argument("painting", type=Path, help="a picture, or the name of one of this project's own styles")

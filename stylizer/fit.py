@@ -68,7 +68,7 @@ class Step:
 
     index: int
     total: int
-    losses: dict[str, float]  # content, style and variation, unweighted, and total
+    losses: dict[str, float]  # content, style, variation and weave, unweighted, and total
     study: Study
 
 
@@ -156,7 +156,7 @@ class Learnt:
             depthwise, up, down, gamma, beta = (torch.zeros(shape) for shape in layer.shapes(config.rank))
             nn.init.normal_(down, std=layer.channels**-0.5, generator=generator)  # up is zero: so is the product
             self.layers.append([part.to(self.painter.device) for part in (depthwise, up, down, gamma, beta)])
-        idle = {f"{name.removesuffix('.beta.weight')}" for name in transformer.centre()}
+        idle = {name.removesuffix(".beta.weight") for name in transformer.centre()}
         for layer, tensors in zip(LAYERS, self.layers, strict=True):
             for tensor in tensors[:4] if layer.name in idle else tensors:
                 tensor.requires_grad_()

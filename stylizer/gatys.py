@@ -25,7 +25,7 @@ from stylizer.styles import named, read_gallery
 
 INITS = ("noise", "photo", "feedforward")
 PRECISIONS = ("auto", "f32")
-# In models/, the better one first; the others are downloaded.
+# Where they lie in models/, if they do; the others are downloaded.
 SHIPPED = {"narrow": "vgg-narrow.safetensors", "small": "classifier-small.safetensors"}
 MIN_SIDE = 32  # at the coarsest scale
 BYTES_PER_PIXEL = {torch.bfloat16: 2300, torch.float32: 3700}  # VGG's features, for the way back; seen 1980 and 3220
@@ -198,7 +198,7 @@ def paint(
 ) -> tuple[Picture, Iterator[Step]]:
     """(the photo at its size, `optimise`'s steps) from pictures, paths and names of the gallery's own styles.
 
-    backbone: of BACKBONES; by default our own, which is shipped.
+    backbone: of BACKBONES; by default as `default_backbone` says.
     Everything that can be refused is refused before a network is downloaded; `progress` draws a bar of that. start:
     where `init` is feedforward, the picture to go on from; without one `stylizer`, or a new one, paints it. What
     `interrupt` raises ends the work: it is called within a step too, so a slow one need not be waited for.
@@ -241,11 +241,15 @@ def network_of(backbone: str) -> type[Backbone]:
 
 
 def default_backbone(settings: Settings, file: Path | None = None) -> str:
-    """Our own where they are shipped, else VGG-16. ParameterError for weights whose network is not named."""
+    """The narrow VGG where it is shipped, else VGG-16 where it was downloaded, else our small network.
+
+    ParameterError for weights whose network is not named.
+    """
     if file is not None:
         raise ParameterError("backbone", f"{file} came without its network's name; name one of {', '.join(BACKBONES)}")
-    listed = weights.checksums(settings.models)
-    return next((name for name, shipped in SHIPPED.items() if shipped in listed), "vgg16")
+    there = available(settings)
+    downloaded = (settings.cache.expanduser() / weights.DOWNLOADS["vgg16"].file).exists()
+    return "narrow" if "narrow" in there else "small" if "small" in there and not downloaded else "vgg16"
 
 
 def available(settings: Settings) -> list[str]:

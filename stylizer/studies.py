@@ -27,7 +27,7 @@ VERSION = "1"
 STEPS = 150  # of learning one, a photo each
 RANK = 16  # of what is added to a pointwise matrix
 MAX_BYTES = 2**18  # of a file; at rank 16 it has half of that
-BOUND = 100.0  # of its numbers; those that training finds stay below 3
+BOUND = 100.0  # of its numbers; those that were learnt stay below 2
 
 
 class Layer(NamedTuple):

@@ -68,7 +68,7 @@ def test_norms_are_folded_into_the_convolutions():
 
 def test_the_loss_falls_on_crops_of_all_kinds_and_what_ships_is_small(run, tmp_path):
     assert run.new_crops(torch.Generator().manual_seed(0)).shape == (3, 3, 32, 32)
-    found = [float(run.advance()["loss"]) for _ in range(12)]
+    found = [float(run.advance()["total"]) for _ in range(12)]
     assert np.mean(found[-3:]) < 0.9 * np.mean(found[:3])
     narrow.export(run.averaged(), tmp_path / narrow.FILE, {})
     assert (tmp_path / narrow.FILE).stat().st_size < 3 * 10**6

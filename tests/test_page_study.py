@@ -31,7 +31,7 @@ def test_a_study_is_offered_for_ones_own_painting_alone_and_its_time_is_said_fir
     expect(page.get_by_role("button", name="Study this painting")).to_be_hidden()
     upload(page, "Style picture", PAINTING, "my garden.png")
     expect(page.get_by_role("button", name="Study this painting")).to_be_visible()
-    said = re.compile("^Takes about (a minute|[0-9]+ (s|min)): its brushwork")
+    said = re.compile("^Takes about (a minute|[0-9]+ (s|min)) and comes closer")
     expect(page.locator("#study-words")).to_have_text(said)
     choose(page.get_by_role("radio", name="Stained glass"))
     expect(page.get_by_role("button", name="Study this painting")).to_be_hidden()

@@ -286,10 +286,11 @@ def initialise(network: nn.Module) -> None:
             nn.init.zeros_(parameter)
 
 
-def train(run: Run, report_every: int = 20, until: float = math.inf) -> Iterator[Progress]:
+def train(run, report_every: int = 20, until: float = math.inf) -> Iterator[Progress]:
     """Train to the end of the schedule, or until `time.monotonic()` passes `until`, yielding every few steps.
 
-    NotFinite when a loss is not: nothing is yielded after the last good report.
+    `run` is ours or `narrow`'s: its schedule is by the clock, and `total` among its losses. NotFinite when it is not
+    finite: nothing is yielded after the last good report.
     """
     last, started, sums, count = time.monotonic(), time.monotonic(), {}, 0
     while run.done() < 1:

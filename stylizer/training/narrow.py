@@ -12,7 +12,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from stylizer import images, losses
-from stylizer.errors import NotFinite, ParameterError, WeightsError
+from stylizer.errors import ParameterError, WeightsError
 from stylizer.fit import CLIP, Learnt, Objectives, StudyConfig, View, load_transformer
 from stylizer.gatys import computes_in_bf16, in_precision
 from stylizer.images import Picture
@@ -33,7 +33,8 @@ from stylizer.networks.backbones import VGG16, NarrowVGG
 from stylizer.settings import Settings
 from stylizer.styles import read_gallery
 from stylizer.training import data
-from stylizer.training.train import Progress, setting
+from stylizer.training.classify import train
+from stylizer.training.train import setting
 
 CHECKPOINT = "checkpoint.safetensors"
 FILE = "vgg-narrow.safetensors"
@@ -64,9 +65,9 @@ class NarrowConfig:
 class Walk:
     """A picture on its way from a photo to a painting's Gram matrices, through the narrow network as it stands."""
 
-    def __init__(self, photo: Tensor, start: Tensor, painting: Tensor, length: int, stride: float):
+    def __init__(self, photo: Tensor, painting: Tensor, length: int, stride: float):
         self.photo, self.painting, self.left = photo, painting, length
-        self.picture = start.clone().requires_grad_()
+        self.picture = photo.clone().requires_grad_()
         self.adam = torch.optim.Adam([self.picture], lr=stride)
 
     def step(self, network: NarrowVGG) -> Tensor:
@@ -230,7 +231,7 @@ class Run:
         else:
             index = turn % config.walks
             if self.walks[index] is None or not self.walks[index].left:
-                self.walks[index] = Walk(photo, photo, painting, 1 + draw(config.walk), config.stride)
+                self.walks[index] = Walk(photo, painting, 1 + draw(config.walk), config.stride)
             made = self.walks[index].step(self.looks)
         return torch.cat([photo, painting, made])
 
@@ -240,7 +241,7 @@ class Run:
         return folded(parts["network."], parts["maps."])
 
     def advance(self) -> dict[str, Tensor]:
-        """One step; its relative squared error of each layer, and their mean as `loss`."""
+        """One step; the relative errors of each layer and of the Gram matrices, and `total`, which is minimised."""
         config, generator = self.config, data.generator_for(self.device, self.config.seed, self.step)
         while True:
             crops = self.new_crops(generator)
@@ -270,7 +271,7 @@ class Run:
         self.step += 1
         decay = min(config.average, self.step / (10 + self.step))
         torch._foreach_lerp_(list(self.average.values()), [v.detach() for v in self._tracked().values()], 1 - decay)
-        return {name: value.detach() for name, value in {**errors, "gram": grams, "loss": total}.items()}
+        return {name: value.detach() for name, value in {**errors, "gram": grams, "total": total}.items()}
 
     def averaged(self) -> NarrowVGG:
         """The averaged weights as a network of their own."""
@@ -309,8 +310,6 @@ class Run:
             raise WeightsError(f"{folder / CHECKPOINT} is no checkpoint of this run: {cause}") from cause
 
 
-
-
 def roots(maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """{LAYER.weight: map A} -> {roots.LAYER.weight: the square root of A'A}, as `NarrowVGG` has them."""
     found = {}
@@ -320,31 +319,6 @@ def roots(maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
         root = vectors * values.clamp(min=0).sqrt() @ vectors.mT
         found[f"roots.{key}"] = root.to(weight.dtype)[:, :, None, None]
     return found
-
-
-def train(run: Run, report_every: int = 20, until: float = math.inf) -> Iterator[Progress]:
-    """Train to the end of the schedule, or until `time.monotonic()` passes `until`, yielding every few steps.
-
-    NotFinite when a loss is not: nothing is yielded after the last good report.
-    """
-    last = started = time.monotonic()
-    sums, count = {}, 0
-    while run.done() < 1:
-        for name, value in run.advance().items():
-            sums[name] = sums.get(name, 0) + value
-        count, now = count + 1, time.monotonic()
-        run.seconds, last = run.seconds + now - last, now
-        if run.step % report_every and run.done() < 1 and now < until:
-            continue
-        means = {name: float(value) / count for name, value in sums.items()}
-        if not math.isfinite(means["loss"]):
-            raise NotFinite(f"the loss is {means['loss']} at step {run.step}: stopped; go on with a lower rate")
-        left = run.seconds * (1 / run.done() - 1) if run.done() else math.inf
-        rate = count * run.config.batch / (now - started)
-        yield Progress(run.step, run.seconds, run.done(), left, rate, run.rate() / run.config.rate, means)
-        if now >= until:
-            return
-        started, sums, count = now, {}, 0
 
 
 def export(network: NarrowVGG, path: Path, metadata: dict[str, str]) -> None:

@@ -113,7 +113,7 @@ def specification(settings: Settings) -> dict:
                 "get": _get("The classic mode's networks with their layers, defaults and bounds", "application/json", choices, reading(422, 501)),
                 "post": _post("A photo optimised step by step (Gatys et al. 2016)", optimise, ["content"], {"application/x-ndjson": {"schema": optimised}}, problems),
             },
-            "/api/v1/study": {"post": _post("A minute with one painting, for its hand to come through", study, [], {"application/x-ndjson": {"schema": studied}}, problems)},
+            "/api/v1/study": {"post": _post("A study of one painting: a minute or more of learning", study, [], {"application/x-ndjson": {"schema": studied}}, problems)},
             "/api/v1/styles": {"get": _get("The gallery", "application/json", styles, reading())},
             "/api/v1/styles/{name}/sample.webp": {"get": {**_get("A sample photo painted in a gallery style", "image/webp", {"type": "string", "format": "binary"}, reading(404, 429, 503)), "parameters": [name, {"name": "v", "in": "query", "schema": {"type": "string"}, "description": "The version that the page asks for, whose answer may be kept for good; another one is a 404"}]}},
             "/api/v1/styles/{name}/picture.webp": {"get": {**_get("An original's own picture, small; of the masters none is stored", "image/webp", {"type": "string", "format": "binary"}, reading(404)), "parameters": [name]}},
