@@ -143,8 +143,7 @@ def _add_gatys(commands) -> None:
 def _add_backbone(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--backbone",
-        help="small (ours, the default), vgg16 (the default once downloaded), vgg16-torchvision, vgg19 or resnet18; "
-        "narrow, where it was trained and put into models/",
+        help="narrow (our own narrow VGG, the default), small (ours, too), vgg16, vgg16-torchvision, vgg19 or resnet18",
     )
     command.add_argument(
         "--backbone-weights", type=Path, metavar="FILE",
@@ -166,7 +165,8 @@ def _add_study(commands) -> None:
     study.add_argument("--size", type=int, help="longer side of what is seen of a photo at a time, 224 by default")
     study.add_argument("--large", type=int, help="longer side of every third photo, of which a window is seen: 640")
     study.add_argument("--painting-size", type=int, help="longer side of the painting, 256: smaller, broader strokes")
-    for name, default in (("content", "1"), ("style", "12"), ("tv", "2"), ("calm", "250")):
+    study.add_argument("--content-distance", type=float, help="from photos where it settles: 1; more is bolder")
+    for name, default in (("content", "1 at the start"), ("style", "12"), ("tv", "2"), ("calm", "250")):
         study.add_argument(f"--{name}-weight", type=float, help=f"{default} by default")
     study.add_argument("--rate", type=float, help="of Adam for kernels at the start")
     study.add_argument("--norm-rate", type=float, help="of Adam for gammas and betas at the start")

@@ -241,15 +241,10 @@ def network_of(backbone: str) -> type[Backbone]:
 
 
 def default_backbone(settings: Settings, file: Path | None = None) -> str:
-    """The narrow VGG where it is shipped, else VGG-16 where it was downloaded, else our small network.
-
-    ParameterError for weights whose network is not named.
-    """
+    """The first that can be had: our narrow VGG, as shipped. ParameterError for weights whose network is not named."""
     if file is not None:
         raise ParameterError("backbone", f"{file} came without its network's name; name one of {', '.join(BACKBONES)}")
-    there = available(settings)
-    downloaded = (settings.cache.expanduser() / weights.DOWNLOADS["vgg16"].file).exists()
-    return "narrow" if "narrow" in there else "small" if "small" in there and not downloaded else "vgg16"
+    return available(settings)[0]
 
 
 def available(settings: Settings) -> list[str]:

@@ -47,8 +47,11 @@ WEIGHTS = {
     "transformer-plain": WeightSource(
         "Transformer, plain convolutions", "trained by this project, see models/MODEL_CARD.md", "Apache-2.0"
     ),
+    "vgg-narrow": WeightSource(
+        "Loss network of studies and classic", "trained by this project, see models/MODEL_CARD.md", "Apache-2.0"
+    ),
     "classifier-small": WeightSource(
-        "Our own loss network for the classic mode", "trained by this project, see models/MODEL_CARD.md", "Apache-2.0"
+        "Another, which tells pictures apart", "trained by this project, see models/MODEL_CARD.md", "Apache-2.0"
     ),
 }
 UNKNOWN = WeightSource("Not one of this project's", "whoever put it there", "see its source")

@@ -1,4 +1,4 @@
-"""The Classic tab in a real browser, with our own small network: no download."""
+"""The Classic tab in a real browser, with our own narrow VGG: no download."""
 
 import re
 import time
@@ -73,8 +73,8 @@ def paint_and_pause(page) -> None:
 
 
 def test_a_picture_grows_with_its_curve_and_is_downloaded(tab):
-    expect(tab.get_by_label("Network that looks")).to_have_value("small")
-    expect(tab.get_by_label("Content layer")).to_have_value("grouped1")
+    expect(tab.get_by_label("Network that looks")).to_have_value("narrow")
+    expect(tab.get_by_label("Content layer")).to_have_value("relu4_3")
     steps(tab, 3)
     tab.get_by_role("button", name="Paint", exact=True).click()
     expect(tab.locator("#classic-status")).to_contain_text("Done, 3 steps, 160 × 96 px")

@@ -6,17 +6,18 @@ import numpy as np
 import pictures
 import pytest
 import torch
+from torch import nn
 
-from stylizer import fit, losses, studies, weights
+from stylizer import fit, images, losses, studies, weights
 from stylizer.errors import ParameterError, WeightsError
 from stylizer.networks.backbones import VGG16, NarrowVGG, build_backbone
 from stylizer.styles import read_gallery
 from stylizer.training import narrow
 from stylizer.training.__main__ import main
-from stylizer.training.narrow import Learner, NarrowConfig, Run
+from stylizer.training.narrow import NarrowConfig, Run
 from stylizer.training.pairs import read_safetensors
 
-TINY = {"side": 32, "sources": (32, 48), "batch": 4, "kept": 20, "fittings": 2, "walks": 2, "warmup": 1}
+TINY = {"side": 32, "sources": (32, 48), "first": 24, "batch": 4, "kept": 20, "fittings": 2, "walks": 2, "warmup": 1}
 
 
 @pytest.fixture(scope="module")
@@ -46,40 +47,61 @@ def test_through_its_roots_distances_are_those_of_what_is_predicted():
     network.load_state_dict(narrow.roots({f"{layer}.weight": wide}), strict=False)
     first, second = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
     given = [network(picture, [layer])[layer] for picture in (first, second)]
-    predicted = [torch.conv2d(network.own_features(picture, [layer])[layer], wide) for picture in (first, second)]
+    own = [narrow.through(network, narrow.scaled(network, picture), 0, narrow.EARLY)[1] for picture in (first, second)]
+    predicted = [torch.conv2d(features[layer], wide) for features in own]
     for of in (lambda features: features, losses.gram_matrix):
         ours, theirs = (losses.relative_distance(of(pair[0]), of(pair[1])) for pair in (given, predicted))
         assert torch.allclose(ours, theirs, rtol=1e-3)
 
 
-@torch.no_grad()
-def test_norms_are_folded_into_the_convolutions():
+def test_telling_channels_are_those_that_predict_the_others():
     torch.manual_seed(0)
-    learner = Learner()
-    for norm in learner.norms.values():
-        norm.running_mean.normal_()
-        norm.running_var.uniform_(0.5, 2)
-    picture = torch.rand(1, 3, 32, 32)
-    expected = learner.eval().own_features(picture, narrow.LAYERS)
-    found = narrow.folded(learner.state_dict(), {}).own_features(picture, narrow.LAYERS)
-    for layer in narrow.LAYERS:
-        assert torch.allclose(found[layer], expected[layer], rtol=1e-3, atol=1e-4)
+    free = torch.randn(100, 3)
+    values = torch.cat([free, 0.1 * free[:, :1], free[:, 1:2] + 0.01 * torch.randn(100, 1)], dim=1)
+    chosen = narrow.telling((values.mT @ values).double(), 3)
+    assert 3 not in chosen and len({1, 4} & set(chosen)) == 1
+
+
+@torch.no_grad()
+def test_least_squares_answer_as_the_teacher_does_on_what_they_saw(teacher):
+    pixels = [pictures.photo(32, 32, 1), pictures.painting(32, 32, 1), pictures.photo(32, 32, 2)]
+    crops = torch.cat([torch.from_numpy(images.to_tensor(each)) for each in pixels])
+    network, sizes = narrow.least_squares(teacher, crops, seed=0)
+    found, wanted = network(crops, narrow.LEARNT), teacher(crops, narrow.LEARNT)
+    for layer in narrow.LEARNT[1:]:  # which have fewer places here than ranks
+        assert losses.relative_distance(found[layer][None], wanted[layer][None] / sizes[layer]) < 0.1
+
+
+@torch.no_grad()
+def test_of_full_rank_least_squares_are_exact():
+    torch.manual_seed(0)
+    whole = nn.Conv2d(3, 8, 3, padding=1)
+    pair = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.Conv2d(8, 8, 1))
+    given = [torch.rand(2, 3, 12, 12) for _ in range(3)]
+    wanted = [whole(part) for part in given]
+    narrow._learn_all(pair, given, wanted, torch.Generator().manual_seed(0))
+    size = narrow._size([part.relu() for part in wanted])
+    assert torch.allclose(pair(given[0]) * size, wanted[0], atol=1e-2)
 
 
 def test_the_loss_falls_on_crops_of_all_kinds_and_what_ships_is_small(run, tmp_path):
+    run.start()
     assert run.new_crops(torch.Generator().manual_seed(0)).shape == (3, 3, 32, 32)
+    early = run.network.features["0"].weight.clone()
     found = [float(run.advance()["total"]) for _ in range(12)]
     assert np.mean(found[-3:]) < 0.9 * np.mean(found[:3])
+    assert torch.equal(run.network.features["0"].weight, early)
     narrow.export(run.averaged(), tmp_path / narrow.FILE, {})
-    assert (tmp_path / narrow.FILE).stat().st_size < 3 * 10**6
+    assert (tmp_path / narrow.FILE).stat().st_size < 7 * 10**6
     network = build_backbone("narrow", read_safetensors(tmp_path / narrow.FILE)[0])
-    assert sum(value.numel() for value in network.parameters()) < 1.5e6
+    assert sum(value.numel() for value in network.parameters()) < 3.5e6
     picture = torch.rand(1, 3, 48, 32)
     ours, theirs = (each(picture, ["relu3_3"])["relu3_3"] for each in (network, run.averaged()))
     assert torch.allclose(ours, theirs, rtol=0.05, atol=0.05 * float(theirs.abs().max()))
 
 
 def test_a_run_goes_on_where_its_checkpoint_ends(run, teacher, settings, tmp_path):
+    run.start()
     for _ in range(2):
         run.advance()
     run.save(tmp_path)

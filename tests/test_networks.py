@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from stylizer import weights
 from stylizer.errors import WeightsError
 from stylizer.networks import StylePredictor, Transformer, TransformerConfig, build, describe
-from stylizer.networks.backbones import build_backbone
+from stylizer.networks.backbones import BACKBONES, build_backbone
 from stylizer.networks.layers import STYLE_NORM_EPSILON, instance_norm
 from stylizer.networks.predictor import colors, with_colors
 from stylizer.settings import Settings
@@ -341,7 +341,8 @@ def test_what_is_said_of_the_shipped_weights_is_true():
     for file, facts in said.items():
         arrays, metadata = weights.parse(weights.read(models, file), file)
         state = {key: torch.from_numpy(array) for key, array in arrays.items()}
-        network = build_backbone("small", state) if file.startswith("classifier") else build(state, metadata, file)
+        ours = metadata.get("network")
+        network = build_backbone(ours, state) if ours in BACKBONES else build(state, metadata, file)
         learnt = sum(parameter.numel() for parameter in network.parameters())
         assert facts == weights.Facts(learnt, (models / file).stat().st_size), f"{file}: export writes FACTS.json anew"
 

@@ -3,16 +3,23 @@
 Through one linear map a layer its features shall predict VGG-16's (Romero et al. 2015), and their Gram matrices
 VGG-16's: on photos, on paintings, and on what is being made through the narrow network itself, photos painted by
 studies that are being fitted, and pictures that are being optimised. Whatever is made through a loss network is pushed
-to where that is wrong, so it has to learn there. VGG-16's forward pass is most of what a picture costs, so its answers
-are kept for a while and each is learnt from several times.
+to where that is wrong, so it has to learn there.
+
+It starts by least squares, layer by layer: in the first two blocks a layer learns to answer as those of VGG-16's
+channels that say most of all (He, Zhang and Sun 2017 prune so), in the others as all of them, by matrices of low rank
+(Zhang et al. 2016). With the first two blocks that is enough, and they stay so. The others learn on by Adam, from what
+the second block gives. VGG-16's forward pass is most of what a picture costs, so its answers are kept for a while and
+each is learnt from several times.
 """
 
 import argparse
+import copy
 import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -26,10 +33,10 @@ from tqdm import tqdm
 from stylizer import images, losses
 from stylizer.errors import ParameterError, WeightsError
 from stylizer.fit import CLIP, Learnt, Objectives, StudyConfig, View, load_transformer
-from stylizer.gatys import computes_in_bf16, in_precision
+from stylizer.gatys import computes_in_bf16
 from stylizer.images import Picture
 from stylizer.networks import Transformer
-from stylizer.networks.backbones import VGG16, NarrowVGG
+from stylizer.networks.backbones import VGG16, Backbone, NarrowVGG
 from stylizer.settings import Settings
 from stylizer.styles import read_gallery
 from stylizer.training import data
@@ -39,7 +46,12 @@ from stylizer.training.train import setting
 CHECKPOINT = "checkpoint.safetensors"
 FILE = "vgg-narrow.safetensors"
 LAYERS = NarrowVGG.LAYERS
+LEARNT = LAYERS[2:]  # the layers of the blocks that learn on
+EARLY = sum(NarrowVGG.DEPTHS[:2]) + 2  # steps: the blocks that stay as they start, and their pools
 LOOK_EVERY = 50  # steps after which fittings and walks go through the network as it is then
+AT_ONCE = 16  # crops
+PIXELS = 100_000  # of each layer that least squares see, of up to 4609 unknowns
+RIDGE = 1e-5  # of the mean square, added to each: channels that are always zero have no answer else
 
 
 @dataclass(frozen=True)
@@ -48,18 +60,159 @@ class NarrowConfig:
     side: int = setting(96, "of the crops in pixels")
     sources: tuple[int, ...] = setting((64, 96, 96, 128, 192, 256), "sides of what is cut out and resized to "
                                        "crops: sharp pictures, and smooth ones as large photos are")  # fmt: skip
+    first: int = setting(480, "crops that the least squares are fitted to")
     batch: int = setting(12, "crops a step, of those kept")
-    kept: int = setting(400, "crops with VGG-16's answers, 2.3 MB each at 96 pixels; the oldest go")
+    kept: int = setting(2000, "crops with VGG-16's answers, 0.6 MB each at 96 pixels; the oldest go")
     gram_weight: float = setting(1.0, "of the relative error of Gram matrices, beside that of features")
-    rate: float = setting(3e-3, "peak of Adam's rate: a linear rise, then a cosine to zero")
+    rate: float = setting(1.5e-4, "peak of Adam's rate: a linear rise, then a cosine to zero")
     warmup: int = setting(100, "steps with a rising rate")
     average: float = setting(0.998, "decay of the averaged weights, the ones that ship")
-    fittings: int = setting(6, "studies that are being fitted; two steps of three go on with one of them")
+    fittings: int = setting(6, "studies that are being fitted; every third step goes on with one of them")
     fitting: int = setting(200, "steps of each at most, before another begins")
-    walks: int = setting(12, "pictures that are being optimised; every third step goes on with one")
-    walk: int = setting(60, "steps of each at most, before another begins")
+    walks: int = setting(16, "pictures that are being optimised; the other steps go on with one")
+    walk: int = setting(100, "steps of each at most, before another begins")
     stride: float = setting(0.02, "Adam's rate of such a step, in units of a picture's range")
     seed: int = setting(0, "of every draw")
+
+
+# The start: least squares -----------------------------------------------------------------------------------------
+
+
+def telling(products: Tensor, count: int) -> list[int]:
+    """The `count` channels whose values predict those of all best, greedily, of mean products (C, C)."""
+    left, chosen = products.clone(), []
+    tiny = 1e-9 * products.diagonal().max()
+    for _ in range(count):
+        gain = left.square().sum(0) / left.diagonal().clamp_min(tiny)
+        gain[chosen] = -1
+        best = int(gain.argmax())
+        chosen.append(best)
+        if left[best, best] > tiny:
+            left = left - torch.outer(left[:, best], left[best]) / left[best, best]
+    return chosen
+
+
+class LeastSquares:
+    """Sums over pixels, of which (given, wanted) is predicted linearly."""
+
+    def __init__(self):
+        self.given, self.wanted = 0, 0
+
+    def add(self, given: Tensor, wanted: Tensor) -> None:
+        """(P, I) and (P, O), a row a pixel."""
+        self.given = self.given + (given.mT @ given).double()
+        self.wanted = self.wanted + (given.mT @ wanted).double()
+
+    def solved(self) -> Tensor:
+        """(I, O): given @ this comes closest to wanted."""
+        ridge = RIDGE * self.given.diagonal().mean() * torch.eye(len(self.given), device=self.given.device).double()
+        return torch.linalg.solve(self.given + ridge, self.wanted).float()
+
+
+def rows(features: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N H W, C)."""
+    return features.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+@torch.no_grad()
+def least_squares(
+    teacher: VGG16, crops: Tensor, seed: int, report: Callable[[str], None] = lambda layer: None
+) -> tuple[NarrowVGG, dict[str, Tensor]]:
+    """(network, sizes) by what a teacher in float32 says of crops (N, 3, S, S) in [0, 1].
+
+    Every layer's answers are scaled to a mean square of 1; sizes has the root mean square of VGG-16's layers. `report`
+    is told of each layer when it is done.
+    """
+    network, sizes, maps = NarrowVGG().to(crops.device), {}, {}
+    generator = data.generator_for(crops.device, seed, len(crops))
+    parts = crops.contiguous(memory_format=torch.channels_last).split(AT_ONCE)
+    given, wanted = ([scaled(each, part) for part in parts] for each in (network, teacher))
+    for layer, name in network.steps:
+        if name == "pool":
+            given, wanted = ([F.max_pool2d(part, 2) for part in features] for features in (given, wanted))
+            continue
+        wanted = [teacher.features[name](part) for part in wanted]
+        conv = network.features[name]
+        if isinstance(conv, nn.Conv2d):
+            _learn_channels(conv, given, wanted, generator)
+        else:
+            _learn_all(conv, given, wanted, generator)
+        for part in wanted:
+            part.relu_()
+        given = [network.step(name, part) for part in given]
+        if layer in network.roots:
+            maps[f"{layer}.weight"] = _predicting(given, wanted)
+        if layer in LAYERS:
+            sizes[layer] = _size(wanted)
+        report(layer)
+    network.load_state_dict(roots(maps), strict=False)
+    return network, sizes
+
+
+def scaled(network: Backbone, pictures: Tensor) -> Tensor:
+    factor, offset = (pictures.new_tensor(numbers)[:, None, None] for numbers in network.scale)
+    return pictures * factor - offset
+
+
+def _size(features: Sequence[Tensor]) -> Tensor:
+    return torch.stack([part.square().mean() for part in features]).mean().sqrt()
+
+
+def _predicting(given: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+    """What makes wanted, over its size, of given: (wide, narrow, 1, 1)."""
+    linear = LeastSquares()
+    for before, after in zip(given, wanted, strict=True):
+        linear.add(rows(before), rows(after))
+    return (linear.solved().mT / _size(wanted))[:, :, None, None].contiguous()
+
+
+def _learn_channels(
+    conv: nn.Conv2d, given: Sequence[Tensor], wanted: Sequence[Tensor], generator: torch.Generator
+) -> None:
+    """conv, so that of features given it makes the most telling channels of wanted, which are before their ReLU."""
+    products = sum((rows(part).relu().mT @ rows(part).relu()).double() for part in wanted)
+    chosen = telling(products, conv.out_channels)
+    solved = _windows(given, [part[:, chosen] for part in wanted], generator).solved()
+    conv.weight.copy_(solved[:-1].mT.reshape(conv.weight.shape))
+    conv.bias.copy_(solved[-1])
+    size = sum(F.relu(conv(part)).square().mean((0, 2, 3)) for part in given).div(len(given)).sqrt().clamp_min(1e-3)
+    conv.weight.div_(size[:, None, None, None])
+    conv.bias.div_(size)
+
+
+def _learn_all(
+    pair: nn.Sequential, given: Sequence[Tensor], wanted: Sequence[Tensor], generator: torch.Generator
+) -> None:
+    """The 3x3 and the 1x1 convolution, so that of features given they make wanted, which is before its ReLU.
+
+    Of the best matrix what is seen most of all in its answers, with the means kept; between the two, mean square 1.
+    """
+    low, high = pair
+    linear = _windows(given, wanted, generator)
+    solved = linear.solved().double()
+    products = linear.given / linear.given[-1, -1]  # the last unknown is the 1 beside a window: so its row is the mean
+    mean = products[-1] @ solved
+    spread = solved.mT @ products @ solved - torch.outer(mean, mean)
+    values, vectors = torch.linalg.eigh(spread)
+    deviations, vectors = values[-low.out_channels :].clamp_min(1e-12).sqrt(), vectors[:, -low.out_channels :]
+    size = _size([part.relu() for part in wanted])
+    low.weight.copy_((solved[:-1] @ vectors / deviations).mT.reshape(low.weight.shape))
+    high.weight.copy_((vectors * deviations)[:, :, None, None] / size)
+    high.bias.copy_((mean - vectors @ (vectors.mT @ (mean - solved[-1]))) / size)
+
+
+def _windows(given: Sequence[Tensor], wanted: Sequence[Tensor], generator: torch.Generator) -> LeastSquares:
+    """Of windows of 3x3 and a 1, at PIXELS places, to what is wanted there."""
+    linear, share = LeastSquares(), PIXELS // len(given)
+    for before, after in zip(given, wanted, strict=True):
+        pixels = rows(after)
+        some = torch.randperm(len(pixels), generator=generator, device=pixels.device)[:share]
+        windows = F.unfold(before, 3, padding=1).mT.flatten(0, 1)[some]
+        linear.add(F.pad(windows, (0, 1), value=1.0), pixels[some])
+    return linear
+
+
+# Learning on --------------------------------------------------------------------------------------------------------
 
 
 class Walk:
@@ -109,62 +262,28 @@ class Fitting:
         return painted.detach().clamp(0, 1)
 
 
-class Learner(NarrowVGG):
-    """The narrow network while it learns: batch norms between convolutions and ReLUs, which `folded` takes in."""
-
-    def __init__(self):
-        super().__init__()
-        self.norms = nn.ModuleDict({key: nn.BatchNorm2d(conv.out_channels) for key, conv in self.features.items()})
-        for conv in self.features.values():
-            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-
-    def step(self, name: str, features: Tensor) -> Tensor:
-        if name == "pool":
-            return super().step(name, features)
-        return F.relu(self.norms[name](self.features[name](features)), inplace=True)
-
-
-@torch.no_grad()
-def folded(state: Mapping[str, Tensor], maps: Mapping[str, Tensor]) -> NarrowVGG:
-    """The network that a learner's state and its maps make: norms within the convolutions, roots of the maps."""
-    network = NarrowVGG()
-    for key, conv in network.features.items():
-        norm = {part: state[f"norms.{key}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")}
-        scale = norm["weight"] / (norm["running_var"] + nn.BatchNorm2d(1).eps).sqrt()
-        conv.weight.copy_(state[f"features.{key}.weight"] * scale[:, None, None, None])
-        conv.bias.copy_((state[f"features.{key}.bias"] - norm["running_mean"]) * scale + norm["bias"])
-    network.load_state_dict(roots(maps), strict=False)
-    return network.to(state["features.0.weight"].device, memory_format=torch.channels_last)
-
-
 class Kept:
-    """The last crops, and what VGG-16 said of them in half precision."""
+    """Of the last crops what the second block gives and what VGG-16 says, in half precision."""
 
     def __init__(self, most: int):
-        self.most, self.next = most, 0
-        self.crops: list[Tensor] = []
-        self.answers: list[dict[str, Tensor]] = []
+        self.answers: deque[dict[str, Tensor]] = deque(maxlen=most)
 
-    def add(self, crops: Tensor, answers: dict[str, Tensor]) -> None:
-        for index, crop in enumerate(crops):
-            answer = {layer: value[index].half() for layer, value in answers.items()}
-            if len(self.crops) < self.most:
-                self.crops.append(crop)
-                self.answers.append(answer)
-            else:
-                self.crops[self.next], self.answers[self.next] = crop, answer
-                self.next = (self.next + 1) % self.most
+    def add(self, answers: Mapping[str, Tensor]) -> None:
+        """{name: features (N, C, H, W)}."""
+        parts = {name: value.half().unbind() for name, value in answers.items()}
+        self.answers.extend(dict(zip(parts, each, strict=True)) for each in zip(*parts.values(), strict=True))
 
-    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        rows = data.random_rows(len(self.crops), count, generator).tolist()
-        crops = torch.stack([self.crops[row] for row in rows])
-        return crops, {layer: torch.stack([self.answers[row][layer] for row in rows]).float() for layer in LAYERS}
+    def draw(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
+        some = [self.answers[row] for row in data.random_rows(len(self.answers), count, generator).tolist()]
+        return {name: torch.stack([each[name] for each in some]).float().contiguous(memory_format=torch.channels_last)
+                for name in some[0]}  # fmt: skip
 
 
 class Run:
     """One run: narrow network and maps, their average, Adam's moments and a clock. Pictures are (N, 3, S, S) uint8.
 
-    A step's draws depend on (seed, step). The kept crops are not saved: a run that goes on fills them anew.
+    It begins with `start` or `load`. A step's draws depend on (seed, step). The kept crops are not saved: a run that
+    goes on fills them anew.
     """
 
     def __init__(self, config: NarrowConfig, photos: Tensor, paintings: Tensor, teacher: VGG16,
@@ -172,19 +291,13 @@ class Run:
         self.config, self.photos, self.paintings, self.vectors = config, photos, paintings, vectors
         self.device = photos.device
         self.fast = computes_in_bf16(self.device)
-        self.teacher = in_precision(teacher.to(self.device), "auto")
+        self.teacher = teacher.to(self.device, memory_format=torch.channels_last)
         self.transformer = transformer.to(self.device)
-        torch.manual_seed(config.seed)
-        learner = Learner()
-        channels = {layer: learner.roots[layer].in_channels for layer in LAYERS}
-        wide = dict(zip(LAYERS, VGG16.CHANNELS, strict=True))
-        maps = {layer: nn.Conv2d(channels[layer], wide[layer], 1, bias=False) for layer in LAYERS}
-        self.model = nn.ModuleDict({"network": learner, "maps": nn.ModuleDict(maps)})
-        self.model.to(self.device, memory_format=torch.channels_last).train()
-        self.learnt = {key: value for key, value in self.model.named_parameters() if ".roots." not in key}
-        for value in self.learnt.values():
-            value.requires_grad_()
-        self.average = {key: value.detach().clone() for key, value in self._tracked().items()}
+        self.network = NarrowVGG().to(self.device, memory_format=torch.channels_last)
+        late = tuple(f"features.{name}." for _, name in self.network.steps[EARLY:])
+        self.learnt = {key: value.requires_grad_() for key, value in self.network.named_parameters()
+                       if key.startswith(late)}  # fmt: skip
+        self.average = {key: value.detach().clone() for key, value in self.learnt.items()}
         self.adam = torch.optim.Adam(self.learnt.values(), lr=config.rate)
         self.kept = Kept(config.kept)
         self.fittings: list[Fitting | None] = [None] * config.fittings
@@ -193,10 +306,16 @@ class Run:
         self.sizes: dict[str, Tensor] = {}  # root mean square of VGG-16's layers: the maps predict them over that
         self.step, self.seconds = 0, 0.0
 
-    def _tracked(self) -> dict[str, Tensor]:
-        """What is learnt, and the norms' running statistics."""
-        return {key: value for key, value in self.model.state_dict().items()
-                if value.is_floating_point() and ".roots." not in key}  # fmt: skip
+    def start(self, report: Callable[[str], None] = lambda layer: None) -> None:
+        """Least squares on photos, paintings and, as if half painted, mixtures of both, a third each."""
+        generator = data.generator_for(self.device, self.config.seed)
+        crops = []
+        for index in range(self.config.first):
+            photo, painting = self._crop(self.photos, generator), self._crop(self.paintings, generator)
+            crops.append((photo, painting, (photo + painting) / 2)[index % 3])
+        network, self.sizes = least_squares(self.teacher, torch.cat(crops), self.config.seed, report)
+        self.network.load_state_dict(network.state_dict())
+        self.average = {key: value.detach().clone() for key, value in self.learnt.items()}
 
     def done(self) -> float:
         return min(1.0, self.seconds / (60 * self.config.minutes))
@@ -205,62 +324,62 @@ class Run:
         rise = min(1.0, (self.step + 1) / self.config.warmup)
         return self.config.rate * rise * 0.5 * (1 + math.cos(math.pi * self.done()))
 
+    def _draw(self, most: int, generator: torch.Generator) -> int:
+        return int(data.random_rows(most, 1, generator))
+
+    def _crop(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        """One of a picture, (1, 3, side, side) in [0, 1]."""
+        chosen = pixels[data.random_rows(len(pixels), 1, generator)]
+        source = self.config.sources[self._draw(len(self.config.sources), generator)]
+        return data.resize(data.random_crops(chosen, source, generator), self.config.side).clamp(0, 1)
+
     def new_crops(self, generator: torch.Generator) -> Tensor:
-        """A photo, a painting, and one picture under way: a photo painted by a study, or, every third time, one that is
-        optimised itself; (3, 3, side, side) in [0, 1]."""
+        """A photo, a painting, and one picture under way: a photo painted by a study, or, two times of three, one that
+        is optimised itself; (3, 3, side, side) in [0, 1]."""
         config = self.config
-
-        def draw(most: int) -> int:
-            return int(data.random_rows(most, 1, generator))
-
-        def crop(pixels: Tensor) -> Tensor:
-            chosen = pixels[data.random_rows(len(pixels), 1, generator)]
-            source = config.sources[draw(len(config.sources))]
-            return data.resize(data.random_crops(chosen, source, generator), config.side).clamp(0, 1)
-
         if self.step % LOOK_EVERY == 0 or self.looks is None:
-            self.looks = self._folded(self._tracked())
-        photo, painting = crop(self.photos), crop(self.paintings)
+            self.looks = copy.deepcopy(self.network).requires_grad_(False)
+        photo, painting = self._crop(self.photos, generator), self._crop(self.paintings, generator)
         turn, rest = divmod(self.step, 3)
-        if rest:
-            index = (2 * turn + rest - 1) % config.fittings
+        if not rest:
+            index = turn % config.fittings
             if self.fittings[index] is None or not self.fittings[index].left:
-                vector = self.vectors[draw(len(self.vectors))]
-                self.fittings[index] = Fitting(self.transformer, vector, painting, 1 + draw(config.fitting), self.step)
-            made = self.fittings[index].step(self.looks, crop(self.photos))
+                vector = self.vectors[self._draw(len(self.vectors), generator)]
+                length = 1 + self._draw(config.fitting, generator)
+                self.fittings[index] = Fitting(self.transformer, vector, painting, length, self.step)
+            made = self.fittings[index].step(self.looks, self._crop(self.photos, generator))
         else:
-            index = turn % config.walks
+            index = (2 * turn + rest - 1) % config.walks
             if self.walks[index] is None or not self.walks[index].left:
-                self.walks[index] = Walk(photo, painting, 1 + draw(config.walk), config.stride)
+                length = 1 + self._draw(config.walk, generator)
+                self.walks[index] = Walk(photo, painting, length, config.stride)
             made = self.walks[index].step(self.looks)
         return torch.cat([photo, painting, made])
 
-    def _folded(self, tracked: Mapping[str, Tensor]) -> NarrowVGG:
-        parts = {part: {key.removeprefix(part): value for key, value in tracked.items() if key.startswith(part)}
-                 for part in ("network.", "maps.")}  # fmt: skip
-        return folded(parts["network."], parts["maps."])
+    @torch.no_grad()
+    def _look_at(self, crops: Tensor) -> None:
+        """Keep what the early blocks give of crops, and what VGG-16 says."""
+        crops = crops.contiguous(memory_format=torch.channels_last)
+        with self._quickly():
+            given, _ = through(self.network, scaled(self.network, crops), 0, EARLY)
+            answers = self.teacher(crops, LEARNT)
+        self.kept.add({"given": given, **{layer: value / self.sizes[layer] for layer, value in answers.items()}})
+
+    def _quickly(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast)
 
     def advance(self) -> dict[str, Tensor]:
         """One step; the relative errors of each layer and of the Gram matrices, and `total`, which is minimised."""
         config, generator = self.config, data.generator_for(self.device, self.config.seed, self.step)
-        while True:
-            crops = self.new_crops(generator)
-            with torch.no_grad():
-                answers = self.teacher(crops.contiguous(memory_format=torch.channels_last), LAYERS)
-            if not self.sizes:
-                self.sizes = {layer: value.float().square().mean().sqrt() for layer, value in answers.items()}
-            self.kept.add(crops, {layer: value / self.sizes[layer] for layer, value in answers.items()})
-            if len(self.kept.crops) >= config.batch:
-                break
-        crops, wanted = self.kept.draw(config.batch, generator)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
-            found = self.model["network"].own_features(crops.contiguous(memory_format=torch.channels_last), LAYERS)
-            predicted = {layer: self.model["maps"][layer](features) for layer, features in found.items()}
-        errors = {layer: losses.relative_distance(predicted[layer], wanted[layer]).mean() for layer in LAYERS}
-        grams = torch.stack([
-            losses.relative_distance(losses.gram_matrix(predicted[layer].float()), losses.gram_matrix(wanted[layer]))
-            for layer in LAYERS
-        ]).mean()  # fmt: skip
+        self._look_at(self.new_crops(generator))
+        while len(self.kept.answers) < config.batch:
+            self._look_at(self.new_crops(generator))
+        wanted = self.kept.draw(config.batch, generator)
+        with self._quickly():
+            _, found = through(self.network, wanted["given"], EARLY)
+        found, wanted = ({layer: features[layer].float() for layer in LEARNT} for features in (found, wanted))
+        errors = {layer: losses.relative_distance(found[layer], wanted[layer]).mean() for layer in LEARNT}
+        grams = losses.style_distance(found, losses.gram_matrices(wanted, LEARNT), LEARNT).mean()
         total = torch.stack(list(errors.values())).mean() + config.gram_weight * grams
         for group in self.adam.param_groups:
             group["lr"] = self.rate()
@@ -270,17 +389,19 @@ class Run:
         self.adam.step()
         self.step += 1
         decay = min(config.average, self.step / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.values()), [v.detach() for v in self._tracked().values()], 1 - decay)
+        torch._foreach_lerp_(list(self.average.values()), [v.detach() for v in self.learnt.values()], 1 - decay)
         return {name: value.detach() for name, value in {**errors, "gram": grams, "total": total}.items()}
 
     def averaged(self) -> NarrowVGG:
-        """The averaged weights as a network of their own."""
-        return self._folded(self.average)
+        """A network of its own with the averaged weights, as it ships."""
+        network = copy.deepcopy(self.network).requires_grad_(False)
+        network.load_state_dict(self.average, strict=False)
+        return network
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         names = {value: key for key, value in self.learnt.items()}
-        tensors = {f"now/{key}": value for key, value in self._tracked().items()}
+        tensors = {f"now/{key}": value for key, value in self.network.state_dict().items()}
         tensors |= {f"average/{key}": value for key, value in self.average.items()}
         tensors |= {f"sizes/{key}": value for key, value in self.sizes.items()}
         for value, state in self.adam.state.items():
@@ -296,10 +417,8 @@ class Run:
             with safe_open(folder / CHECKPOINT, "pt") as file:
                 state = json.loads(file.metadata()["state"])
             found = load_file(folder / CHECKPOINT, self.device.type)
-            with torch.no_grad():
-                for key, value in self._tracked().items():
-                    value.copy_(found[f"now/{key}"])
-                    self.average[key].copy_(found[f"average/{key}"])
+            self.network.load_state_dict({key: found[f"now/{key}"] for key in self.network.state_dict()})
+            self.average = {key: found[f"average/{key}"] for key in self.learnt}
             for key, value in self.learnt.items():
                 moments = {part: torch.empty_like(value).copy_(found[f"{part}/{key}"])
                            for part in ("exp_avg", "exp_avg_sq")}  # fmt: skip
@@ -308,6 +427,17 @@ class Run:
             self.step, self.seconds = state["step"], state["seconds"]
         except Exception as cause:
             raise WeightsError(f"{folder / CHECKPOINT} is no checkpoint of this run: {cause}") from cause
+
+
+def through(
+    network: NarrowVGG, features: Tensor, first: int, last: int | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """(features after the network's steps first to last, {layer: features} on the way)."""
+    found = {}
+    for layer, name in network.steps[first:last]:
+        features = network.step(name, features)
+        found[layer] = features
+    return features, found
 
 
 def roots(maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -356,10 +486,13 @@ def run_narrow(options: argparse.Namespace, device: torch.device, teacher: VGG16
     settings = Settings.from_env()
     vectors = torch.stack([torch.from_numpy(style.vector) for style in read_gallery(settings.styles).values()])
     run = Run(config, photos.pixels, paintings.pixels, teacher, load_transformer(settings), vectors.to(device))
+    print(f"photos: {photos}; styles: {paintings}; {sum(value.numel() for value in NarrowVGG().parameters()):,} "
+          f"numbers on {device}", flush=True)  # fmt: skip
     if (options.run / CHECKPOINT).exists():
         run.load(options.run)
-    print(f"photos: {photos}; styles: {paintings}; {sum(value.numel() for value in NarrowVGG().parameters()):,} "
-          f"numbers on {device}, from step {run.step}", flush=True)  # fmt: skip
+        print(f"from step {run.step}", flush=True)
+    else:
+        run.start(lambda layer: print(f"least squares: {layer}", flush=True))
     saved = time.monotonic()
     until = saved + 60 * options.call_minutes
     with tqdm(total=100, initial=round(100 * run.done(), 2), bar_format="{l_bar}{bar}| {postfix}") as bar:

@@ -51,7 +51,7 @@ def _how() -> html.Section:
 
 def _networks(stylizer: Stylizer) -> html.Section:
     runtime, settings = stylizer.runtime, stylizer.settings
-    names = (settings.predictor_stem, settings.transformer_stem, "classifier-small")
+    names = (settings.predictor_stem, settings.transformer_stem, "vgg-narrow")
     facts = weights.facts(settings.models)
     rows = [_network(name, facts[f"{name}.safetensors"]) for name in names if f"{name}.safetensors" in facts]
     return html.Section(
