@@ -4,6 +4,7 @@ Johnson et al. 2016 train a network for one style. Here the transformer is there
 is learnt (`stylizer.studies`), so a minute is enough, and what is learnt stays small, mixes and has a strength.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -32,6 +33,8 @@ BYTES_PER_PIXEL = 7000  # transformer and VGG-16 in float32, for the way back
 CLIP = 5.0  # of the gradient's norm: early steps can be wild
 LARGE_EVERY = 3  # photos: one is seen large
 OWN_EVERY = 4  # steps between looks at the photo that is to be painted
+FOLLOW = 0.05  # part by which a step changes the weight of content, where that is twice what it should be
+MOST = 20.0  # times the weight at the start
 CALM_SIDE, CALM = 9, 1e-4  # pixels that are looked at around each, and steps that are half calm: 0.01 a pixel
 SEPARABLE = "studies are made for the separable transformer; set that one"
 
@@ -44,7 +47,8 @@ class StudyConfig:
     size: int = 224  # longer side of what is seen of a photo at a time: all of it,
     large: int = 640  # or, of every third photo, a window of it at this longer side: as large pictures are painted
     painting_size: int = 256  # longer side of the painting beside photos at `size`: what is small then is stroke
-    content_weight: float = 1.0
+    content_distance: float = 1.0  # from photos, where a study settles, whatever the painting: the weight follows
+    content_weight: float = 1.0  # at the start
     style_weight: float = 12.0
     tv_weight: float = 2.0
     calm_weight: float = 250.0  # of total variation where the photo has none: there a weave would show
@@ -115,6 +119,7 @@ def _steps(learnt: "Learnt", objectives: "Objectives", config: StudyConfig, name
         nn.utils.clip_grad_norm_(learnt.leaves(), CLIP)
         adam.step()
         schedule.step()
+        objectives.follow(terms["content"].item())
         found = {term: value.item() for term, value in terms.items()}
         yield Step(index, config.steps, found, learnt.study(name, origin))
 
@@ -194,6 +199,7 @@ class Objectives:
 
     def __init__(self, network: Backbone, painting: Picture, views: Sequence[View], config: StudyConfig):
         self.network, self.painting, self.views, self.config = network, painting, views, config
+        self.content_weight = config.content_weight
         known = set(losses.CONTENT_LAYERS) <= set(network.LAYERS)
         self.content_layers = losses.CONTENT_LAYERS if known else network.CONTENT_LAYERS
         self.style_layers = network.STYLE_LAYERS
@@ -225,9 +231,18 @@ class Objectives:
         content = losses.content_distance(found, photo, self.content_layers)[0]
         style = losses.style_distance(found, grams, self.style_layers)[0]
         variation, weave = losses.total_variation(painted)[0], (variation_map(painted) * calm_places).mean()
-        total = (config.content_weight * content + config.style_weight * style.log1p()
+        total = (self.content_weight * content + config.style_weight * style.log1p()
                  + config.tv_weight * variation + config.calm_weight * weave)  # fmt: skip
         return {"content": content, "style": style, "variation": variation, "weave": weave, "total": total}
+
+    def follow(self, content: float) -> None:
+        """Weigh content more after a view that is too far from its photo, less after one that could go further.
+
+        One weight does not suit all paintings: one makes a mosaic of a photo where another leaves it untouched.
+        """
+        start = self.config.content_weight
+        weight = self.content_weight * math.exp(FOLLOW * (content / self.config.content_distance - 1))
+        self.content_weight = min(max(weight, start / MOST), start * MOST)
 
 
 def variation_map(pictures: Tensor) -> Tensor:
@@ -340,6 +355,10 @@ def _check(config: StudyConfig, views: Sequence[View], transformer: Transformer,
 def check_config(config: StudyConfig) -> None:
     if config.steps < 1:
         raise ParameterError("steps", f"{config.steps} steps; one is needed at least")
+    if not 0 < config.content_distance < float("inf"):
+        raise ParameterError(
+            "content_distance", f"the content distance is {config.content_distance}; it must be more than 0"
+        )
     if not 1 <= config.rank <= RANK:
         raise ParameterError("rank", f"the rank is {config.rank}; it must be 1 to {RANK}")
     for field in ("content_weight", "style_weight", "tv_weight", "calm_weight", "rate", "norm_rate"):

@@ -89,6 +89,15 @@ def test_the_loss_falls_and_the_transformer_stays_as_it_is(transformer, backbone
     assert all(torch.equal(value, before[key]) for key, value in transformer.state_dict().items())
 
 
+def test_how_far_photos_may_go_decides_the_weight_of_content(transformer, backbone, stylizer):
+    near, far = (
+        np.mean([step.losses["content"] for step in learnt(
+            transformer, backbone, stylizer.gallery[STYLE].vector, steps=30, content_distance=content
+        )[-4:]]) for content in (0.05, 5.0)
+    )  # fmt: skip
+    assert near < 0.95 * far
+
+
 def test_before_the_first_step_a_study_adds_nothing(transformer, stylizer):
     start = fit.Learnt(transformer, stylizer.gallery[STYLE].vector, StudyConfig(), None).study("dawn", "weights")
     assert not start.added().any()

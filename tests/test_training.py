@@ -16,8 +16,10 @@ from PIL import Image  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 from stylizer.errors import EmptyInput, NotFinite, ParameterError, WeightsError  # noqa: E402
+from stylizer.gatys import SHIPPED  # noqa: E402
 from stylizer.networks.backbones import VGG16  # noqa: E402
 from stylizer.networks.predictor import colors  # noqa: E402
+from stylizer.settings import Settings  # noqa: E402
 from stylizer.training import __main__ as command  # noqa: E402
 from stylizer.training import colors as training_colors  # noqa: E402
 from stylizer.training import data, evaluate, train, whiten  # noqa: E402
@@ -503,6 +505,22 @@ def test_the_train_command_trains_resumes_and_writes_what_it_says(folder, tmp_pa
         assert sheet.size == (6 * 256, 5 * 256)
     assert json.loads((tmp_path / "run" / "settings.json").read_text())["steps"] == 3
     assert evaluate.pair_at(str(tmp_path / "run")).predictor.trunk == "mobilenet-v2"
+
+
+def test_a_pair_learns_through_the_narrow_vgg_but_is_not_judged_by_it(tmp_path, capsys):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for number, pixels in enumerate(pictures(4)):
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(folder / f"{number}.png")
+    narrow = str(Settings().models / SHIPPED["narrow"])
+    call = ["train", "--device", "cpu", "--content", str(folder), "--style", str(folder), "--vgg", narrow,
+            "--run", str(tmp_path / "run"), "--stages", "0:32:2", "--stored", "72", "--view", "64",
+            "--style-sides", "64", "72", "--bank", "4", "--width", "0.25", "--no-bf16", "--steps", "2"]  # fmt: skip
+    assert command.main(call) == 0
+    with (tmp_path / "run" / "curve.csv").open() as file:
+        assert all(float(row["style"]) > 0 for row in csv.DictReader(file))
+    assert command.main(["evaluate", "--photos", str(folder), "--styles", str(folder), "--vgg", narrow]) == 2
+    assert "not vgg16's features" in capsys.readouterr().err
 
 
 def test_a_callers_mistake_is_one_line_and_exit_code_two(tmp_path, capsys):

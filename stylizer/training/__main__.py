@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from stylizer.errors import NotFinite, ParameterError, StylizerError
 from stylizer.gatys import computes_in_bf16
-from stylizer.networks.backbones import VGG16, load_vgg16
+from stylizer.networks.backbones import VGG, VGG16, build_backbone, load_vgg16
 from stylizer.training import classify, data, evaluate, narrow, studies
 from stylizer.training.pairs import in_words, read_safetensors, save_pair
 from stylizer.training.train import Run, TrainConfig, train
@@ -42,7 +42,8 @@ def parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--device", default="auto", help="auto, cpu or cuda")
     shared.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's choice")
-    shared.add_argument("--vgg", type=Path, help="VGG-16's features, safetensors with torchvision's keys")
+    shared.add_argument("--vgg", type=Path, help="VGG-16's features, safetensors with torchvision's keys; "
+                        "to learn through, our narrow VGG in models/ will do")  # fmt: skip
 
     common = {"parents": [shared], "formatter_class": argparse.ArgumentDefaultsHelpFormatter}
     training = commands.add_parser("train", help="train a pair; goes on where the run's folder ends", **common)
@@ -113,7 +114,16 @@ def device_of(options: argparse.Namespace) -> torch.device:
     return torch.device(name)
 
 
-def loss_network_of(options: argparse.Namespace) -> VGG16 | None:
+def loss_network_of(options: argparse.Namespace) -> VGG | None:
+    """What --vgg names: VGG-16, or our narrow VGG, which says in its file that it is one."""
+    if not options.vgg:
+        return None
+    state, metadata = read_safetensors(options.vgg)
+    return build_backbone("narrow", state) if metadata.get("network") == "narrow" else load_vgg16(state)
+
+
+def vgg16_of(options: argparse.Namespace) -> VGG16 | None:
+    """Where nothing else will do: to teach, and to judge."""
     return load_vgg16(read_safetensors(options.vgg)[0]) if options.vgg else None
 
 
@@ -211,16 +221,16 @@ def run_studies(options: argparse.Namespace) -> int:
 
 
 def run_narrow(options: argparse.Namespace) -> int:
-    return narrow.run_narrow(options, device_of(options), loss_network_of(options))
+    return narrow.run_narrow(options, device_of(options), vgg16_of(options))
 
 
 def run_classify(options: argparse.Namespace) -> int:
-    return classify.run_classify(options, device_of(options), loss_network_of(options))
+    return classify.run_classify(options, device_of(options), vgg16_of(options))
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
     """Print the table."""
-    evaluate.print_table(options, loss_network_of(options), device_of(options))
+    evaluate.print_table(options, vgg16_of(options), device_of(options))
     return 0
 
 

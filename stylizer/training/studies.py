@@ -20,7 +20,7 @@ from stylizer.errors import ParameterError
 from stylizer.feedforward import Stylizer
 from stylizer.fit import Step, StudyConfig
 from stylizer.images import Picture
-from stylizer.networks.backbones import VGG16
+from stylizer.networks.backbones import VGG
 from stylizer.settings import Settings
 from stylizer.studies import SUFFIX
 from stylizer.styles import STUDIES, Blend, read_list
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         group.add_argument("--" + each.name.replace("_", "-"), type=each.type, default=each.default)
 
 
-def run_studies(options: argparse.Namespace, device: torch.device, teacher: VGG16 | None) -> int:
+def run_studies(options: argparse.Namespace, device: torch.device, teacher: VGG | None) -> int:
     """Study what has no study yet; --vgg looks in place of our own loss network."""
     settings = replace(Settings.from_env(), device="cuda" if device.type == "cuda" else "cpu")
     config = StudyConfig(**{each.name: getattr(options, each.name) for each in fields(StudyConfig)})

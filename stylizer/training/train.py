@@ -21,7 +21,7 @@ from stylizer import losses
 from stylizer.errors import NotFinite, ParameterError, WeightsError
 from stylizer.gatys import computes_in_bf16
 from stylizer.networks import PREDICTORS, StylePredictor, Transformer, TransformerConfig, describe
-from stylizer.networks.backbones import VGG16
+from stylizer.networks.backbones import VGG
 from stylizer.networks.merged import as_plain, plain_shell, working_weights
 from stylizer.networks.predictor import INPUT_RANGES, with_colors
 from stylizer.training import data
@@ -150,7 +150,7 @@ class StyleBank:
 
 
 @torch.no_grad()
-def build_bank(styles: Tensor, loss_network: VGG16 | None, config: TrainConfig, number: int,
+def build_bank(styles: Tensor, loss_network: VGG | None, config: TrainConfig, number: int,
                frozen: Callable[[Tensor], Tensor] | None = None, favourites: Tensor | None = None) -> StyleBank:
     """Bank `number` of a run, from (N, 3, S, S) uint8 styles. Without a loss network it holds views alone.
 
@@ -230,7 +230,7 @@ class Progress:
 class Run:
     """Weights, averages and moments of one run, and its step. Pictures are (N, 3, S, S) uint8."""
 
-    def __init__(self, config: TrainConfig, contents: Tensor, styles: Tensor, loss_network: VGG16 | None,
+    def __init__(self, config: TrainConfig, contents: Tensor, styles: Tensor, loss_network: VGG | None,
                  pair: Pair | None = None, favourites: Tensor | None = None):
         self.config, self.contents, self.styles, self.favourites = config, contents, styles, favourites
         self.device = contents.device
