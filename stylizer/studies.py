@@ -8,6 +8,7 @@ A file is safetensors with two arrays, `vector` (100,) in float32 and `numbers` 
 metadata which version it is, how narrow the matrices are, and to which transformer it belongs.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -99,8 +100,12 @@ def pack(name: str, vector: np.ndarray, layers: Sequence[Sequence[np.ndarray]], 
 
 
 def dump(study: Study) -> bytes:
+    """A study's file, the same bytes each time: the library writes metadata in ever another order."""
     metadata = {"study": VERSION, "rank": str(study.rank), "transformer": study.origin}
-    return save({"vector": study.vector, "numbers": study.numbers}, metadata)
+    data = save({"vector": study.vector, "numbers": study.numbers}, metadata)
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    return data[:8] + header.ljust(end - 8) + data[end:]
 
 
 def write(study: Study, path: Path) -> None:

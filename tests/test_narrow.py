@@ -47,7 +47,7 @@ def test_through_its_roots_distances_are_those_of_what_is_predicted():
     network.load_state_dict(narrow.roots({f"{layer}.weight": wide}), strict=False)
     first, second = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
     given = [network(picture, [layer])[layer] for picture in (first, second)]
-    own = [narrow.through(network, narrow.scaled(network, picture), 0, narrow.EARLY)[1] for picture in (first, second)]
+    own = [narrow.through(network, network.scaled(picture), 0, narrow.EARLY)[1] for picture in (first, second)]
     predicted = [torch.conv2d(features[layer], wide) for features in own]
     for of in (lambda features: features, losses.gram_matrix):
         ours, theirs = (losses.relative_distance(of(pair[0]), of(pair[1])) for pair in (given, predicted))
@@ -100,14 +100,15 @@ def test_the_loss_falls_on_crops_of_all_kinds_and_what_ships_is_small(run, tmp_p
     assert torch.allclose(ours, theirs, rtol=0.05, atol=0.05 * float(theirs.abs().max()))
 
 
-def test_a_run_goes_on_where_its_checkpoint_ends(run, teacher, settings, tmp_path):
+@pytest.mark.parametrize("steps", [0, 2])
+def test_a_run_goes_on_where_its_checkpoint_ends(run, teacher, settings, tmp_path, steps):
     run.start()
-    for _ in range(2):
+    for _ in range(steps):
         run.advance()
     run.save(tmp_path)
     again = Run(run.config, run.photos, run.paintings, teacher, fit.load_transformer(settings), run.vectors)
     again.load(tmp_path)
-    assert again.step == 2 and all(torch.equal(again.average[key], value) for key, value in run.average.items())
+    assert again.step == steps and all(torch.equal(again.average[key], value) for key, value in run.average.items())
     again.advance()
     (tmp_path / narrow.CHECKPOINT).write_bytes(b"nothing")
     with pytest.raises(WeightsError, match="no checkpoint of this run"):

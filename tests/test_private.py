@@ -193,12 +193,13 @@ def test_a_cut_out_is_painted_as_by_the_server_whatever_is_hidden_under_it(
 ):
     ours = studio.evaluate("""async ([file, style_scale]) => {
         const content = new Blob([Uint8Array.from(atob(file), (each) => each.charCodeAt(0))]);
-        const fields = { content, style_name: ["great-wave"], size: "original", style_scale, format: "png" };
+        const fields = { content, style_name: ["rainy-boulevard"], size: "original", style_scale, format: "png" };
         const blob = await stylizer.engine().post("api/v1/stylize", fields);
         const bytes = new Uint8Array(await blob.arrayBuffer());
         return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ""));
     }""", [base64.b64encode(pictures.cut_out(hidden)).decode(), style_scale])  # fmt: skip
-    expected = private_server.painting(pictures.cut_out(128), style_name="great-wave", style_scale=str(style_scale))
+    sent = pictures.cut_out(128)
+    expected = private_server.painting(sent, style_name="rainy-boulevard", style_scale=str(style_scale))
     alpha = np.asarray(Image.open(io.BytesIO(base64.b64decode(ours))).getchannel("A"))
     assert alpha.min() == 0 and alpha.max() == 255
     off = np.abs(decoded(base64.b64decode(ours)).astype(float) - expected).mean(axis=2)

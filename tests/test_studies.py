@@ -238,6 +238,11 @@ def bad_studies(study: Study) -> dict[str, tuple[bytes, str]]:
     }
 
 
+def test_a_study_is_the_same_bytes_each_time(study):
+    # Addresses in the browser's manifest hold their checksum.
+    assert len({studies.dump(study) for _ in range(8)}) == 1
+
+
 def test_a_bad_file_is_refused_in_words_by_everyone_who_takes_one(stylizer, study, client, tmp_path):
     for wrong, (data, says) in bad_studies(study).items():
         with pytest.raises(ParameterError, match=says):

@@ -57,14 +57,17 @@ class Backbone(nn.Module):
         """One of `steps` taken."""
         raise NotImplementedError
 
+    def scaled(self, pictures: Tensor) -> Tensor:
+        """Pictures in [0, 1] as the weights were trained to see them."""
+        factor, offset = (pictures.new_tensor(numbers)[:, None, None] for numbers in self.scale)
+        return pictures * factor - offset
+
     def forward(self, pictures: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
         wanted = set(layers)
         unknown = sorted(wanted - set(self.LAYERS))
         if unknown or not wanted:
             raise ValueError(f"unknown layers {unknown}; choose from {', '.join(self.LAYERS)}")
-        factor, offset = (pictures.new_tensor(numbers)[:, None, None] for numbers in self.scale)
-        found = {}
-        features = (pictures * factor - offset).to(self.dtype)
+        found, features = {}, self.scaled(pictures).to(self.dtype)
         for layer, name in self.steps:
             features = self.step(name, features)
             if layer in wanted:

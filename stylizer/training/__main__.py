@@ -123,7 +123,7 @@ def loss_network_of(options: argparse.Namespace) -> VGG | None:
 
 
 def vgg16_of(options: argparse.Namespace) -> VGG16 | None:
-    """Where nothing else will do: to teach, and to judge."""
+    """Where nothing else will do: to teach, to judge, to time."""
     return load_vgg16(read_safetensors(options.vgg)[0]) if options.vgg else None
 
 
@@ -238,7 +238,7 @@ def run_cost(options: argparse.Namespace) -> int:
     """Time a step and its parts on random pictures, and say which of two ways is faster."""
     from stylizer.training import cost
 
-    cost.print_costs(settings_of(options), loss_network_of(options), device_of(options))
+    cost.print_costs(settings_of(options), vgg16_of(options), device_of(options))
     return 0
 
 

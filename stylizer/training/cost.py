@@ -9,14 +9,14 @@ import torch
 from stylizer import losses
 from stylizer.errors import ParameterError
 from stylizer.networks import Transformer
-from stylizer.networks.backbones import VGG
+from stylizer.networks.backbones import VGG16
 from stylizer.training.train import Run, TrainConfig, stages
 
 # VGG-16 to relu4_3 does 36.3 GFLOP on 256 x 256 pixels, to relu3_3 24.3; backward to the picture costs as much again.
 VGG_GFLOP = (2 * 36.3 + 24.3) / 256**2
 
 
-def print_costs(config: TrainConfig, loss_network: VGG | None, device: torch.device) -> None:
+def print_costs(config: TrainConfig, loss_network: VGG16 | None, device: torch.device) -> None:
     """Samples a second for a whole step, for its parts, and for the step without merging or compiling."""
     if loss_network is None:
         raise ParameterError("vgg", "a step's cost is mostly the loss network's: give --vgg")
@@ -49,8 +49,8 @@ def print_costs(config: TrainConfig, loss_network: VGG | None, device: torch.dev
     def paint(shell: Transformer | None) -> None:
         run._call(run.pair.transformer, contents, vectors, shell=shell).float().mean().backward()
 
-    show("loss network forward", lambda: _forward(run.loss_network, contents, everything))
-    show("loss network forward and backward", lambda: _both(run.loss_network, contents, everything))
+    show("VGG-16 forward", lambda: _forward(run.loss_network, contents, everything))
+    show("VGG-16 forward and backward", lambda: _both(run.loss_network, contents, everything))
     if config.predictor_rate:
         show("predictor forward and backward", lambda: run._predict(run.pair.predictor, views).mean().backward())
     show("transformer forward and backward", lambda: paint(None))
@@ -62,12 +62,12 @@ def print_costs(config: TrainConfig, loss_network: VGG | None, device: torch.dev
             show(f"step with --no-{name}", other.advance)
 
 
-def _forward(network: VGG, pictures: torch.Tensor, layers: set[str]) -> None:
+def _forward(network: VGG16, pictures: torch.Tensor, layers: set[str]) -> None:
     with torch.no_grad():
         network(pictures, layers)
 
 
-def _both(network: VGG, pictures: torch.Tensor, layers: set[str]) -> None:
+def _both(network: VGG16, pictures: torch.Tensor, layers: set[str]) -> None:
     features = network(pictures.detach().requires_grad_(), layers)
     sum(value.float().mean() for value in features.values()).backward()
 

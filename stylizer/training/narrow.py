@@ -1,9 +1,8 @@
 """Teach our own narrow VGG to see what VGG-16 sees: `python -m stylizer.training narrow`.
 
-Through one linear map a layer its features shall predict VGG-16's (Romero et al. 2015), and their Gram matrices
-VGG-16's: on photos, on paintings, and on what is being made through the narrow network itself, photos painted by
-studies that are being fitted, and pictures that are being optimised. Whatever is made through a loss network is pushed
-to where that is wrong, so it has to learn there.
+Its features shall be VGG-16's (Romero et al. 2015), and their Gram matrices VGG-16's: on photos, on paintings, and on
+what is being made through the narrow network itself, photos painted by studies that are being fitted, and pictures that
+are being optimised. Whatever is made through a loss network is pushed to where that is wrong, so it has to learn there.
 
 It starts by least squares, layer by layer: in the first two blocks a layer learns to answer as those of VGG-16's
 channels that say most of all (He, Zhang and Sun 2017 prune so), in the others as all of them, by matrices of low rank
@@ -36,7 +35,7 @@ from stylizer.fit import CLIP, Learnt, Objectives, StudyConfig, View, load_trans
 from stylizer.gatys import computes_in_bf16
 from stylizer.images import Picture
 from stylizer.networks import Transformer
-from stylizer.networks.backbones import VGG16, Backbone, NarrowVGG
+from stylizer.networks.backbones import VGG16, NarrowVGG
 from stylizer.settings import Settings
 from stylizer.styles import read_gallery
 from stylizer.training import data
@@ -56,7 +55,8 @@ RIDGE = 1e-5  # of the mean square, added to each: channels that are always zero
 
 @dataclass(frozen=True)
 class NarrowConfig:
-    minutes: float = setting(120.0, "length of the schedule in minutes of training, all calls together")
+    minutes: float = setting(120.0, "length of the schedule in minutes of training, all calls "
+                             "together; 0: least squares alone, as what ships")
     side: int = setting(96, "of the crops in pixels")
     sources: tuple[int, ...] = setting((64, 96, 96, 128, 192, 256), "sides of what is cut out and resized to "
                                        "crops: sharp pictures, and smooth ones as large photos are")  # fmt: skip
@@ -126,7 +126,7 @@ def least_squares(
     network, sizes, maps = NarrowVGG().to(crops.device), {}, {}
     generator = data.generator_for(crops.device, seed, len(crops))
     parts = crops.contiguous(memory_format=torch.channels_last).split(AT_ONCE)
-    given, wanted = ([scaled(each, part) for part in parts] for each in (network, teacher))
+    given, wanted = ([each.scaled(part) for part in parts] for each in (network, teacher))
     for layer, name in network.steps:
         if name == "pool":
             given, wanted = ([F.max_pool2d(part, 2) for part in features] for features in (given, wanted))
@@ -147,11 +147,6 @@ def least_squares(
         report(layer)
     network.load_state_dict(roots(maps), strict=False)
     return network, sizes
-
-
-def scaled(network: Backbone, pictures: Tensor) -> Tensor:
-    factor, offset = (pictures.new_tensor(numbers)[:, None, None] for numbers in network.scale)
-    return pictures * factor - offset
 
 
 def _size(features: Sequence[Tensor]) -> Tensor:
@@ -303,7 +298,7 @@ class Run:
         self.fittings: list[Fitting | None] = [None] * config.fittings
         self.walks: list[Walk | None] = [None] * config.walks
         self.looks: NarrowVGG | None = None  # what fittings and walks go through: the network of some steps ago
-        self.sizes: dict[str, Tensor] = {}  # root mean square of VGG-16's layers: the maps predict them over that
+        self.sizes: dict[str, Tensor] = {}  # root mean square of VGG-16's layers: features are over that
         self.step, self.seconds = 0, 0.0
 
     def start(self, report: Callable[[str], None] = lambda layer: None) -> None:
@@ -318,7 +313,7 @@ class Run:
         self.average = {key: value.detach().clone() for key, value in self.learnt.items()}
 
     def done(self) -> float:
-        return min(1.0, self.seconds / (60 * self.config.minutes))
+        return min(1.0, self.seconds / (60 * self.config.minutes)) if self.config.minutes else 1.0
 
     def rate(self) -> float:
         rise = min(1.0, (self.step + 1) / self.config.warmup)
@@ -361,7 +356,7 @@ class Run:
         """Keep what the early blocks give of crops, and what VGG-16 says."""
         crops = crops.contiguous(memory_format=torch.channels_last)
         with self._quickly():
-            given, _ = through(self.network, scaled(self.network, crops), 0, EARLY)
+            given, _ = through(self.network, self.network.scaled(crops), 0, EARLY)
             answers = self.teacher(crops, LEARNT)
         self.kept.add({"given": given, **{layer: value / self.sizes[layer] for layer, value in answers.items()}})
 
@@ -419,7 +414,7 @@ class Run:
             found = load_file(folder / CHECKPOINT, self.device.type)
             self.network.load_state_dict({key: found[f"now/{key}"] for key in self.network.state_dict()})
             self.average = {key: found[f"average/{key}"] for key in self.learnt}
-            for key, value in self.learnt.items():
+            for key, value in self.learnt.items() if state["step"] else ():
                 moments = {part: torch.empty_like(value).copy_(found[f"{part}/{key}"])
                            for part in ("exp_avg", "exp_avg_sq")}  # fmt: skip
                 self.adam.state[value] = {"step": torch.tensor(float(state["step"])), **moments}
@@ -493,6 +488,7 @@ def run_narrow(options: argparse.Namespace, device: torch.device, teacher: VGG16
         print(f"from step {run.step}", flush=True)
     else:
         run.start(lambda layer: print(f"least squares: {layer}", flush=True))
+        run.save(options.run)
     saved = time.monotonic()
     until = saved + 60 * options.call_minutes
     with tqdm(total=100, initial=round(100 * run.done(), 2), bar_format="{l_bar}{bar}| {postfix}") as bar:
