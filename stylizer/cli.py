@@ -164,7 +164,7 @@ def _add_study(commands) -> None:
     study.add_argument("--steps", type=int, help="150 by default, a photo each")
     study.add_argument("--size", type=int, help="longer side of what is seen of a photo at a time, 224 by default")
     study.add_argument("--large", type=int, help="longer side of every third photo, of which a window is seen: 640")
-    study.add_argument("--painting-size", type=int, help="longer side of the painting, 256: smaller, broader strokes")
+    study.add_argument("--painting-size", type=int, help="longer side of the painting, 256: larger for broader strokes")
     study.add_argument("--content-distance", type=float, help="from photos where it settles: 1; more is bolder")
     for name, default in (("content", "1 at the start"), ("style", "12"), ("tv", "2"), ("calm", "250")):
         study.add_argument(f"--{name}-weight", type=float, help=f"{default} by default")

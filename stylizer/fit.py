@@ -355,6 +355,11 @@ def _check(config: StudyConfig, views: Sequence[View], transformer: Transformer,
 def check_config(config: StudyConfig) -> None:
     if config.steps < 1:
         raise ParameterError("steps", f"{config.steps} steps; one is needed at least")
+    if config.painting_size < gatys.MIN_SIDE:
+        raise ParameterError(
+            "painting_size",
+            f"the painting's longer side is {config.painting_size} pixels; it must be {gatys.MIN_SIDE} at least",
+        )
     if not 0 < config.content_distance < float("inf"):
         raise ParameterError(
             "content_distance", f"the content distance is {config.content_distance}; it must be more than 0"

@@ -1,6 +1,7 @@
 """Teaching the narrow VGG, on tiny pictures and by a VGG-16 of random weights; and the gallery's studies."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pictures
@@ -10,12 +11,14 @@ from torch import nn
 
 from stylizer import fit, images, losses, studies, weights
 from stylizer.errors import ParameterError, WeightsError
+from stylizer.feedforward import Stylizer
 from stylizer.networks.backbones import VGG16, NarrowVGG, build_backbone
 from stylizer.styles import read_gallery
 from stylizer.training import narrow
 from stylizer.training.__main__ import main
 from stylizer.training.narrow import NarrowConfig, Run
 from stylizer.training.pairs import read_safetensors
+from stylizer.training.studies import _wanted, config_of
 
 TINY = {"side": 32, "sources": (32, 48), "first": 24, "batch": 4, "kept": 20, "fittings": 2, "walks": 2, "warmup": 1}
 
@@ -163,13 +166,25 @@ def test_the_gallery_is_studied_and_the_same_command_makes_what_is_missing(galle
     assert "no style 'nobody'" in capsys.readouterr().err
 
 
-def test_what_has_a_study_is_left_alone(gallery_folder, settings, stylizer):
-    from stylizer.feedforward import Stylizer
-    from stylizer.training.studies import _wanted
-
-    (gallery_folder / "studies").mkdir(exist_ok=True)
-    own = Stylizer(settings=settings)
+def test_what_has_a_study_or_is_to_have_none_is_left_alone(gallery_folder, settings):
+    path = gallery_folder / "styles.toml"
+    path.write_text(path.read_text().replace('name = "batik"', 'name = "batik"\nstudy = false'))
+    (gallery_folder / "studies").mkdir()
+    shutil.copy(settings.styles / "studies" / f"starry-night{studies.SUFFIX}", gallery_folder / "studies")
+    own = Stylizer(settings=replace(settings, styles=gallery_folder))
     names = [entry["name"] for entry in _wanted(own, [])]
-    assert names == [name for name, style in own.gallery.items() if not style.study]
+    assert "peacock" in names and "starry-night" not in names and "batik" not in names
     with pytest.raises(ParameterError, match="no style"):
         _wanted(own, ["nobody"])
+
+
+def test_the_list_says_how_a_style_is_studied():
+    entry = {"name": "batik", "study": {"painting_size": 448}}
+    assert config_of(entry, {}) == fit.StudyConfig(painting_size=448)
+    assert config_of(entry, {"painting_size": 300, "steps": 5}) == fit.StudyConfig(painting_size=300, steps=5)
+    assert config_of({"name": "batik"}, {}) == fit.StudyConfig()
+    for said in ({"rank": 4}, {"painting_size": "large"}, {"painting_size": True}, "no", True):
+        with pytest.raises(ParameterError, match="of batik; false, or some of painting_size"):
+            config_of({"name": "batik", "study": said}, {})
+    with pytest.raises(ParameterError, match="4 pixels; it must be 32 at least"):
+        config_of({"name": "batik", "study": {"painting_size": 4}}, {})

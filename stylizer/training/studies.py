@@ -1,13 +1,15 @@
 """The gallery's studies: `python -m stylizer.training studies`, after the transformer changed.
 
 One painting after the other is studied on photos, and its study written to `styles/studies/`. What is there already, of
-these weights, is left alone, so a run that was cut goes on. A study that looks worse than its style vector is to be
-deleted by hand: the style is then painted by the vector.
+these weights, is left alone, so a run that was cut goes on.
+
+Look at what comes. In `styles/styles.toml` a style may say `study = { painting_size = 448 }`, for broader strokes, or
+`study = false`: its vector looks better, and it gets no study. Delete the file as well, then.
 """
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from stylizer.styles import STUDIES, Blend, read_list
 from stylizer.training import data
 from stylizer.training.vectors import picture_of, write_checksums
 
+PER_STYLE = ("painting_size", "content_distance", "style_weight", "steps")  # what the list may set
 SHOWN_SIDE = 384  # of photos on sheets
 SHOWN = 3  # photos on a sheet
 
@@ -40,18 +43,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop this call after so many")
     group = parser.add_argument_group("settings")
     for each in fields(StudyConfig):
-        group.add_argument("--" + each.name.replace("_", "-"), type=each.type, default=each.default)
+        group.add_argument("--" + each.name.replace("_", "-"), type=each.type, default=argparse.SUPPRESS,
+                           help=f"{each.default}" + ", or what the list says" * (each.name in PER_STYLE))  # fmt: skip
 
 
 def run_studies(options: argparse.Namespace, device: torch.device, teacher: VGG | None) -> int:
     """Study what has no study yet; --vgg looks in place of our own loss network."""
     settings = replace(Settings.from_env(), device="cuda" if device.type == "cuda" else "cpu")
-    config = StudyConfig(**{each.name: getattr(options, each.name) for each in fields(StudyConfig)})
+    given = {each.name: getattr(options, each.name) for each in fields(StudyConfig) if hasattr(options, each.name)}
     stylizer = Stylizer(settings=settings)
     wanted = _wanted(stylizer, options.only)
+    configs = {entry["name"]: config_of(entry, given) for entry in wanted}
     pictures = {entry["name"]: picture_of(entry, settings.styles, options.masters) for entry in wanted}
     photos = _photos(options.content, options.photos)
-    views = fit.views_of(photos, config)
+    views = fit.views_of(photos, StudyConfig(**given))
     network = teacher or gatys.load_backbone(gatys.default_backbone(settings), settings)
     folder = settings.styles / STUDIES
     folder.mkdir(exist_ok=True)
@@ -62,7 +67,7 @@ def run_studies(options: argparse.Namespace, device: torch.device, teacher: VGG 
             break
         picture, began = images.as_picture(path, settings), time.monotonic()
         steps = fit.fit(
-            fit.load_transformer(settings), network, picture, stylizer.gallery[name].vector, views, config,
+            fit.load_transformer(settings), network, picture, stylizer.gallery[name].vector, views, configs[name],
             name=name, origin=stylizer.transformer, coarser=stylizer.coarser, device=device,
         )  # fmt: skip
         done = list(steps)
@@ -83,7 +88,21 @@ def _wanted(stylizer: Stylizer, only: Sequence[str]) -> list[dict]:
         raise ParameterError("only", f"there is no style {unknown[0]!r} in the gallery")
     if only:
         return [entry for entry in entries if entry["name"] in only]
-    return [entry for entry in entries if not stylizer.gallery[entry["name"]].study]
+    return [entry for entry in entries
+            if entry.get("study") is not False and not stylizer.gallery[entry["name"]].study]  # fmt: skip
+
+
+def config_of(entry: dict, given: Mapping[str, float]) -> StudyConfig:
+    """Of a style: what the command line gives goes before what the list says."""
+    said = entry.get("study") or {}
+    known = isinstance(said, dict) and set(said) <= set(PER_STYLE)
+    if not known or not all(type(value) in (int, float) for value in said.values()):
+        raise ParameterError(
+            "study", f"the list says study = {said!r} of {entry['name']}; false, or some of {', '.join(PER_STYLE)}"
+        )
+    config = StudyConfig(**{**said, **given})
+    fit.check_config(config)
+    return config
 
 
 def _photos(sources: Sequence[Path], count: int) -> list[Picture]:
