@@ -1,7 +1,8 @@
-"""The model card's pictures: `python docs/figures.py [RUN]`, after weights change.
+"""Pictures for the README, the docs and the model card: `python docs/figures.py [RUN]`, after weights change.
 
-`grid.jpg`: our sample photo in styles that we drew, and along the slider. With a training run's folder also
-`curve.svg`: its two distances over its time, running medians.
+`grid.jpg`: our sample photo in styles that we drew, and along the slider. `studies.jpg`: by style vectors alone, and by
+the gallery's studies below. With a training run's folder also `curve.svg`: its two distances over its time, running
+medians.
 """
 
 import csv
@@ -13,11 +14,13 @@ from pathlib import Path
 from PIL import Image
 
 from stylizer import Stylizer
+from stylizer.styles import Blend
 
 ROOT = Path(__file__).parent.parent
 PHOTO = ROOT / "assets/sample.jpg"
 STYLES = ("whirling-night", "stained-glass", "coral-reef", "woodcut-valley",
           "sunflower-field", "ink-mountains", "peacock", "batik")  # fmt: skip
+STUDIED = ("starry-night", "almond-blossom", "edtaonisl", "great-wave")
 STRENGTHS = (0.0, 0.3, 0.6, 1.0)
 CELL, GAP, INSET = (384, 256), 6, (96, 64)
 WIDTH, HEIGHT, MARGIN = 720, 220, 44  # of the curve, in SVG units
@@ -37,6 +40,19 @@ def grid() -> Image.Image:
         if index < len(STYLES):
             painted.paste(Image.open(style).convert("RGB").resize(INSET), (0, CELL[1] - INSET[1]))
         sheet.paste(painted, (index % 4 * width, index // 4 * height))
+    return sheet
+
+
+def studies() -> Image.Image:
+    """Four masters, each by the style vector and, below, by the study."""
+    engine = Stylizer()
+    photo = engine.photo(PHOTO, CELL[0])
+    width, height = CELL[0] + GAP, CELL[1] + GAP
+    sheet = Image.new("RGB", (len(STUDIED) * width - GAP, 2 * height - GAP), "white")
+    for column, name in enumerate(STUDIED):
+        style = engine.gallery[name]
+        for row, blend in enumerate((Blend(style.vector), Blend.of(style))):
+            sheet.paste(Image.fromarray(engine.paint(photo, blend).rgb).resize(CELL), (column * width, row * height))
     return sheet
 
 
@@ -77,6 +93,7 @@ def running_median(values: list[float]) -> list[float]:
 
 
 if __name__ == "__main__":
-    grid().save(Path(__file__).parent / "grid.jpg", quality=86, optimize=True)
+    for name, picture in (("grid", grid()), ("studies", studies())):
+        picture.save(Path(__file__).parent / f"{name}.jpg", quality=86, optimize=True)
     for folder in map(Path, sys.argv[1:2]):
         (Path(__file__).parent / "curve.svg").write_text(curve(folder))
