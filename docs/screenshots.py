@@ -1,6 +1,6 @@
-"""The README's pictures, from the running page: `python docs/screenshots.py`, after weights or looks change.
+"""The README's picture of the page, from the running page: `python docs/screenshots.py`, after weights or looks change.
 
-Needs Chromium (`chromium` on the path) and Playwright. Each is 256 colours, dithered, to stay small in the repository.
+Needs Chromium (`chromium` on the path) and Playwright.
 """
 
 import io
@@ -14,9 +14,8 @@ from playwright.sync_api import sync_playwright
 from stylizer.settings import Settings
 from stylizer.web import create_app, serve
 
-FOLDER = Path(__file__).parent
+TARGET = Path(__file__).parent / "page.jpg"
 PORT = 8051
-SCREENS = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 
 
@@ -27,23 +26,18 @@ def main() -> None:
     ready.wait()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        for screen, size in SCREENS.items():
-            for theme in ("light", "dark"):
-                page = browser.new_page(viewport=size, color_scheme=theme)
-                page.goto(f"http://127.0.0.1:{PORT}")
-                page.get_by_role("button", name="Add a style").click()
-                page.get_by_role("radio", name="Neon currents").check()
-                page.get_by_role("button", name="Transfer").click()
-                page.get_by_role("status").filter(has_text="Painted in").wait_for()
-                page.get_by_role("slider", name="Compare").focus()
-                page.keyboard.press("PageUp")
-                page.evaluate("document.activeElement.blur()")
-                page.wait_for_load_state("networkidle")
-                page.evaluate("window.scrollTo(0, 0)")
-                shot = Image.open(io.BytesIO(page.screenshot(full_page=screen == "phone"))).convert("RGB")
-                target = FOLDER / f"page-{screen}-{theme}.png"
-                shot.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(target, optimize=True)
-                print(f"{target.name}: {target.stat().st_size // 1000} kB")
+        page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
+        page.goto(f"http://127.0.0.1:{PORT}")
+        page.get_by_role("radio", name="The Starry Night").check()
+        page.get_by_role("button", name="Transfer").click()
+        page.get_by_role("status").filter(has_text="Painted in").wait_for()
+        page.get_by_role("slider", name="Compare").focus()
+        page.keyboard.press("PageUp")
+        page.evaluate("document.activeElement.blur()")
+        page.wait_for_load_state("networkidle")
+        page.evaluate("window.scrollTo(0, 0)")
+        Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(TARGET, quality=88, optimize=True)
+        print(f"{TARGET.name}: {TARGET.stat().st_size // 1000} kB")
         browser.close()
 
 
