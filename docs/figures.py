@@ -28,9 +28,8 @@ COLOURS = {"content": "#2563eb", "style": "#c2410c"}
 WINDOW = 25  # reports a running median spans
 
 
-def grid() -> Image.Image:
+def grid(engine: Stylizer) -> Image.Image:
     """Eight styles with the style in the corner, then one of them at four strengths."""
-    engine = Stylizer()
     cells = [(name, 1.0) for name in STYLES] + [(STYLES[0], strength) for strength in STRENGTHS]
     width, height = CELL[0] + GAP, CELL[1] + GAP
     sheet = Image.new("RGB", (4 * width - GAP, len(cells) // 4 * height - GAP), "white")
@@ -43,9 +42,8 @@ def grid() -> Image.Image:
     return sheet
 
 
-def studies() -> Image.Image:
+def studies(engine: Stylizer) -> Image.Image:
     """Four masters, each by the style vector and, below, by the study."""
-    engine = Stylizer()
     photo = engine.photo(PHOTO, CELL[0])
     width, height = CELL[0] + GAP, CELL[1] + GAP
     sheet = Image.new("RGB", (len(STUDIED) * width - GAP, 2 * height - GAP), "white")
@@ -93,7 +91,8 @@ def running_median(values: list[float]) -> list[float]:
 
 
 if __name__ == "__main__":
-    for name, picture in (("grid", grid()), ("studies", studies())):
-        picture.save(Path(__file__).parent / f"{name}.jpg", quality=86, optimize=True)
+    painter = Stylizer()
+    for draw in (grid, studies):
+        draw(painter).save(Path(__file__).parent / f"{draw.__name__}.jpg", quality=86, optimize=True)
     for folder in map(Path, sys.argv[1:2]):
         (Path(__file__).parent / "curve.svg").write_text(curve(folder))

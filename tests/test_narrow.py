@@ -183,8 +183,10 @@ def test_the_list_says_how_a_style_is_studied():
     assert config_of(entry, {}) == fit.StudyConfig(painting_size=448)
     assert config_of(entry, {"painting_size": 300, "steps": 5}) == fit.StudyConfig(painting_size=300, steps=5)
     assert config_of({"name": "batik"}, {}) == fit.StudyConfig()
-    for said in ({"rank": 4}, {"painting_size": "large"}, {"painting_size": True}, "no", True):
-        with pytest.raises(ParameterError, match="of batik; false, or some of painting_size"):
+    assert config_of({"name": "batik", "study": False}, {}) == fit.StudyConfig()        # --only makes it all the same
+    assert config_of({"name": "batik", "study": {"content_distance": 2}}, {}).content_distance == 2
+    for said in ({"rank": 4}, {"painting_size": "large"}, {"painting_size": 448.5}, "", 0, True):
+        with pytest.raises(ParameterError, match="of batik; it must be false, or numbers for painting_size and"):
             config_of({"name": "batik", "study": said}, {})
     with pytest.raises(ParameterError, match="4 pixels; it must be 32 at least"):
         config_of({"name": "batik", "study": {"painting_size": 4}}, {})

@@ -29,7 +29,7 @@ from stylizer.styles import STUDIES, Blend, read_list
 from stylizer.training import data
 from stylizer.training.vectors import picture_of, write_checksums
 
-PER_STYLE = ("painting_size", "content_distance", "style_weight", "steps")  # what the list may set
+PER_STYLE = {"painting_size": (int,), "content_distance": (int, float)}  # what the list may set
 SHOWN_SIDE = 384  # of photos on sheets
 SHOWN = 3  # photos on a sheet
 
@@ -94,11 +94,14 @@ def _wanted(stylizer: Stylizer, only: Sequence[str]) -> list[dict]:
 
 def config_of(entry: dict, given: Mapping[str, float]) -> StudyConfig:
     """Of a style: what the command line gives goes before what the list says."""
-    said = entry.get("study") or {}
-    known = isinstance(said, dict) and set(said) <= set(PER_STYLE)
-    if not known or not all(type(value) in (int, float) for value in said.values()):
+    said = entry.get("study", {})
+    if said is False:  # --only makes one all the same
+        said = {}
+    if not isinstance(said, dict) or not all(type(value) in PER_STYLE.get(key, ()) for key, value in said.items()):
         raise ParameterError(
-            "study", f"the list says study = {said!r} of {entry['name']}; false, or some of {', '.join(PER_STYLE)}"
+            "study",
+            f"the list says study = {said!r} of {entry['name']}; "
+            f"it must be false, or numbers for {' and '.join(PER_STYLE)}",
         )
     config = StudyConfig(**{**said, **given})
     fit.check_config(config)
