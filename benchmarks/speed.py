@@ -150,7 +150,7 @@ def http(rounds: int) -> None:
 def processes(rounds: int) -> None:
     """Whole processes: the command from start to file, and what a server weighs after a 512 px request."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "stylizer.cli", "stylize", str(ROOT / "assets/sample.jpg"),
+        command = [sys.executable, "-m", "stylizer", "stylize", str(ROOT / "assets/sample.jpg"),
                    "--style", STYLE, "--size", "512", "-o", f"{folder}/out.png"]  # fmt: skip
         environment = {**os.environ, "STYLIZER_DEVICE": "cpu"}
         seconds = take_turns(

@@ -449,7 +449,3 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
     except OSError as cause:
         raise ParameterError("port", f"cannot serve at {address}: {cause.strerror}; try another --port") from cause
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

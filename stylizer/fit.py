@@ -116,7 +116,8 @@ def _steps(learnt: "Learnt", objectives: "Objectives", config: StudyConfig, name
             )
         adam.zero_grad()
         terms["total"].backward()
-        nn.utils.clip_grad_norm_(learnt.leaves(), CLIP)
+        if not nn.utils.clip_grad_norm_(learnt.leaves(), CLIP).isfinite():
+            adam.zero_grad()  # a view of one colour: each norm divides by next to nothing. There is nothing to learn.
         adam.step()
         schedule.step()
         objectives.follow(terms["content"].item())

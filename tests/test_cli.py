@@ -139,7 +139,7 @@ def test_damaged_weights_stop_every_command_with_one_line(photo, tmp_path, capsy
     monkeypatch.setenv("STYLIZER_MODELS", str(models))
     assert run("stylize", photo, "--style", STYLE) == 2
     assert "cut or altered" in one_line(capsys)
-    call = [sys.executable, "-m", "stylizer.cli", "serve"]
+    call = [sys.executable, "-m", "stylizer", "serve"]
     served = subprocess.run(call, capture_output=True, text=True, timeout=300)
     assert served.returncode == 2 and "cut or altered" in served.stderr and "Traceback" not in served.stderr
 
@@ -196,7 +196,7 @@ def test_a_run_that_is_interrupted_leaves_whole_pictures_and_goes_on_from_there(
     album.mkdir()
     for number in range(60):
         (album / f"{number:02}.png").write_bytes(pictures.png(pictures.photo(400, 300, seed=number)))
-    command = [sys.executable, "-m", "stylizer.cli", "stylize", album, "--style", STYLE, "-o", out]
+    command = [sys.executable, "-m", "stylizer", "stylize", album, "--style", STYLE, "-o", out]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 120
     while not (out.is_dir() and len(list(out.glob("*.png"))) >= 2) and time.monotonic() < end:
@@ -254,7 +254,7 @@ def test_pictures_of_kinds_that_are_not_read_are_counted_by_kind(album, tmp_path
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
 def test_every_command_writes_whatever_stdout_can_take(encoding, tmp_path):
     environ = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
-    command = [sys.executable, "-m", "stylizer.cli"]
+    command = [sys.executable, "-m", "stylizer"]
     done = subprocess.run([*command, "styles"], capture_output=True, env=environ, timeout=60)
     assert done.returncode == 0 and done.stderr == b""
     title = "Matsushima in Ōshū Province" if encoding == "utf-8" else "Matsushima in \\u014csh\\u016b Province"

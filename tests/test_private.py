@@ -260,6 +260,10 @@ def test_the_wall_and_a_mix_with_an_own_painting_come_from_the_device(studio, pr
     own = pictures.png(pictures.painting(640, 480))
     upload(studio, "Style picture", own, "own.png")
     expect(studio.locator("#own label")).to_have_count(1)
+    studio.get_by_label("Strength").fill("0.3")
+    keep = studio.get_by_label("Keep colours")
+    if not keep.is_checked():
+        choose(keep)
     settle(studio)
     vector = studio.evaluate("stylizer.state.own[0].vector")
     read_there = private_server.painting(copy_of(studio), style=(io.BytesIO(own), "own.png"))

@@ -17,10 +17,11 @@ LAYERS = [
     {"runtimes"},
     {"feedforward", "gatys", "fit"},
     {"training", "web", "cli", "doctor"},
+    {"__main__"},
 ]
 SERVING = {
     "errors", "parameters", "settings", "tiles", "memory", "containers", "alpha", "colours", "tones", "images",
-    "weights", "studies", "styles", "runtimes", "feedforward", "cli", "doctor", "web", "serving",
+    "weights", "studies", "styles", "runtimes", "feedforward", "cli", "__main__", "doctor", "web", "serving",
     "files", "progress",
 }  # fmt: skip
 HEAVY = {"torch", "torchvision", "openvino", "onnx"}

@@ -71,16 +71,19 @@ def picture_bytes(kind, size=(90, 80), mode="RGB", **options):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Five pictures that can be trained on, and three files that cannot."""
+    """Five pictures that can be trained on, and four files that cannot."""
     file = io.BytesIO()
-    frames = [Image.new("P", (80, 80), color) for color in (1, 2, 3)]
+    frames = [Image.linear_gradient("L").rotate(turn) for turn in (0, 90, 180)]
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
     good = {
         "color.jpg": picture_bytes("JPEG"), "grey.png": picture_bytes("PNG", mode="L"),
         "press.jpg": picture_bytes("JPEG", mode="CMYK"), "moving.gif": file.getvalue(),
         "clear.png": picture_bytes("PNG", mode="RGBA"),
     }  # fmt: skip
-    bad = {"cut.jpg": good["color.jpg"][:400], "tiny.png": picture_bytes("PNG", (9, 9)), "notes.txt": b"no picture"}
+    white = io.BytesIO()
+    Image.new("RGB", (90, 80), "white").save(white, "PNG")
+    bad = {"cut.jpg": good["color.jpg"][:400], "tiny.png": picture_bytes("PNG", (9, 9)), "notes.txt": b"no picture",
+           "white.png": white.getvalue()}  # fmt: skip
     (tmp_path / "data" / "deeper").mkdir(parents=True)
     for name, content in {**good, **bad}.items():
         (tmp_path / "data" / ("deeper" if name == "grey.png" else "") / name).write_bytes(content)
@@ -93,8 +96,9 @@ def folder(tmp_path):
 def test_a_mixed_folder_gives_its_good_pictures_and_counts_the_rest(folder):
     found = data.load_pictures([folder], 72, CPU)
     assert found.pixels.shape == (5, 3, 72, 72) and found.pixels.dtype == torch.uint8
-    assert sum(found.skipped.values()) == 3 and len(found.skipped) == 3
+    assert sum(found.skipped.values()) == 4 and len(found.skipped) == 4
     assert "5 pictures" in str(found) and "1 skipped: not a picture we take" in str(found)
+    assert "1 skipped: one colour alone" in str(found)
 
 
 def test_a_tar_gives_what_its_folder_gives(folder, tmp_path):

@@ -40,7 +40,8 @@ def load_pictures(sources: Sequence[Path], side: int, device: torch.device, name
     """Every picture in these tars and folders, its centre square resized to `side`.
 
     Grey, CMYK, turned and transparent ones become RGB (transparency on white), an animation gives its first frame.
-    Broken files, files that are no pictures and pictures with a side under a third of `side` are skipped and counted.
+    Broken files, files that are no pictures, pictures of one colour and those with a side under a third of `side` are
+    skipped and counted.
     ParameterError for a source that does not exist; EmptyInput where nothing is left.
     """
     settings = Settings(min_side=max(8, side // 3), max_megapixels=200)
@@ -48,9 +49,10 @@ def load_pictures(sources: Sequence[Path], side: int, device: torch.device, name
 
     def read(item: tuple[str, bytes]) -> np.ndarray | str:
         try:
-            return square(images.decode(item[1], settings, item[0]), side)
+            pixels = square(images.decode(item[1], settings, item[0]), side)
         except StylizerError as error:
             return error.title
+        return pixels if np.ptp(pixels, axis=(0, 1)).any() else "one colour alone"  # whose gradient would be infinite
 
     found = itertools.chain.from_iterable(files(source) for source in sources)
     with ThreadPoolExecutor() as pool, tqdm(desc=f"reading {name}", unit=" files", leave=False) as progress:

@@ -29,7 +29,8 @@ from stylizer.styles import STUDIES, Blend, read_list
 from stylizer.training import data
 from stylizer.training.vectors import picture_of, write_checksums
 
-PER_STYLE = {"painting_size": (int,), "content_distance": (int, float)}  # what the list may set
+NUMBER = (int, float)
+PER_STYLE = {"painting_size": (int,), "content_distance": NUMBER, "calm_weight": NUMBER}  # what the list may set
 SHOWN_SIDE = 384  # of photos on sheets
 SHOWN = 3  # photos on a sheet
 
@@ -101,7 +102,7 @@ def config_of(entry: dict, given: Mapping[str, float]) -> StudyConfig:
         raise ParameterError(
             "study",
             f"the list says study = {said!r} of {entry['name']}; "
-            f"it must be false, or numbers for {' and '.join(PER_STYLE)}",
+            f"it must be false, or numbers for {', '.join(PER_STYLE)}",
         )
     config = StudyConfig(**{**said, **given})
     fit.check_config(config)
