@@ -17,7 +17,8 @@ from PIL import Image
 from serving import Served
 
 from stylizer.settings import Settings
-from stylizer.styles import LIST, VECTORS, read_gallery
+from stylizer.studies import SUFFIX
+from stylizer.styles import LIST, STUDIES, VECTORS, read_gallery
 from stylizer.web import create_app
 from stylizer.weights import CHECKSUMS
 
@@ -54,6 +55,11 @@ def small_gallery(folder: Path) -> Settings:
     for file in (VECTORS, CHECKSUMS, *(f"{name}.webp" for name in STYLES)):
         if (settings.styles / file).exists():   # of the masters there is no picture
             shutil.copy(settings.styles / file, folder)
+    (folder / STUDIES).mkdir(exist_ok=True)
+    for name in STYLES:
+        study = settings.styles / STUDIES / f"{name}{SUFFIX}"
+        if study.exists():
+            shutil.copy(study, folder / STUDIES)
     return replace(settings, styles=folder)
 
 

@@ -160,11 +160,11 @@ def _work(stylizer: Stylizer, backbone: str, config, format: str) -> Work:
     return work
 
 
-def _styles(stylizer: Stylizer, longest: int) -> list[Picture]:
-    """Files first, then names: the order of the weights. Names are looked up, never read as paths.
+def _styles(stylizer: Stylizer, longest: int) -> list[Picture | str]:
+    """Files first, then names: the order of the weights. Names are looked up here, so none is read as a path later.
 
-    All are held until the picture is begun, so none is larger than what it is looked at for: as the photo, and at the
-    size from which style vectors are read.
+    All files are held until the picture is begun, so none is larger than what it is looked at for: as the photo, and at
+    the size from which style vectors are read.
     """
     settings, files, names = stylizer.settings, request.files.getlist("style"), request.form.getlist("style_name")
     if not 1 <= len(files) + len(names) <= settings.max_styles:
@@ -184,8 +184,8 @@ def _styles(stylizer: Stylizer, longest: int) -> list[Picture]:
     def fit(size: images.Size) -> images.Size:
         return images.scaled(size, max(longest / max(size), READ_SIDE / min(size)))
 
-    pictures = [images.as_picture(settings.styles / style.picture, settings, fit) for style in found]
-    return [images.decode(contents(file), settings, "style", fit) for file in files] + pictures
+    pictures = [images.decode(contents(file), settings, "style", fit) for file in files]
+    return pictures + [style.name for style in found]
 
 
 def _whole(field: str, default: int, smallest: int, largest: int) -> int:
