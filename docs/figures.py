@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 PHOTO = ROOT / "assets/sample.jpg"
 STYLES = ("whirling-night", "stained-glass", "coral-reef", "woodcut-valley",
           "sunflower-field", "ink-mountains", "peacock", "batik")  # fmt: skip
-STUDIED = ("starry-night", "almond-blossom", "edtaonisl", "great-wave")
+STUDIED = ("starry-night", "great-wave", "ink-mountains", "kintsugi")
 STRENGTHS = (0.0, 0.3, 0.6, 1.0)
 CELL, GAP, INSET = (384, 256), 6, (96, 64)
 WIDTH, HEIGHT, MARGIN = 720, 220, 44  # of the curve, in SVG units
@@ -43,7 +43,7 @@ def grid(engine: Stylizer) -> Image.Image:
 
 
 def studies(engine: Stylizer) -> Image.Image:
-    """Four masters, each by the style vector and, below, by the study."""
+    """Four styles, each by the style vector and, below, by the study."""
     photo = engine.photo(PHOTO, CELL[0])
     width, height = CELL[0] + GAP, CELL[1] + GAP
     sheet = Image.new("RGB", (len(STUDIED) * width - GAP, 2 * height - GAP), "white")
