@@ -2,7 +2,7 @@
 
 Originals are pictures that this project drew, and lie beside the list. Of the masters only the vectors are stored: a
 hundred numbers say how a painting is painted, and no picture can be had back from them. `styles/studies/` holds studies
-of them, NAME.study.safetensors; one under any other name is a style of its own.
+of both, NAME.study.safetensors; one under any other name is a style of its own.
 
 `styles/SHA256SUMS` has the checksums of vectors and studies, since one changed bit would paint another style and no one
 would see. The list is for people to edit, and a picture shows its faults by itself.
