@@ -116,8 +116,7 @@ def _steps(learnt: "Learnt", objectives: "Objectives", config: StudyConfig, name
             )
         adam.zero_grad()
         terms["total"].backward()
-        if not nn.utils.clip_grad_norm_(learnt.leaves(), CLIP).isfinite():
-            adam.zero_grad()  # a view of one colour: each norm divides by next to nothing. There is nothing to learn.
+        nn.utils.clip_grad_norm_(learnt.leaves(), CLIP)
         adam.step()
         schedule.step()
         objectives.follow(terms["content"].item())

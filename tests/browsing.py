@@ -55,7 +55,7 @@ def small_gallery(folder: Path) -> Settings:
     for file in (VECTORS, CHECKSUMS, *(f"{name}.webp" for name in STYLES)):
         if (settings.styles / file).exists():   # of the masters there is no picture
             shutil.copy(settings.styles / file, folder)
-    (folder / STUDIES).mkdir(exist_ok=True)
+    (folder / STUDIES).mkdir()
     for name in STYLES:
         study = settings.styles / STUDIES / f"{name}{SUFFIX}"
         if study.exists():

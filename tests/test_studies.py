@@ -98,16 +98,6 @@ def test_how_far_photos_may_go_decides_the_weight_of_content(transformer, backbo
     assert near < 0.95 * far
 
 
-def test_a_photo_of_one_colour_teaches_nothing_and_spoils_nothing(transformer, backbone, stylizer):
-    white = View(torch.ones(1, 3, 64, 64), 64)
-    config = StudyConfig(size=64, painting_size=64, steps=3 * (len(PHOTOS) + 1))
-    vector = stylizer.gallery[STYLE].vector
-    *_, last = fit.fit(transformer, backbone, PAINTING, vector, [white, *PHOTOS], config)
-    assert np.isfinite(last.study.numbers).all() and last.losses["style"] > 0
-    *_, nothing = fit.fit(transformer, backbone, PAINTING, vector, [white], replace(config, steps=2))
-    assert not nothing.study.added().any()
-
-
 def test_before_the_first_step_a_study_adds_nothing(transformer, stylizer):
     start = fit.Learnt(transformer, stylizer.gallery[STYLE].vector, StudyConfig(), None).study("dawn", "weights")
     assert not start.added().any()

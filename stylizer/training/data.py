@@ -52,7 +52,7 @@ def load_pictures(sources: Sequence[Path], side: int, device: torch.device, name
             pixels = square(images.decode(item[1], settings, item[0]), side)
         except StylizerError as error:
             return error.title
-        return pixels if np.ptp(pixels, axis=(0, 1)).any() else "one colour alone"  # whose gradient would be infinite
+        return pixels if np.ptp(pixels, axis=(0, 1)).any() else "one colour alone"  # an infinite norm of the gradient
 
     found = itertools.chain.from_iterable(files(source) for source in sources)
     with ThreadPoolExecutor() as pool, tqdm(desc=f"reading {name}", unit=" files", leave=False) as progress:

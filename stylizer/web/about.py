@@ -115,8 +115,8 @@ def _credits(stylizer: Stylizer) -> html.Section:
             html.P(
                 "Code, weights, original styles and the sample photograph are this project’s own, under the Apache "
                 f"License 2.0. Of the {masters} paintings after the masters no picture is here, only their hundred "
-                "numbers, for some a study, and title, artist and year. They are in the public domain where life and "
-                "70 years is the rule."
+                "numbers, for some a study, and title, artist and year. The paintings are in the public domain where "
+                "life and 70 years is the rule."
             ),
             html.P("The ideas are these papers’:"),
             html.Ul(papers),
