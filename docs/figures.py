@@ -1,19 +1,21 @@
-"""Pictures for the README, the docs and the model card: `python docs/figures.py [RUN]`, after weights change.
+"""Pictures for the README, the docs and the model card: `python docs/figures.py`, after weights or studies change.
 
 `grid.jpg`: our sample photo in styles that we drew, and along the slider. `studies.jpg`: by style vectors alone, and by
-the gallery's studies below. With a training run's folder also `curve.svg`: its two distances over its time, running
-medians.
+the gallery's studies below. With `--vgg FILE`, VGG-16's weights, also `classic.jpg`: the single pass, then classic
+through our narrow VGG and through VGG-16, minutes on a CPU. With `--run FOLDER`, of a training, also `curve.svg`: its
+two distances over its time, running medians.
 """
 
+import argparse
 import csv
 import json
 import statistics
-import sys
+from collections import deque
 from pathlib import Path
 
 from PIL import Image
 
-from stylizer import Stylizer
+from stylizer import Stylizer, gatys, images
 from stylizer.styles import Blend
 
 ROOT = Path(__file__).parent.parent
@@ -21,6 +23,7 @@ PHOTO = ROOT / "assets/sample.jpg"
 STYLES = ("whirling-night", "stained-glass", "coral-reef", "woodcut-valley",
           "sunflower-field", "ink-mountains", "peacock", "batik")  # fmt: skip
 STUDIED = ("starry-night", "great-wave", "ink-mountains", "kintsugi")
+CLASSIC = ("stained-glass", "whirling-night")
 STRENGTHS = (0.0, 0.3, 0.6, 1.0)
 CELL, GAP, INSET = (384, 256), 6, (96, 64)
 WIDTH, HEIGHT, MARGIN = 720, 220, 44  # of the curve, in SVG units
@@ -34,10 +37,9 @@ def grid(engine: Stylizer) -> Image.Image:
     width, height = CELL[0] + GAP, CELL[1] + GAP
     sheet = Image.new("RGB", (4 * width - GAP, len(cells) // 4 * height - GAP), "white")
     for index, (name, strength) in enumerate(cells):
-        style = ROOT / f"styles/{name}.webp"
-        painted = engine.stylize(PHOTO, style, strength=strength, size=CELL[0]).resize(CELL)
+        painted = engine.stylize(PHOTO, name, strength=strength, size=CELL[0]).resize(CELL)
         if index < len(STYLES):
-            painted.paste(Image.open(style).convert("RGB").resize(INSET), (0, CELL[1] - INSET[1]))
+            painted.paste(picture_of(name).resize(INSET), (0, CELL[1] - INSET[1]))
         sheet.paste(painted, (index % 4 * width, index // 4 * height))
     return sheet
 
@@ -52,6 +54,26 @@ def studies(engine: Stylizer) -> Image.Image:
         for row, blend in enumerate((Blend(style.vector), Blend.of(style))):
             sheet.paste(Image.fromarray(engine.paint(photo, blend).rgb).resize(CELL), (column * width, row * height))
     return sheet
+
+
+def classic(engine: Stylizer, vgg: Path) -> Image.Image:
+    """A row a style: photo, style, the single pass, classic through the narrow VGG and through VGG-16."""
+    width, height = CELL[0] + GAP, CELL[1] + GAP
+    sheet = Image.new("RGB", (5 * width - GAP, len(CLASSIC) * height - GAP), "white")
+    for row, name in enumerate(CLASSIC):
+        cells = [Image.open(PHOTO), picture_of(name), engine.stylize(PHOTO, name, size=CELL[0])]
+        for backbone, weights in (("narrow", None), ("vgg16", vgg)):
+            _, steps = gatys.paint(PHOTO, [name], gatys.GatysConfig(), engine.settings, backbone=backbone,
+                                   backbone_weights=weights, size=CELL[0])  # fmt: skip
+            last = deque(steps, maxlen=1).pop()
+            cells.append(Image.fromarray(images.from_tensor(last.picture.numpy())))
+        for column, cell in enumerate(cells):
+            sheet.paste(cell.convert("RGB").resize(CELL), (column * width, row * height))
+    return sheet
+
+
+def picture_of(name: str) -> Image.Image:
+    return Image.open(ROOT / f"styles/{name}.webp").convert("RGB")
 
 
 def curve(run: Path) -> str:
@@ -90,9 +112,20 @@ def running_median(values: list[float]) -> list[float]:
     return [statistics.median(values[max(0, index - half):index + half + 1]) for index in range(len(values))]
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Draws the pictures of the README, the docs and the model card.")
+    parser.add_argument("--vgg", type=Path, metavar="FILE", help="weights of VGG-16, for classic.jpg")
+    parser.add_argument("--run", type=Path, metavar="FOLDER", help="of a training, for curve.svg")
+    options = parser.parse_args()
+    engine, docs = Stylizer(), Path(__file__).parent
+    sheets = {"grid": grid(engine), "studies": studies(engine)}
+    if options.vgg:
+        sheets["classic"] = classic(engine, options.vgg)
+    for name, sheet in sheets.items():
+        sheet.save(docs / f"{name}.jpg", quality=86, optimize=True)
+    if options.run:
+        (docs / "curve.svg").write_text(curve(options.run))
+
+
 if __name__ == "__main__":
-    painter = Stylizer()
-    for draw in (grid, studies):
-        draw(painter).save(Path(__file__).parent / f"{draw.__name__}.jpg", quality=86, optimize=True)
-    for folder in map(Path, sys.argv[1:2]):
-        (Path(__file__).parent / "curve.svg").write_text(curve(folder))
+    main()
