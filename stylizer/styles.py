@@ -1,8 +1,8 @@
 """The gallery: `styles/styles.toml` says who painted what, `styles/vectors.safetensors` holds the style vectors.
 
-Originals are pictures that this project drew, and lie beside the list. Of the masters only the vectors are stored: a
+Originals are pictures that this project drew, and lie beside the list. Of the masters no picture is stored: a vector's
 hundred numbers say how a painting is painted, and no picture can be had back from them. `styles/studies/` holds studies
-of both, NAME.study.safetensors; one under any other name is a style of its own.
+of originals and masters, NAME.study.safetensors; one under any other name is a style of its own.
 
 `styles/SHA256SUMS` has the checksums of vectors and studies, since one changed bit would paint another style and no one
 would see. The list is for people to edit, and a picture shows its faults by itself.
