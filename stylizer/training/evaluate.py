@@ -1,17 +1,20 @@
 """One table for any weights, checkpoint, folder of results or rival: how near the style, how far from the content.
 
-Photo, style and answer are all measured with the same longer side, as a user would lay them side by side; the predictor
-reads the style as always, whatever that side. Distances are those of `stylizer.losses`.
+Photo and answer are measured with the same longer side; the style is looked at in several sizes beside it, and the
+nearest counts (`meter.SCALES`). The predictor reads the style as always, whatever those sizes. Distances are those of
+`stylizer.losses`; what else the eye sees is in `stylizer.training.meter`.
 """
 
 import argparse
 import itertools
+import math
 import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,11 +29,15 @@ from stylizer.feedforward import octaves, read_style
 from stylizer.gatys import GatysConfig, computes_in_bf16, optimise
 from stylizer.networks.backbones import VGG16
 from stylizer.settings import Settings
+from stylizer.training import meter
 from stylizer.training.pairs import Pair, averaged_pair, load_pair, read_checkpoint
 from stylizer.training.vectors import coarser, originals
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 FRAME, AROUND = 16, 64          # border error: this frame, with so much more around it, in pixels
+PREVIEW, RESULT = 384, 2048     # longer sides of what ought to be one picture
+NOISY_PAIRS, PREVIEW_PAIRS = 12, 8      # of all: a pair is painted eleven times, or at 2048 px
+WORST = 0.2                     # share of the styles that "worst" is the mean of
 Paint = Callable[["Sample", "Sample", float], np.ndarray]      # photo, style, strength -> (H, W, 3) uint8
 
 
@@ -61,6 +68,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--pairs", type=int, default=0, help="evenly spread over all pairs; 0: every pair")
     command.add_argument("--strengths", action="store_true", help="also: does strength act monotonically")
     command.add_argument("--border", action="store_true", help="also: border error")
+    command.add_argument("--weave", action="store_true", help="also: patterns on plain pictures, which this draws")
+    command.add_argument("--noise", action="store_true", help="also: how much larger a photo's noise comes out")
+    command.add_argument("--preview", action="store_true",
+                         help=f"also: how far a picture of {RESULT} px is from its preview of {PREVIEW}")
     command.add_argument("--save", type=Path, help="folder to write the painted pictures to")
     command.add_argument("--float32", action="store_true", help="measure in float32 even where bf16 is faster")
 
@@ -77,7 +88,8 @@ def print_table(options: argparse.Namespace, loss_network: VGG16 | None, device:
     if not candidates:
         raise ParameterError("weights", "nothing to evaluate: give --weights, --results or --rival")
     print(f"{len(pairs)} pairs of {len(photos)} photos and {len(styles)} styles; medians")
-    print(f"{'':28} {'size':>5} {'pairs':>5} {'content':>8} {'style':>8} {'better at both':>15}", flush=True)
+    print(f"{'':28} {'size':>5} {'pairs':>5} {'content':>8} {'style':>7} {'worst':>7} {'relu3_3':>8} {'relu4_3':>8} "
+          f"{'accents':>8} {'weave':>6} {'nearer':>7} {'better at both':>15}", flush=True)
     optimised = optimised_of(options, candidates, judge)
     for size in options.sizes:
         baseline = None
@@ -85,20 +97,41 @@ def print_table(options: argparse.Namespace, loss_network: VGG16 | None, device:
             found = measure(paint, pairs, size, judge, name, options.save)
             if not found:
                 continue
-            content, style = (statistics.median(values) for values in zip(*found.values(), strict=True))
-            better = ""
+            print(row(name, size, found, baseline), flush=True)
             if baseline is None and name != "the photo itself":
                 baseline = found
-            elif baseline:
-                both = [found[key][0] <= baseline[key][0] and found[key][1] <= baseline[key][1]
-                        for key in found.keys() & baseline.keys()]
-                better = f"{sum(both) / max(1, len(both)):.0%}"
-            print(f"{name[-28:]:28} {size:5} {len(found):5} {content:8.3f} {style:8.3f} {better:>15}", flush=True)
+        judge.kept.clear()
     for name, paint in candidates.items():
+        if name in map(str, options.results):       # what follows asks for pictures that no folder has
+            continue
         if options.strengths:
             print_strengths(name, paint, pairs, min(options.sizes), judge)
         if options.border:
             print_border(name, paint, pairs, 512)
+        if options.weave:
+            print_weave(name, paint, styles, min(options.sizes))
+        if options.noise:
+            print_noise(name, paint, spread(pairs, NOISY_PAIRS), min(options.sizes))
+        if options.preview:
+            print_preview(name, paint, spread(pairs, PREVIEW_PAIRS), judge)
+
+
+def row(name: str, size: int, found: Mapping[tuple[str, str], "Marks"], baseline: Mapping | None) -> str:
+    """Medians over pairs; "worst" is the mean over the worst fifth of the styles, of each one's median."""
+    content, style, middle, deep, accents, weave = (
+        statistics.median([value for value in values if value is not None] or [math.nan])
+        for values in zip(*found.values(), strict=True))
+    of_styles = sorted(statistics.median(marks.style for (_, other), marks in found.items() if other == one)
+                       for one in {style for _, style in found})
+    worst = statistics.mean(of_styles[-math.ceil(WORST * len(of_styles)):])
+    nearer, both = "", ""
+    if baseline and (shared := found.keys() & baseline.keys()):
+        better = [(found[key].style <= baseline[key].style, found[key].content <= baseline[key].content)
+                  for key in shared]
+        nearer = f"{sum(nearer for nearer, _ in better) / len(better):.0%}"
+        both = f"{sum(map(all, better)) / len(better):.0%}"
+    return (f"{name[-28:]:28} {size:5} {len(found):5} {content:8.3f} {style:7.3f} {worst:7.3f} {middle:8.3f} "
+            f"{deep:8.3f} {accents:8.0%} {weave:6.1f} {nearer:>7} {both:>15}")
 
 
 def candidates_of(options: argparse.Namespace, device: torch.device) -> dict[str, Paint]:
@@ -128,30 +161,41 @@ def spread(items: list, count: int) -> list:
 # Measuring -----------------------------------------------------------------------------------------------------------
 
 
+class Marks(NamedTuple):
+    """Of one answer."""
+
+    content: float              # distance from the photo
+    style: float                # from the painting at the nearest scale, the mean over the style layers
+    middle: float               # of these, relu3_3: strokes
+    deep: float                 # and relu4_3: what strokes form
+    accents: float              # share of the painting's colours that is reached, 0 to 1
+    weave: float | None         # deviation of luminance where the photo is calm, in levels; None where it nowhere is
+
+
 class Judge:
     """Distances by the loss network; what it finds in a photo or a style is kept, since each is in many pairs."""
 
     def __init__(self, loss_network: VGG16, device: torch.device, dtype: torch.dtype):
         self.network = loss_network.to(device, dtype, memory_format=torch.channels_last)
         self.device, self.kept = device, {}
+        self.look = meter.look_through(self.network, device)
 
-    @torch.no_grad()
-    def distances(self, painted: np.ndarray, photo: Sample, style: Sample) -> tuple[float, float]:
-        """(content, style) distance of one answer."""
-        target = self._once("content", photo, lambda found: {key: found[key] for key in losses.CONTENT_LAYERS},
-                            losses.CONTENT_LAYERS)
-        grams = self._once("style", style, losses.gram_matrices, losses.STYLE_LAYERS)
-        found = self._look(painted, {*losses.CONTENT_LAYERS, *losses.STYLE_LAYERS})
-        return losses.content_distance(found, target).item(), losses.style_distance(found, grams).item()
+    def marks(self, painted: np.ndarray, photo: Sample, style: Sample) -> Marks:
+        longest = max(photo.rgb.shape)
+        target = self._once("content", photo.name, photo.rgb.shape, lambda: {
+            layer: value for layer, value in self.look(photo.rgb).items() if layer in losses.CONTENT_LAYERS})
+        readings = self._once("style", style.name, longest, lambda: meter.readings(style.whole, longest, self.look))
+        found = self.look(painted)
+        nearest = meter.style_distance(found, readings)
+        return Marks(losses.content_distance(found, target).item(), nearest.mean, nearest.layers["relu3_3"],
+                     nearest.layers["relu4_3"], meter.accents_reached(painted, style.rgb),
+                     meter.weave_where_calm(painted, photo.rgb))
 
-    def _look(self, rgb: np.ndarray, layers) -> dict[str, Tensor]:
-        return {layer: value.float() for layer, value in self.network(as_tensor(rgb, self.device), layers).items()}
-
-    def _once(self, kind: str, sample: Sample, keep: Callable, layers) -> dict[str, Tensor]:
-        key = (kind, sample.name, sample.rgb.shape)
-        if key not in self.kept:
-            self.kept[key] = keep(self._look(sample.rgb, layers))
-        return self.kept[key]
+    def _once(self, *what) -> object:
+        *key, compute = what
+        if tuple(key) not in self.kept:
+            self.kept[tuple(key)] = compute()
+        return self.kept[tuple(key)]
 
 
 def as_tensor(rgb: np.ndarray, device: torch.device) -> Tensor:
@@ -159,20 +203,19 @@ def as_tensor(rgb: np.ndarray, device: torch.device) -> Tensor:
 
 
 def measure(paint: Paint, pairs: Sequence[tuple[Sample, Sample]], size: int, judge: Judge, name: str,
-            save: Path | None = None) -> dict[tuple[str, str], tuple[float, float]]:
-    """{(photo, style): (content, style) distance}; pairs for which there is no answer are left out."""
+            save: Path | None = None) -> dict[tuple[str, str], Marks]:
+    """{(photo, style): marks}; pairs for which there is no answer are left out."""
     found = {}
     for photo, style in tqdm(pairs, desc=f"{name[-28:]} at {size}", leave=False):
         photo, style = photo.at(size), style.at(size)
         painted = paint(photo, style, 1.0)
         if painted is None:
             continue
-        found[photo.name, style.name] = judge.distances(painted, photo, style)
+        found[photo.name, style.name] = judge.marks(painted, photo, style)
         if save:
             folder = save / f"{re.sub(r'[^A-Za-z0-9.]+', '-', name).strip('-')}-{size}"
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(painted).save(folder / f"{photo.name}__{style.name}.png")
-    judge.kept.clear()
     return found
 
 
@@ -183,8 +226,7 @@ def print_strengths(name: str, paint: Paint, pairs: Sequence[tuple[Sample, Sampl
         photo, style = photo.at(size), style.at(size)
         painted = [paint(photo, style, strength) for strength in STRENGTHS]
         if all(answer is not None for answer in painted):
-            curves.append([judge.distances(answer, photo, style) for answer in painted])
-    judge.kept.clear()
+            curves.append([judge.marks(answer, photo, style)[:2] for answer in painted])
     if curves:
         array = np.array(curves)                                        # (pairs, strengths, content and style)
         falls, rises = np.diff(array[:, :, 1]) <= 0, np.diff(array[:, :, 0]) >= 0
@@ -207,6 +249,49 @@ def print_border(name: str, paint: Paint, pairs: Sequence[tuple[Sample, Sample]]
     if errors:
         print(f"{name[-28:]:28} {size:5} border error {statistics.median(errors):.4f}, largest {max(errors):.4f}, "
               f"{len(errors)} pairs", flush=True)
+
+
+def print_weave(name: str, paint: Paint, styles: Sequence[Sample], size: int) -> None:
+    """Medians and the 90th percentile over styles, of means over the plain pictures; beside the paintings' own."""
+    plain = [Sample(label, rgb, images.Picture(rgb)) for label, rgb in meter.plain_pictures(size)]
+    own, found = [], []
+    for style in tqdm(styles, desc=f"{name[-28:]}, weave", leave=False):
+        own.append(meter.weave(style.at(size).rgb))
+        found.append(np.mean([meter.weave(paint(photo, style.at(size), 1.0)) for photo in plain], axis=0))
+    own, found = np.array(own), np.array(found)                             # (styles, 3)
+    for index, what in enumerate(meter.Weave._fields):
+        mine, theirs = found[:, index], own[:, index]
+        print(f"{name[-28:]:28} {size:5} weave, {what}: {np.median(mine):.2f}, 90th percentile "
+              f"{np.quantile(mine, 0.9):.2f}, "
+              f"the paintings' own {np.median(theirs):.2f}, above it by {np.median(mine - theirs):.2f}, "
+              f"{len(found)} styles", flush=True)
+
+
+def print_noise(name: str, paint: Paint, pairs: Sequence[tuple[Sample, Sample]], size: int) -> None:
+    """Medians over pairs and, of the same styles, over plain pictures."""
+    plain = [Sample(label, rgb, images.Picture(rgb)) for label, rgb in meter.plain_pictures(size)]
+    on_plain = [(plain[index % len(plain)], style) for index, (_, style) in enumerate(pairs)]
+    for label, chosen in (("photos", pairs), ("plain pictures", on_plain)):
+        found = []
+        for photo, style in tqdm(chosen, desc=f"{name[-28:]}, noise", leave=False):
+            photo, style = photo.at(size), style.at(size)
+            found.append(meter.noise_amplification(
+                photo.rgb, lambda rgb, style=style: paint(Sample("noisy", rgb, images.Picture(rgb)), style, 1.0)))
+        print(f"{name[-28:]:28} {size:5} noise in {label} comes out {statistics.median(found):.2f} times as large, "
+              f"most {max(found):.2f}, {len(found)} pairs", flush=True)
+
+
+def print_preview(name: str, paint: Paint, pairs: Sequence[tuple[Sample, Sample]], judge: Judge) -> None:
+    """How near the style a large picture is once made as small as its preview, and how like that it is."""
+    ratios, alike = [], []
+    for photo, style in tqdm(pairs, desc=f"{name[-28:]}, preview", leave=False):
+        small, style = photo.at(PREVIEW), style.at(PREVIEW)
+        preview, result = paint(small, style, 1.0), paint(photo.at(RESULT), style, 1.0)
+        shrunk = images.resize(images.Picture(result), PREVIEW).rgb
+        ratios.append(judge.marks(shrunk, small, style).style / judge.marks(preview, small, style).style)
+        alike.append(meter.ssim(preview, shrunk))
+    print(f"{name[-28:]:28} {RESULT} px shrunk to {PREVIEW}: style {statistics.median(ratios):.2f} of the "
+          f"preview's, SSIM {statistics.median(alike):.2f}, {len(ratios)} pairs", flush=True)
 
 
 def inner(rgb: np.ndarray, margin: int) -> np.ndarray:
