@@ -18,7 +18,7 @@ import numpy as np
 STRIDE = 4  # of the encoder
 WHOLE_PIXELS = 2048 * 2048
 TILE = 1024  # pixels of a tile's side, margins included
-MARGIN = 60  # the transformer's reach, 57 pixels, as a multiple of the stride
+MARGIN = 72  # the transformer's reach, 69 pixels, as a multiple of the stride
 SAMPLES, SAMPLE_SIDE = 128, 128  # many and small: what differs over a photo differs between distant places
 SMALLER = ((768, 49), (512, 25))  # tiles, and how many samples, where memory holds no more
 CELL = 32  # pixels of a side of what the survey tells apart

@@ -13,7 +13,7 @@ from stylizer import weights
 from stylizer.errors import WeightsError
 from stylizer.networks import StylePredictor, Transformer, TransformerConfig, build, describe
 from stylizer.networks.backbones import BACKBONES, build_backbone
-from stylizer.networks.layers import STYLE_NORM_EPSILON, instance_norm
+from stylizer.networks.layers import STYLE_NORM_EPSILON, calmed, instance_norm
 from stylizer.networks.predictor import colors, with_colors
 from stylizer.settings import Settings
 from stylizer.training import convert, export
@@ -91,6 +91,24 @@ def test_reflect_padding_leaves_a_flat_picture_flat_where_zeros_draw_a_border():
     zeros.load_state_dict(reflecting.state_dict())
     assert reflecting(flat, vector).std(dim=(2, 3)).max() < 1e-3
     assert zeros(flat, vector).std(dim=(2, 3)).max() > 1e-2
+
+
+def test_calm_places_lose_their_noise_and_edges_and_textures_stay():
+    generator = torch.Generator().manual_seed(0)
+    noise = 2 / 255 * torch.randn(1, 3, 64, 96, generator=generator)
+    slope = torch.linspace(0.3, 0.6, 96).expand(1, 3, 64, 96)
+    assert (calmed(slope + noise) - slope).std() < 0.35 * noise.std()
+    torch.testing.assert_close(calmed(slope), slope, atol=1e-2, rtol=0)  # at the border it sees one side alone
+    torch.testing.assert_close(calmed(slope)[..., 12:-12], slope[..., 12:-12], atol=1e-5, rtol=0)
+    texture = 0.5 + 0.2 * torch.randn(1, 3, 64, 96, generator=generator)
+    assert (calmed(texture) - texture).std() < 0.02 * texture.std()
+    edge = torch.where(torch.arange(96) < 48, 0.2, 0.8).expand(1, 3, 64, 96)
+    torch.testing.assert_close(calmed(edge), edge, atol=5e-3, rtol=0)
+
+
+def test_calming_takes_half_precision():
+    photo = 0.5 + 2 / 255 * torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(calmed(photo.bfloat16()).float(), calmed(photo.bfloat16().float()), atol=5e-3, rtol=0)
 
 
 @torch.no_grad()
@@ -246,8 +264,8 @@ def magenta_names(network):
 
 
 NETWORKS = {
-    "separable": lambda: Transformer(TransformerConfig(padding="zeros")),
-    "plain": lambda: Transformer(TransformerConfig(separable=False, padding="zeros")),
+    "separable": lambda: Transformer(TransformerConfig(padding="zeros", calms=False)),
+    "plain": lambda: Transformer(TransformerConfig(separable=False, padding="zeros", calms=False)),
     "mobilenet-v2": lambda: StylePredictor("mobilenet-v2", "0..1"),
     "inception-v3": lambda: StylePredictor("inception-v3", "0..1"),
 }
@@ -310,7 +328,8 @@ def test_our_networks_compute_what_was_recorded_when_they_were_trained():
         ("transformer", ["content", "vector"], "stylised"),
     ):
         state = {key.removeprefix(f"{kind}."): value for key, value in recorded.items() if key.startswith(f"{kind}.")}
-        network = build(state, describe({"predictor": StylePredictor, "transformer": Transformer}[kind]()))
+        kinds = {"predictor": StylePredictor(), "transformer": Transformer(TransformerConfig(calms=False))}
+        network = build(state, describe(kinds[kind]))
         made = network(*(recorded[f"check.{name}"] for name in inputs))
         assert (made - recorded[f"check.{output}"]).abs().max() < 1e-4
 

@@ -9,11 +9,14 @@ from torch import Tensor, nn
 VECTOR_SIZE = 100  # Ghiasi et al. 2017, section 3: the bottleneck that makes styles arithmetic
 BATCH_NORM_EPSILON = 1e-3  # Magenta's
 STYLE_NORM_EPSILON = 1e-5  # Magenta's
+CALM_SIDE = 9  # pixels: of the square by whose variance a place is calm or not
+CALM_REACH = 3 * (CALM_SIDE // 2)
+CALM_DEVIATION = 4 / 255  # half of what differs by this is taken for a sensor's noise
 
 
-def pad(features: Tensor, kernel_size: int, padding: str) -> Tensor:
-    """Pad by half a kernel on every side, (N, C, H, W) -> (N, C, H + k - 1, W + k - 1); padding is reflect or zeros."""
-    half = kernel_size // 2
+def pad(features: Tensor, kernel_size: int, padding: str, dilation: int = 1) -> Tensor:
+    """Pad by half a kernel on every side, so that its convolution keeps H and W; padding is reflect or zeros."""
+    half = kernel_size // 2 * dilation
     return F.pad(features, (half, half, half, half), mode="reflect" if padding == "reflect" else "constant")
 
 
@@ -126,16 +129,20 @@ class StyledConv(nn.Module):
 
     Separable means depthwise then pointwise with nothing between (MobileNet's split without its norm). Gamma and beta
     are linear in the style vector. `norm` says of what the mean and variance are taken: each picture, by default.
+    `dilation` pixels lie between the kernel's.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, separable: bool, padding: str):
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, separable: bool, padding: str, dilation: int = 1
+    ):
         super().__init__()
-        self.kernel_size, self.padding = kernel_size, padding
+        self.kernel_size, self.padding, self.dilation = kernel_size, padding, dilation
+        shape = {"kernel_size": kernel_size, "dilation": dilation, "bias": False}
         if separable:
-            self.depthwise = nn.Conv2d(in_channels, in_channels, kernel_size, groups=in_channels, bias=False)
+            self.depthwise = nn.Conv2d(in_channels, in_channels, groups=in_channels, **shape)
             self.pointwise = nn.Conv2d(in_channels, out_channels, 1, bias=False)
         else:
-            self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, bias=False)
+            self.conv = nn.Conv2d(in_channels, out_channels, **shape)
         self.separable = separable
         self.gamma = nn.Linear(VECTOR_SIZE, out_channels)
         self.beta = nn.Linear(VECTOR_SIZE, out_channels)
@@ -149,16 +156,33 @@ class StyledConv(nn.Module):
         self, features: Tensor, vector: Tensor, added: Sequence[Tensor] | None = None, norm: Norm = instance_norm
     ) -> Tensor:
         """`added`: what a study adds, as `added_shapes` has it."""
-        padded = pad(features, self.kernel_size, self.padding)
+        padded = pad(features, self.kernel_size, self.padding, self.dilation)
         gamma, beta = self.gamma(vector), self.beta(vector)
         if added is None:
             mixed = self.pointwise(self.depthwise(padded)) if self.separable else self.conv(padded)
         else:
             depthwise, pointwise, to_gamma, to_beta = added
-            mixed = F.conv2d(padded, self.depthwise.weight + depthwise, groups=self.depthwise.groups)
+            kernels = self.depthwise.weight + depthwise
+            mixed = F.conv2d(padded, kernels, groups=self.depthwise.groups, dilation=self.dilation)
             mixed = F.conv2d(mixed, self.pointwise.weight + pointwise)
             gamma, beta = gamma + to_gamma, beta + to_beta
         return norm(mixed, gamma[..., None, None], beta[..., None, None])
+
+
+def calmed(photo: Tensor) -> Tensor:
+    """A photo less the noise of its calm places, (N, 3, H, W) in [0, 1] -> the same; He et al. 2013, guided by itself.
+
+    A painter takes the faintest noise in a sky for texture and makes a weave of it. Where a square varies by little,
+    what is left of it is its mean; edges and textures stay. All is computed as differences from means, so half
+    precision will do.
+    """
+    apart = photo - _mean_around(photo)
+    variance = _mean_around(apart.square())
+    return photo - apart * _mean_around(CALM_DEVIATION**2 / (variance + CALM_DEVIATION**2))
+
+
+def _mean_around(values: Tensor) -> Tensor:
+    return F.avg_pool2d(values, CALM_SIDE, stride=1, padding=CALM_SIDE // 2, count_include_pad=False)
 
 
 def upsample(features: Tensor) -> Tensor:

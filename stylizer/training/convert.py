@@ -128,6 +128,7 @@ def _network(arrays: dict[str, np.ndarray]) -> tuple[torch.nn.Module, Callable[[
             separable=any(name.endswith("pointwise_weights") for name in arrays),
             width=arrays["transformer/contract/conv1/weights"].shape[-1] / 32,
             padding="zeros",
+            calms=False,
         )
         return Transformer(config), _transformer_key
     if "MobilenetV2/Conv/weights" in arrays:

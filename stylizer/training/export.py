@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from stylizer import weights
 from stylizer.errors import StylizerError, WeightsError
 from stylizer.networks import StylePredictor, Transformer, build
-from stylizer.networks.layers import VECTOR_SIZE
+from stylizer.networks.layers import VECTOR_SIZE, calmed
 from stylizer.runtimes import import_openvino
 from stylizer.settings import Settings
 
@@ -30,6 +30,18 @@ HALF_FROM = 64  # numbers in an array: below it nothing is gained
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # kept with the parameters, learnt otherwise
 FLOORS = "floors-"  # beside the networks, of each transformer
 DYNAMIC = torch.export.Dim.DYNAMIC
+
+
+class Encoder(nn.Module):
+    """`Transformer.encode` without its check of the sides, which are free here."""
+
+    def __init__(self, transformer: Transformer):
+        super().__init__()
+        self.contract, self.calms = transformer.contract, transformer.config.calms
+        self.eval()
+
+    def forward(self, content: Tensor) -> Tensor:
+        return self.contract(calmed(content) if self.calms else content)
 
 
 class Part(nn.Module):
@@ -65,7 +77,7 @@ def parts(network: StylePredictor | Transformer, stem: str) -> list[tuple[str, n
         numbers = sum(shape.numel() for layer in network.styled() for shape in layer.added_shapes())
         studied = {"added": 0.01 * torch.randn(numbers)}
     return [
-        (f"{stem}-encoder.onnx", network.contract, {"content": picture}, "features"),
+        (f"{stem}-encoder.onnx", Encoder(network), {"content": picture}, "features"),
         (f"{stem}-decoder.onnx", Part(network, "decode"), {"features": features, "vector": vector, **studied},
          "stylised"),
         (f"{stem}-measure.onnx", Measure(network, "measure"),
