@@ -42,9 +42,8 @@ train-gpu: install
 	$(TRAIN) --minutes 24 --call-minutes 8.5
 
 train-cpu: install
-	nice $(TRAIN) --minutes 84 --stages 0:256:5 --bank 2048 --bank-steps 2200 --style-weight 10 --statistics-weight 1 \
-		--weak 0.375 --weak-weight 20 --transformer-rate 5e-4 --frozen-stages 19 --predictor-rate 3e-5 \
-		--warmup 50 --average 0.998
+	nice $(TRAIN) --steps 420 --stages 0:176:5 --bank 512 --bank-steps 2200 --predictor-rate 0 --weak 0.2 \
+		--transformer-rate 8e-4 --warmup 30 --average 0.99
 
 # after replacing weights: ONNX files, checksums, facts and every stored style vector
 export: install

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -35,7 +34,6 @@ LARGE_EVERY = 3  # photos: one is seen large
 OWN_EVERY = 4  # steps between looks at the photo that is to be painted
 FOLLOW = 0.05  # part by which a step changes the weight of content, where that is twice what it should be
 MOST = 20.0  # times the weight at the start
-CALM_SIDE, CALM = 9, 1e-4  # pixels that are looked at around each, and steps that are half calm: 0.01 a pixel
 SEPARABLE = "studies are made for the separable transformer; set that one"
 
 
@@ -88,16 +86,18 @@ def fit(
     origin: str = "",
     coarser: np.ndarray | None = None,
     device: torch.device | str = "cpu",
+    start: Study | None = None,
 ) -> Iterator[Step]:
     """Steps 1 to `config.steps`; what is wrong with the arguments is raised at once.
 
     painting, and its style vector (100,); `views_of` makes views of photos. `coarser` (100,) is added to the vector
     where photos are large, as when they are painted. The study will be called `name` and belong to the transformer of
-    the fingerprint `origin`.
+    the fingerprint `origin`. It begins where `start` ended, a study of the painting that was made for other weights and
+    has this rank; else with nothing added.
     """
     config, device = config or StudyConfig(), torch.device(device)
     _check(config, views, transformer, device)
-    learnt = Learnt(transformer.to(device), vector, config, coarser)
+    learnt = Learnt(transformer.to(device), vector, config, coarser, start)
     network = gatys.in_precision(backbone.to(device), "auto")
     objectives = Objectives(network, painting, views, config)
     return _steps(learnt, objectives, config, name, origin)
@@ -151,7 +151,10 @@ class Painter:
 class Learnt:
     """What gradients reach: a study's numbers, as tensors (depthwise, up, down, gamma, beta) a layer."""
 
-    def __init__(self, transformer: Transformer, vector: np.ndarray, config: StudyConfig, coarser: np.ndarray | None):
+    def __init__(
+        self, transformer: Transformer, vector: np.ndarray, config: StudyConfig, coarser: np.ndarray | None,
+        start: Study | None = None,
+    ):  # fmt: skip
         self.vector, self.rank = vector, config.rank
         self.coarser = np.zeros_like(vector) if coarser is None else coarser
         self.painter = Painter(transformer)
@@ -161,6 +164,11 @@ class Learnt:
             depthwise, up, down, gamma, beta = (torch.zeros(shape) for shape in layer.shapes(config.rank))
             nn.init.normal_(down, std=layer.channels**-0.5, generator=generator)  # up is zero: so is the product
             self.layers.append([part.to(self.painter.device) for part in (depthwise, up, down, gamma, beta)])
+        if start and start.rank == config.rank:
+            learnt = studies.split(start.numbers.astype(np.float32), start.rank)
+            for tensors, arrays in zip(self.layers, learnt, strict=True):
+                for tensor, array in zip(tensors, arrays, strict=True):
+                    tensor.copy_(torch.from_numpy(array))
         idle = {name.removesuffix(".beta.weight") for name in transformer.centre()}
         for layer, tensors in zip(LAYERS, self.layers, strict=True):
             for tensor in tensors[:4] if layer.name in idle else tensors:
@@ -218,7 +226,7 @@ class Objectives:
     def _of_photo(self, number: int) -> tuple[dict[str, Tensor], Tensor]:
         """The content of a view, and how calm each place of it is."""
         pixels = self.views[number].pixels.to(self.device)
-        return self._look(pixels, self.content_layers), calm(pixels)
+        return self._look(pixels, self.content_layers), losses.calm(pixels)
 
     def _look(self, picture: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         return self.network(picture.contiguous(memory_format=torch.channels_last), layers)
@@ -230,7 +238,7 @@ class Objectives:
         grams = self._grams(self.views[number].longest)
         content = losses.content_distance(found, photo, self.content_layers)[0]
         style = losses.style_distance(found, grams, self.style_layers)[0]
-        variation, weave = losses.total_variation(painted)[0], (variation_map(painted) * calm_places).mean()
+        variation, weave = losses.total_variation(painted)[0], losses.weave(painted, calm_places)[0]
         total = (self.content_weight * content + config.style_weight * style.log1p()
                  + config.tv_weight * variation + config.calm_weight * weave)  # fmt: skip
         return {"content": content, "style": style, "variation": variation, "weave": weave, "total": total}
@@ -243,18 +251,6 @@ class Objectives:
         start = self.config.content_weight
         weight = self.content_weight * math.exp(FOLLOW * (content / self.config.content_distance - 1))
         self.content_weight = min(max(weight, start / MOST), start * MOST)
-
-
-def variation_map(pictures: Tensor) -> Tensor:
-    """Square of the step to the next pixel, across and down, mean over the colours: (N, 3, H, W) -> (N, 1, H, W)."""
-    across, down = (pictures.diff(dim=axis).square().mean(1, keepdim=True) for axis in (3, 2))
-    return F.pad(across, (0, 1, 0, 0)) + F.pad(down, (0, 0, 0, 1))
-
-
-def calm(photo: Tensor) -> Tensor:
-    """How calm each place of a photo is, 0 to 1, (1, 3, H, W) -> (1, 1, H, W): skies, walls, cheeks."""
-    around = F.avg_pool2d(variation_map(photo), CALM_SIDE, stride=1, padding=CALM_SIDE // 2, count_include_pad=False)
-    return 1 / (1 + around / CALM)
 
 
 # From files ---------------------------------------------------------------------------------------------------------

@@ -7,11 +7,16 @@ is given per picture, (N,); what is averaged, and where a logarithm goes, is the
 from collections.abc import Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 CONTENT_LAYERS = ("relu3_3",)                                       # where things are, but no longer their texture
+STRUCTURE_LAYER = "relu4_3"                                          # where things are, by what they are
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")         # Johnson et al. 2016: one in each of four blocks
 EPSILON = 1e-8                                                      # a flat picture may have no features at all
+STRUCTURE_EPSILON = 100.0       # added to the variance of a channel: about 5,000 in photos, next to nothing on a wall
+CALM_SIDE = 9                   # pixels that are looked at around each,
+CALM = 1e-4                     # and the square of steps that are half calm: 0.01 from one pixel to the next
 
 Features = Mapping[str, Tensor]
 
@@ -81,8 +86,37 @@ def style_distance(features: Features, grams: Mapping[str, Tensor], layers: Sequ
     return mean_distance(gram_matrices(features, layers), grams, layers)
 
 
+def structure_distance(features: Tensor, target: Tensor) -> Tensor:
+    """The relative distance of features (N, C, H, W) once every channel has mean 0 and deviation 1, (N,): where things
+    are, whatever their light, contrast and texture; as AdaAttN (Liu et al. 2021) compares them."""
+    return relative_distance(_standardised(features), _standardised(target))
+
+
+def _standardised(features: Tensor) -> Tensor:
+    """Not by `F.instance_norm`, whose gradient is not to be trusted: `networks.layers.TrainedNorm` says why."""
+    variance, mean = torch.var_mean(features.float(), (2, 3), correction=0, keepdim=True)
+    return (features.float() - mean) * (variance + STRUCTURE_EPSILON).rsqrt()
+
+
 def total_variation(pictures: Tensor) -> Tensor:
     """Mean square of the step to the next pixel, across and down, (N, C, H, W) -> (N,): what noise costs."""
     across = (pictures[..., :, 1:] - pictures[..., :, :-1]).float().square().mean((1, 2, 3))
     down = (pictures[..., 1:, :] - pictures[..., :-1, :]).float().square().mean((1, 2, 3))
     return across + down
+
+
+def variation_map(pictures: Tensor) -> Tensor:
+    """Square of the step to the next pixel, across and down, mean over the colours: (N, 3, H, W) -> (N, 1, H, W)."""
+    across, down = (pictures.float().diff(dim=axis).square().mean(1, keepdim=True) for axis in (3, 2))
+    return F.pad(across, (0, 1, 0, 0)) + F.pad(down, (0, 0, 0, 1))
+
+
+def calm(photos: Tensor) -> Tensor:
+    """How calm each place of photos is, 0 to 1, (N, 3, H, W) -> (N, 1, H, W): skies, walls, cheeks."""
+    around = F.avg_pool2d(variation_map(photos), CALM_SIDE, stride=1, padding=CALM_SIDE // 2, count_include_pad=False)
+    return 1 / (1 + around / CALM)
+
+
+def weave(pictures: Tensor, calm_places: Tensor) -> Tensor:
+    """Mean variation where the photo is calm, (N, 3, H, W) and (N, 1, H, W) -> (N,): a weave would show there."""
+    return (variation_map(pictures) * calm_places).mean((1, 2, 3))

@@ -46,6 +46,26 @@ def test_relative_distance_is_one_for_an_empty_answer_and_does_not_change_with_s
     assert torch.allclose(losses.relative_distance(given, target), losses.relative_distance(7 * given, 7 * target))
 
 
+def test_structure_ignores_the_light_and_contrast_of_each_channel():
+    generator = torch.Generator().manual_seed(0)
+    features = 200 * torch.rand(2, 4, 9, 12, generator=generator)
+    relit = features * torch.rand(2, 4, 1, 1, generator=generator).add(0.5) + 30
+    assert losses.structure_distance(relit, features).max() < 0.01
+    assert losses.structure_distance(features.flip(3), features).min() > 0.5
+    flat = torch.full((1, 4, 9, 12), 50.0)
+    assert losses.structure_distance(flat, flat).max() == 0
+
+
+def test_a_weave_counts_where_the_photo_is_calm_alone():
+    photo = torch.full((1, 3, 32, 64), 0.5)
+    photo[..., 32:] += 0.2 * torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    checks = 0.1 * ((torch.arange(32)[:, None] + torch.arange(64)) % 2)
+    calm = losses.calm(photo)
+    left, right = (losses.weave(photo * 0 + checks * side, calm) for side in
+                   (torch.arange(64) < 28, torch.arange(64) >= 36))
+    assert left > 0.005 and right < 0.01 * left
+
+
 def test_identical_pictures_have_no_distance(network, pictures):
     features = network(pictures, VGG16.LAYERS)
     assert losses.content_distance(features, features).abs().max() == 0

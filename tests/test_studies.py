@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.numpy import save
 from studying import random_study
 
-from stylizer import cli, fit, images, studies
+from stylizer import cli, fit, images, losses, studies
 from stylizer.errors import ParameterError, WeightsError
 from stylizer.feedforward import Stylizer
 from stylizer.fit import StudyConfig, View
@@ -103,6 +103,14 @@ def test_before_the_first_step_a_study_adds_nothing(transformer, stylizer):
     assert not start.added().any()
 
 
+def test_a_study_begins_where_one_of_other_weights_ended(transformer, stylizer):
+    other = random_study(stylizer, size=0.1)
+    begun = fit.Learnt(transformer, other.vector, StudyConfig(rank=other.rank), None, other).study("dusk", "weights")
+    assert np.array_equal(begun.numbers, other.numbers) and begun.origin == "weights"
+    narrower = fit.Learnt(transformer, other.vector, StudyConfig(rank=other.rank - 1), None, other)
+    assert not narrower.study("dusk", "weights").added().any()
+
+
 @torch.no_grad()
 def test_the_engine_paints_by_a_study_what_was_seen_while_it_was_learnt(transformer, backbone, stylizer):
     vector = stylizer.gallery[STYLE].vector
@@ -152,7 +160,7 @@ def test_calm_places_are_told_from_busy_ones():
     half = pictures.photo(64, 64)
     half[:, :32] = 128
     half[:, 32:] = np.random.default_rng(0).integers(0, 256, (64, 32, 3))
-    found = fit.calm(tensor(half))[0, 0]
+    found = losses.calm(tensor(half))[0, 0]
     assert found[:, :24].min() > 0.9 and found[:, 40:].max() < 0.1
 
 

@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch")
 from PIL import Image  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
+from stylizer import losses  # noqa: E402
 from stylizer.errors import EmptyInput, NotFinite, ParameterError, WeightsError  # noqa: E402
 from stylizer.gatys import SHIPPED  # noqa: E402
 from stylizer.networks.backbones import VGG16  # noqa: E402
@@ -33,6 +34,8 @@ SMALL = TrainConfig(
     stages="0:32:2", stored=72, view=64, style_sides=(48, 64), bank=4, bank_steps=2, steps=4, warmup=2, width=0.25,
     bf16=False,
 )
+NO_LOSS = dict.fromkeys(("content_weight", "structure_weight", "style_weight", "statistics_weight", "tv_weight",
+                         "calm_weight", "steady"), 0.0)  # fmt: skip
 
 
 def pictures(count, side=72, seed=0):
@@ -220,17 +223,60 @@ def test_a_rate_of_zero_freezes():
 def test_frozen_stages_of_a_trunk_are_asked_once_a_bank_and_the_others_learn(trunk, frozen, first):
     config = replace(SMALL, trunk=trunk)
     run, whole = make_run(replace(config, frozen_stages=frozen)), make_run(config)
-    (_, answers, *_, of_photos), (_, views, *_, photos) = run.batch(), whole.batch()
+    answers, seen = run.batch(), whole.batch()
     with torch.no_grad():
-        asked = [run.pair.predictor.begin(some, frozen) for some in (views, photos)]
-    assert torch.allclose(answers, asked[0], rtol=0.05, atol=1e-2)          # views are rounded to bytes
-    assert torch.allclose(of_photos, asked[1], atol=1e-5)
+        asked = [run.pair.predictor.begin(some, frozen) for some in (seen.views, seen.own)]
+    assert torch.allclose(answers.views, asked[0], rtol=0.05, atol=1e-2)    # views are rounded to bytes
+    assert torch.allclose(answers.own, asked[1], atol=1e-5)
     before = weights_of(run)
     run.advance()
     changed = [key for key, value in run.pair.state_dict().items() if not torch.equal(before[key], value)]
     changed = [key.removeprefix("predictor.") for key in changed if key.startswith("predictor.")]
     assert {"to_vector.weight", "to_vector.bias"} <= set(changed)
     assert changed[0].startswith(first)
+
+
+def test_a_batch_has_plain_photos_and_noise_for_the_last_ones():
+    config = replace(SMALL, stages="0:32:6", plain=0.5, steady=1 / 3, noise=0.02, weak=1 / 3)
+    batch, as_they_are = make_run(config).batch(), make_run(replace(config, plain=0.0, steady=0.0)).batch()
+    assert batch.noise.shape == (2, 3, 32, 32) and len(as_they_are.noise) == 0 and len(batch.own) == 2
+    assert 0 < batch.noise.std() < 0.02
+    assert torch.equal(batch.contents[:3], as_they_are.contents[:3])
+    assert losses.total_variation(batch.contents[3:]).max() < 0.2 * losses.total_variation(as_they_are.contents).min()
+    assert torch.equal(make_run(config).batch().noise, batch.noise)
+
+
+def test_of_small_batches_one_photo_in_some_is_plain():
+    run = make_run(replace(SMALL, plain=0.25, steps=100))
+    plain = 0
+    for run.step in range(24):
+        plain += int((losses.total_variation(run.batch().contents) < 0.02).sum())
+    assert 4 <= plain <= 22                                                 # 12 of 48 are to be expected
+
+
+def test_all_losses_together_have_finite_values_and_a_gradient():
+    config = replace(SMALL, stages="0:32:4", plain=0.25, steady=0.5, calm_weight=100.0, structure_weight=1.0)
+    run = make_run(config)
+    before = weights_of(run)
+    found = run.advance()
+    assert all(value.isfinite() for value in found.values())
+    assert {"weave", "noise", "structure", "content", "style", "weak"} <= found.keys()
+    assert not same(before, run.pair.state_dict())
+
+
+def test_noise_and_weave_fall_where_they_are_minded():
+    run = make_run(replace(SMALL, **{**NO_LOSS, "steady": 0.5, "content_weight": 1e-9, "calm_weight": 100.0},
+                           stages="0:32:4", plain=0.5, steps=30, weak=0.0, steady_weight=0.3, transformer_rate=3e-3))
+    first = run.advance()
+    for _ in range(28):
+        last = run.advance()
+    assert last["noise"] < 0.5 * first["noise"] and last["weave"] < 0.5 * first["weave"]
+
+
+def test_a_share_is_a_share():
+    for name in ("weak", "plain", "steady"):
+        with pytest.raises(ParameterError, match=f"{name} is 1.5; it is a share, 0 to 1"):
+            TrainConfig(**{name: 1.5})
 
 
 def test_more_frozen_stages_than_the_trunk_has_are_refused():
@@ -240,16 +286,15 @@ def test_more_frozen_stages_than_the_trunk_has_are_refused():
 
 def test_a_pair_distilled_from_itself_has_nothing_to_learn(tmp_path):
     paths = tuple(map(str, save_pair(make_run().pair, tmp_path)))
-    config = replace(SMALL, init=paths, teacher=paths, vector_weight=1.0, picture_weight=1.0, content_weight=0.0,
-                     style_weight=0.0, statistics_weight=0.0, weak=0.0, transformer_rate=0.0)
+    config = replace(SMALL, **NO_LOSS, init=paths, teacher=paths, vector_weight=1.0, picture_weight=1.0, weak=0.0,
+                     transformer_rate=0.0)
     found = make_run(config, network=False).advance()
     assert found["vector"] < 1e-9 and found["picture"] < 1e-5
 
 
 def test_distillation_begins_with_the_last_layer_that_fits_the_trunk_best(tmp_path):
     paths = tuple(map(str, save_pair(make_run().pair, tmp_path)))
-    config = replace(SMALL, teacher=paths, vector_weight=1.0, content_weight=0.0, style_weight=0.0, bank=64,
-                     statistics_weight=0.0, seed=5)
+    config = replace(SMALL, **NO_LOSS, teacher=paths, vector_weight=1.0, bank=64, seed=5)
     run, wanted = make_run(config, network=False), make_run().pair.predictor.eval()
     run.pair.predictor.features.load_state_dict(wanted.features.state_dict())      # so a perfect answer exists
     styles = run.styles[:16] / 255
@@ -324,6 +369,31 @@ def test_a_checkpoint_of_another_architecture_is_refused_by_name(tmp_path):
     other = make_run(replace(SMALL, trunk="inception-v3", separable=False))
     with pytest.raises(WeightsError, match=r"checkpoint of mobilenet-v2 .*separable.* trains inception-v3 .*plain"):
         other.load(tmp_path / "checkpoint")
+
+
+def test_a_checkpoint_older_than_a_setting_goes_on_with_what_the_setting_was_then(tmp_path):
+    run = make_run()
+    run.save(tmp_path / "checkpoint")
+    path = tmp_path / "checkpoint" / "state.json"
+    state = json.loads(path.read_text())
+    config = json.loads(state["architecture"]["transformer"]["config"])
+    del config["dilations"], config["calms"]
+    state["architecture"]["transformer"]["config"] = json.dumps(config)
+    path.write_text(json.dumps(state))
+    make_run().load(tmp_path / "checkpoint")
+
+
+def test_dilations_are_kept_from_the_weights_or_put_between_their_kernels(tmp_path):
+    paths = tuple(map(str, save_pair(make_run().pair, tmp_path / "plain")))
+    dilations = (1, 1, 2, 2, 4, 4, 2, 2, 1, 1)
+    wider = make_run(replace(SMALL, init=paths, dilations=dilations))
+    assert wider.pair.transformer.config.dilations == dilations
+    assert wider.pair.transformer.reach == make_run().pair.transformer.reach + 40
+    again = tuple(map(str, save_pair(wider.averaged(), tmp_path / "wider")))
+    kept = make_run(replace(SMALL, init=again)).pair.transformer
+    assert kept.config.dilations == dilations
+    assert torch.equal(kept.residual[2][0].depthwise.weight, wider.pair.transformer.residual[2][0].depthwise.weight)
+    assert make_run(replace(SMALL, init=again)).advance()["loss"].isfinite()
 
 
 def test_nan_stops_the_run_and_the_checkpoint_before_is_good(tmp_path):
@@ -497,7 +567,8 @@ def test_the_train_command_trains_resumes_and_writes_what_it_says(folder, tmp_pa
     paths = list(map(str, save_pair(train.starting_pair(replace(SMALL, width=0.25)), tmp_path / "teacher")))
     call = ["train", "--device", "cpu", "--content", str(folder), "--style", str(folder),
             "--run", str(tmp_path / "run"), "--teacher", *paths, "--vector-weight", "1", "--content-weight", "0",
-            "--style-weight", "0", "--statistics-weight", "0", "--stages", "0:32:2", "--stored", "72", "--view", "64",
+            "--structure-weight", "0", "--style-weight", "0", "--statistics-weight", "0",
+            "--stages", "0:32:2", "--stored", "72", "--view", "64",
             "--style-sides", "64", "72", "--bank", "4",
             "--width", "0.25", "--no-bf16", "--report-every", "1"]  # fmt: skip
     assert command.main([*call, "--steps", "2"]) == 0
@@ -534,53 +605,3 @@ def test_a_callers_mistake_is_one_line_and_exit_code_two(tmp_path, capsys):
     assert command.main(call) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert lines[-1].startswith("no picture to train on") and "Traceback" not in "".join(lines)
-
-
-def test_evaluate_prints_a_row_for_each_candidate(tmp_path, capsys):
-    for kind, count in (("photos", 2), ("styles", 3)):
-        (tmp_path / kind).mkdir()
-        for index in range(count):
-            (tmp_path / kind / f"{kind[0]}{index}.png").write_bytes(picture_bytes("PNG", (64, 48)))
-    (tmp_path / "answers").mkdir()
-    for photo in ("p0", "p1"):
-        (tmp_path / "answers" / f"{photo}__s1.png").write_bytes((tmp_path / "photos" / f"{photo}.png").read_bytes())
-    save_pair(train.starting_pair(SMALL), tmp_path / "pair")
-    options = command.parser().parse_args(
-        ["evaluate", "--photos", str(tmp_path / "photos"), "--styles", str(tmp_path / "styles"), "--sizes", "64",
-         "--weights", str(tmp_path / "pair"), "--results", str(tmp_path / "answers"), "--strengths", "--border",
-         "--bound", "3", "--polish", "2"]
-    )  # fmt: skip
-    evaluate.print_table(options, loss_network(), CPU)
-    lines = capsys.readouterr().out.splitlines()
-    rows = [line.split() for line in lines if line.startswith((str(tmp_path / "pair")[-28:], "the photo"))]
-    assert [row[:4] for row in rows[:1]] == [["the", "photo", "itself", "64"]] and rows[1][1:3] == ["64", "6"]
-    answers = [line.split() for line in lines if line.startswith(str(tmp_path / "answers")[-28:])]
-    assert answers[0][1:4] == ["64", "2", "0.000"]                          # the photos are their own answers
-    assert any(line.startswith("3 steps from the photo") for line in lines)
-    assert any(line.split(" + ")[-1].startswith("2 steps ") for line in lines)
-    assert any("monotone" in line for line in lines) and any("border error" in line for line in lines)
-
-
-def test_the_bound_is_nearer_to_the_style_than_where_it_begins():
-    judge = evaluate.Judge(loss_network(), CPU, torch.float32)
-    rgb = np.random.default_rng(0).integers(0, 256, (2, 48, 64, 3), np.uint8)
-    rgb[1] //= 3                                                            # a dark style
-    photo, style = (evaluate.Sample(name, picture, None) for name, picture in zip("ps", rgb, strict=True))
-    optimised = evaluate.optimiser(evaluate.untouched, 5, judge)(photo, style, 1.0)
-    assert judge.distances(optimised, photo, style)[1] < 0.5 * judge.distances(photo.rgb, photo, style)[1]
-
-
-def test_border_error_counts_the_frame_alone():
-    whole = np.zeros((100, 80, 3), np.uint8)
-    inside, frame = whole.copy(), whole.copy()
-    inside[16:-16, 16:-16] = 255
-    frame[:16] = 51
-    assert evaluate.border_error(whole, inside) == 0
-    assert evaluate.border_error(whole, frame) == pytest.approx(0.2 * 16 * 80 / (100 * 80 - 68 * 48))
-
-
-def test_pairs_are_spread_over_photos_and_styles():
-    pairs = [(photo, style) for photo in range(20) for style in range(30)]
-    some = evaluate.spread(pairs, 40)
-    assert len(set(some)) == 40
-    assert len({photo for photo, _ in some}) >= 18 and len({style for _, style in some}) >= 20

@@ -23,6 +23,7 @@ from stylizer import images
 from stylizer.errors import EmptyInput, ParameterError, StylizerError
 from stylizer.settings import Settings
 
+SOFTEST, SHARPEST, FAINT = 2, 24, 0.2       # of plain pictures: pixels across, and detail that is left at most
 AT_ONCE = 256       # files in flight while decoding: bounds the memory, keeps every core busy
 
 
@@ -134,6 +135,20 @@ def resize(pictures: Tensor, side: int) -> Tensor:
     if pictures.shape[-1] == side:
         return pictures
     return F.interpolate(pictures, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+
+
+def plain(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """What skies, walls, fog and blurred backgrounds look like, made of photos, (N, 3, S, S) in [0, 1] -> the same.
+
+    A photo seen as SOFTEST to SHARPEST pixels across, enlarged smoothly; up to FAINT of its detail stays.
+    """
+    draw = torch.rand((len(pictures), 2), generator=generator, device=generator.device)
+    found = []
+    for picture, (coarse, detail) in zip(pictures[:, None], draw.tolist(), strict=True):
+        across = round(SOFTEST * (SHARPEST / SOFTEST) ** coarse)
+        soft = F.interpolate(resize(picture, across), size=picture.shape[2:], mode="bicubic", align_corners=False)
+        found.append(torch.lerp(soft.clamp(0, 1), picture, FAINT * detail**2))
+    return torch.cat(found)
 
 
 def jitter_colors(pictures: Tensor, amount: float, generator: torch.Generator) -> Tensor:

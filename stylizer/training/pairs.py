@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from stylizer import weights
 from stylizer.errors import WeightsError
-from stylizer.networks import PREDICTORS, StylePredictor, Transformer, build, describe
+from stylizer.networks import PREDICTORS, StylePredictor, Transformer, TransformerConfig, build, describe
 
 LARGEST_BYTES = 25 * 10**6      # a weight file that would be larger has its kernels in half precision
 SHARD_BYTES = 15 * 10**6        # a checkpoint's files stay below it, so that they pass where single files are capped
@@ -29,6 +30,12 @@ class Pair(nn.Module):
         return {"predictor": describe(self.predictor), "transformer": describe(self.transformer)}
 
 
+def complete(architecture: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """With the defaults of what it does not say, as a checkpoint does not that is older than a setting."""
+    config = asdict(TransformerConfig(**json.loads(architecture["transformer"]["config"])))
+    return {**architecture, "transformer": {**architecture["transformer"], "config": json.dumps(config)}}
+
+
 def in_words(architecture: Mapping[str, Mapping[str, str]]) -> str:
     """mobilenet-v2 predictor (-1..1, colours) + separable transformer (width 1, reflect padding, 5 residual blocks)"""
     predictor, transformer = (json.loads(architecture[part]["config"]) for part in ("predictor", "transformer"))
@@ -36,7 +43,8 @@ def in_words(architecture: Mapping[str, Mapping[str, str]]) -> str:
     colors = ", colours" if predictor.get("sees_colors") else ""
     return (f"{predictor['trunk']} predictor ({predictor['input_range']}{colors}) + {kind} transformer (width "
             f"{transformer['width']:g}, {transformer['padding']} padding, "
-            f"{transformer['residual_blocks']} residual blocks)")
+            f"{transformer['residual_blocks']} residual blocks"
+            + (f", dilations {' '.join(map(str, dilations))})" if (dilations := transformer.get("dilations")) else ")"))
 
 
 def save_pair(pair: Pair, folder: Path) -> list[Path]:

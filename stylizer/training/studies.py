@@ -3,6 +3,9 @@
 One painting after the other is studied on photos, and its study written to `styles/studies/`. What is there already, of
 these weights, is left alone, so a run that was cut goes on.
 
+A study of other weights, where there is one, is where the new one begins: `--steps 50` are then enough if the weights
+changed little.
+
 Look at what comes. In `styles/styles.toml` a style may say `study = { painting_size = 448 }`, for broader strokes, or
 `study = false`: its vector looks better, and it gets no study. Delete the file as well, then.
 """
@@ -67,12 +70,14 @@ def run_studies(options: argparse.Namespace, device: torch.device, teacher: VGG 
             print(f"stopped for now; the same command goes on with {name}")
             break
         picture, began = images.as_picture(path, settings), time.monotonic()
+        before = folder / f"{name}{SUFFIX}"
         steps = fit.fit(
             fit.load_transformer(settings), network, picture, stylizer.gallery[name].vector, views, configs[name],
             name=name, origin=stylizer.transformer, coarser=stylizer.coarser, device=device,
+            start=studies.read(before) if before.exists() and name not in options.only else None,
         )  # fmt: skip
         done = list(steps)
-        studies.write(done[-1].study, folder / f"{name}{SUFFIX}")
+        studies.write(done[-1].study, before)
         write_checksums(settings.styles)
         seconds = time.monotonic() - began
         print(f"{number:2} of {len(pictures)} {name:32} {_in_words(done)}, {seconds:.0f} s", flush=True)

@@ -7,8 +7,9 @@ draws what it would have drawn: the only state is weights, averages, Adam's mome
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from stylizer.training import data
 from stylizer.training.pairs import (
     Pair,
     averaged_pair,
+    complete,
     in_words,
     load_networks,
     load_pair,
@@ -36,6 +38,7 @@ from stylizer.training.pairs import (
     write_checkpoint,
 )
 
+LEAST_NOISE = 2e-4              # added to the noise that is divided by: rounding to 8 bits is as much
 BANK_CHUNK = 16                 # styles a pass while a bank is built
 RIDGE = 0.1                     # regularises a new last layer, in variances of a feature: best on crops it never saw
 
@@ -52,16 +55,27 @@ class TrainConfig:
     input_range: str = setting("-1..1", "what the trunk sees; Magenta's own weights want 0..1")
     separable: bool = setting(True, "separable transformer: a quarter of the work of the plain one")
     width: float = setting(1.0, "channels of the transformer, times this; 1 is the paper's")
+    dilations: tuple[int, ...] = setting((), "of the residual convolutions, ten: how far the transformer sees, so how "
+                                         "large a stroke can be, at no cost; none: as in the weights it starts from")
     init: tuple[str, ...] = setting((), "weight files to start from: a predictor, a transformer or both")
     predictor_init: str = setting("", "safetensors of a trunk to start from, with torchvision's keys")
     # how it is judged
-    content_weight: float = setting(1.0, "of the relative content distance: the unit of the others")
-    style_weight: float = setting(5.0, "of the style distance; at 1 the answers stay photographs")
+    content_weight: float = setting(0.5, "of the relative content distance: details")
+    structure_weight: float = setting(0.5, "of the distance of deeper features, each channel normalised: where things "
+                                      "are, and no longer in what light; lets strokes be larger")
+    style_weight: float = setting(20.0, "of the style distance; at 5 the answers are tinted photographs")
     log_style: bool = setting(True, "log(1 + style): a few styles far from any photo would drown the rest")
-    statistics_weight: float = setting(0.5, "of channel means and deviations: steadier colours than Grams alone")
+    statistics_weight: float = setting(1.0, "of channel means and deviations: steadier colours than Grams alone")
     tv_weight: float = setting(1.0, "of total variation, about 0.01 in a picture: only noise feels it")
+    calm_weight: float = setting(200.0, "of total variation where the photo has none, in skies, walls and cheeks: what "
+                                 "shows there is a weave")
+    steady: float = setting(0.2, "share of a batch painted once more with noise in the photo")
+    steady_weight: float = setting(0.15, "of how much larger the noise comes out than it went in")
+    noise: float = setting(0.016, "largest deviation of that noise, of 1: a phone's in the evening")
+    plain: float = setting(0.12, "share of photos that are blurred, down to one soft gradient: there is little "
+                           "sky in most collections")
     weak: float = setting(0.25, "share of a batch painted at strengths below 1, half of it at 0: the slider's road")
-    weak_weight: float = setting(5.0, "of the mean absolute difference to the photo at strength 0, none at 1")
+    weak_weight: float = setting(15.0, "of the mean absolute difference to the photo at strength 0, none at 1")
     teacher: tuple[str, ...] = setting((), "weight files of the pair to distil from")
     vector_weight: float = setting(0.0, "of the squared distance to the teacher's vectors, taken in the gammas and "
                                    "betas that they become: one space for all pairs")
@@ -108,8 +122,9 @@ class TrainConfig:
                                            f"{self.stored}: crops must fit, and zoom is above 0 and at most 1")
         if not (self.steps or self.minutes > 0):
             raise ParameterError("minutes", "a schedule needs a length: give --steps or --minutes")
-        if not 0 <= self.favoured <= 1:
-            raise ParameterError("favoured", f"favoured is {self.favoured}; it is a share, 0 to 1")
+        for name in ("favoured", "weak", "steady", "plain"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ParameterError(name, f"{name} is {getattr(self, name)}; it is a share, 0 to 1")
         if not self.teacher and (self.vector_weight or self.picture_weight):
             raise ParameterError("teacher", "vector_weight and picture_weight need a --teacher to distil from")
 
@@ -188,11 +203,26 @@ def channels_last(pictures: Tensor) -> Tensor:
 # The run -------------------------------------------------------------------------------------------------------------
 
 
+class Batch(NamedTuple):
+    """What a step learns from: N photos, a style each. The first photos are painted at strengths below 1, the last ones
+    once more with noise in them."""
+
+    contents: Tensor                    # (N, 3, H, W) in [0, 1]
+    views: Tensor                       # of the styles: (N, 3, view, view), or what frozen stages say of them
+    grams: dict[str, Tensor]            # {layer: (N, C, C)}, what the answer has to match
+    statistics: dict[str, Tensor]       # {layer: (N, 2, C)}
+    strengths: Tensor                   # (N,)
+    own: Tensor                         # as `views`, of the photos at strengths below 1
+    noise: Tensor                       # (K, 3, H, W), for the last K photos
+
+
 def starting_pair(config: TrainConfig) -> Pair:
     """The pair a run begins with: random, then a trunk, then whichever halves the files of `init` hold."""
+    given = load_networks(map(Path, config.init))
     torch.manual_seed(config.seed)
+    dilations = config.dilations or (given["transformer"].config.dilations if "transformer" in given else ())
     pair = Pair(StylePredictor(config.trunk, config.input_range, sees_colors=True),
-                Transformer(TransformerConfig(config.separable, config.width)))
+                Transformer(TransformerConfig(config.separable, config.width, dilations=dilations)))
     if config.predictor_init:
         path = Path(config.predictor_init)
         trunk = {key if key.startswith("features.") else f"features.{key}": value      # Inception's have no prefix
@@ -202,9 +232,11 @@ def starting_pair(config: TrainConfig) -> Pair:
         if any(key not in trunk or trunk[key].shape != value.shape for key, value in wanted.items()):
             raise WeightsError(f"{path} holds another trunk than {config.trunk}")
         pair.predictor.load_state_dict({key: trunk[key] for key in wanted}, strict=False)
-    for part, network in load_networks(map(Path, config.init)).items():
+    for part, network in given.items():
         if part == "transformer" and network.config.separable and not config.separable:
             network = as_plain(network)
+        if part == "transformer":                   # the kernels are the same, whatever lies between their pixels
+            network.config = replace(network.config, dilations=dilations)
         if part == "predictor" and not network.sees_colors:
             network = with_colors(network)
         theirs, ours = describe(network), pair.architecture()[part]
@@ -235,9 +267,11 @@ class Run:
         self.config, self.contents, self.styles, self.favourites = config, contents, styles, favourites
         self.device = contents.device
         self.dtype = working_dtype(config, self.device)
-        perceptual = config.content_weight or config.style_weight or config.statistics_weight
+        perceptual = (config.content_weight or config.structure_weight or config.style_weight
+                      or config.statistics_weight)
         if perceptual and loss_network is None:
-            raise ParameterError("vgg", "content, style and statistics losses need the loss network: give --vgg")
+            raise ParameterError(
+                "vgg", "content, structure, style and statistics losses need the loss network: give --vgg")
         self.loss_network = None
         if perceptual:
             self.loss_network = loss_network.to(self.device, self.dtype, memory_format=torch.channels_last)
@@ -313,20 +347,19 @@ class Run:
         """(pixels, batch) at this point of the schedule."""
         return next(stage[1:] for stage in reversed(self.stages) if stage[0] <= self.done())
 
-    def batch(self) -> tuple[Tensor, Tensor, dict[str, Tensor], dict[str, Tensor], Tensor, Tensor]:
-        """(contents, style views, Gram targets, statistics targets, strengths, photo views) of this step.
-
-        The first strengths are below 1; for those alone there are views of the photo. In place of views there is what
-        frozen stages say of them.
-        """
+    def batch(self) -> Batch:
+        """What this step learns from; the same for the same seed and step."""
         config = self.config
         self._fill_bank(self.step // config.bank_steps)
         pixels, count = self.size()
         generator = data.generator_for(self.device, config.seed, 0, self.step)
         largest = min(config.stored, round(pixels / config.zoom))
-        side = int(np.random.default_rng((config.seed, 2, self.step)).integers(pixels, largest + 1))
+        draws = np.random.default_rng((config.seed, 2, self.step))
+        side = int(draws.integers(pixels, largest + 1))
         chosen = self.contents[data.random_rows(len(self.contents), count, generator)]
         contents = data.resize(data.random_crops(chosen, side, generator), pixels)
+        if plain := int(config.plain * count + draws.random()):     # of small batches, one in some
+            contents[-plain:] = data.plain(contents[-plain:], generator)
         views, grams, statistics = self.bank.take(data.random_rows(len(self.bank.views), count, generator))
         weak = round(config.weak * count) if self.paints else 0
         strengths = torch.ones(count, device=self.device)
@@ -336,7 +369,10 @@ class Run:
             own = self._ask_frozen(own)
         else:
             views = channels_last(views)
-        return channels_last(contents), views, grams, statistics, strengths, own
+        steady = round(config.steady * count) if self.paints else 0
+        deviations = config.noise * torch.rand((steady, 1, 1, 1), generator=generator, device=self.device)
+        noise = deviations * torch.randn((steady, 3, pixels, pixels), generator=generator, device=self.device)
+        return Batch(channels_last(contents), views, grams, statistics, strengths, own, noise)
 
     def _fill_bank(self, number: int) -> None:
         if number != self.bank_number:
@@ -348,9 +384,9 @@ class Run:
     def _ask_frozen(self, views: Tensor) -> Tensor:
         return self.pair.predictor.begin(views, self.frozen)
 
-    def _losses(self, contents: Tensor, views: Tensor, grams: dict, statistics: dict, strengths: Tensor,
-                own: Tensor) -> dict[str, Tensor]:
-        """Every loss that has a weight, "loss" being their sum; a batch as `batch` gives it."""
+    def _losses(self, contents: Tensor, views: Tensor, grams: dict, statistics: dict, strengths: Tensor, own: Tensor,
+                noise: Tensor) -> dict[str, Tensor]:
+        """Every loss that has a weight, "loss" being their sum; of a `Batch`, field by field."""
         config = self.config
         contents = contents.to(self.dtype)
         vectors = self._vectors(self.pair.predictor, views, own, strengths)
@@ -365,7 +401,19 @@ class Run:
             total = total + config.vector_weight * found["vector"]
         if not self.paints:
             return {**found, "loss": total}
-        painted = self._call(self.pair.transformer, contents, vectors, shell=self.shell)
+        count, steady = len(contents), len(noise)
+        noisy = contents[count - steady:] + noise.to(self.dtype)
+        painted = self._call(self.pair.transformer, torch.cat((contents, noisy)),
+                             torch.cat((vectors, vectors[count - steady:])), shell=self.shell)
+        if config.calm_weight:
+            calm = losses.calm(contents)
+            found["weave"] = losses.weave(painted, torch.cat((calm, calm[count - steady:]))).mean()
+            total = total + config.calm_weight * found["weave"]
+        painted, again = painted.split((count, steady))
+        if steady:
+            change = (again - painted[count - steady:]).float().abs().mean((1, 2, 3))
+            found["noise"] = (change / (noise.abs().mean((1, 2, 3)) + LEAST_NOISE)).mean()
+            total = total + config.steady_weight * found["noise"]
         if config.picture_weight:
             with torch.no_grad():
                 wanted = self._call(self.teacher.transformer, contents, wanted)
@@ -401,9 +449,10 @@ class Run:
                     weak: int) -> dict[str, Tensor]:
         """Content of every picture, and style as far as its strength goes; reported of those at full strength."""
         config = self.config
+        kept = {*losses.CONTENT_LAYERS, losses.STRUCTURE_LAYER} if config.structure_weight else losses.CONTENT_LAYERS
         with torch.no_grad():
-            target = self.loss_network(contents, losses.CONTENT_LAYERS)
-        features = self.loss_network(painted, {*losses.CONTENT_LAYERS, *losses.STYLE_LAYERS})
+            target = self.loss_network(contents, kept)
+        features = self.loss_network(painted, {*kept, *losses.STYLE_LAYERS})
         content = losses.content_distance(features, target)
         found = {layer: losses.moments(features[layer]) for layer in losses.STYLE_LAYERS}
         style = losses.mean_distance({layer: gram for layer, (gram, _) in found.items()}, grams, losses.STYLE_LAYERS)
@@ -411,8 +460,14 @@ class Run:
                                      statistics, losses.STYLE_LAYERS)
         squash = torch.log1p if config.log_style else (lambda distance: distance)
         photographic = config.content_weight * content + config.tv_weight * losses.total_variation(painted)
+        reported = {}
+        if config.structure_weight:
+            layer = losses.STRUCTURE_LAYER
+            structure = losses.structure_distance(features[layer], target[layer])
+            photographic = photographic + config.structure_weight * structure
+            reported["structure"] = structure[weak:].mean()
         painterly = config.style_weight * squash(style) + config.statistics_weight * squash(means)
-        return {"content": content[weak:].mean(), "style": style[weak:].mean(),
+        return {**reported, "content": content[weak:].mean(), "style": style[weak:].mean(),
                 "perceptual": (photographic + strengths * painterly).mean()}
 
     def advance(self) -> dict[str, Tensor]:
@@ -451,7 +506,7 @@ class Run:
     def load(self, folder: Path) -> None:
         """Go on where a checkpoint ends; WeightsError, naming both, where it is of another architecture."""
         state, parts = read_checkpoint(folder)
-        theirs, ours = state["architecture"], self.pair.architecture()
+        theirs, ours = complete(state["architecture"]), self.pair.architecture()
         if theirs != ours:
             raise WeightsError(f"{folder} is a checkpoint of {in_words(theirs)}; this run trains {in_words(ours)}")
         self.pair.load_state_dict(parts["weights"])
