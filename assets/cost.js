@@ -12,12 +12,15 @@ stylizer.state ??= {};
 
   const PACES = 12;
 
-  /** Megapixels that are painted of this photo at this longest side, a number or "original": broader strokes are
-   *  painted smaller. Undefined where the photo's size is not known. */
+  /** Megapixels that are painted of this photo at this longest side, a number or "original", and the most of them at
+   *  once: for finer strokes it is painted larger, for broader ones a smaller draft comes first. Undefined where the
+   *  photo's size is not known. */
   function megapixels({ width, height }, size, style_scale) {
     if (!width) return undefined;
     const scale = size === "original" ? 1 : Math.min(1, Number(size) / Math.max(width, height));
-    return width * height * (scale / style_scale) ** 2 / 1e6;
+    const wanted = width * height * scale ** 2 / 1e6, other = wanted / style_scale ** 2;
+    if (style_scale > 1) return { in_all: wanted + other, at_once: wanted };
+    return { in_all: other, at_once: other };
   }
 
   /** Note how long a painting took. */
@@ -50,10 +53,10 @@ stylizer.state ??= {};
     const { photo, wanted, page } = state;
     const pixels = photo && wanted && megapixels(photo, wanted.size, wanted.style_scale);
     if (!pixels) return stylizer.set("size-cost", { children: "" });
-    const seconds = expect_seconds(pixels), words = [];
+    const seconds = expect_seconds(pixels.in_all), words = [];
     if (seconds) words.push(`about ${in_seconds(seconds)}`);
     if (stylizer.engine() === stylizer.server) {
-      const at_once = Math.min(1e6 * pixels, page.whole_pixels);      // larger ones are painted in tiles
+      const at_once = Math.min(1e6 * pixels.at_once, page.whole_pixels);      // larger ones are painted in tiles
       words.push(`${in_bytes(at_once * page.bytes_per_pixel)} of the server’s memory`);
     }
     stylizer.set("size-cost", { children: words.join(", ") });

@@ -38,7 +38,7 @@ stylizer.state ??= {};
       const job = { ...state.next, controller: new AbortController(), since: performance.now(), waits: "" };
       [state.flight, state.next] = [job, null];
       const side = job.preview ? stylizer.preview_side(job.photo) : job.size;
-      job.megapixels = stylizer.megapixels(job.photo, side, job.style_scale);
+      job.megapixels = stylizer.megapixels(job.photo, side, job.style_scale)?.in_all;
       try {
         const blob = await paint(job);
         if (!job.waits && job.megapixels) stylizer.learn_pace(job.megapixels, (performance.now() - job.since) / 1000);

@@ -46,7 +46,7 @@ stylizer.state ??= {};
         size: photo.width ? stylizer.preview_side(photo) : stylizer.SHOWN_SIDE,
         format: "jpeg",
       }, { retries: [] });
-      const pixels = stylizer.megapixels(photo, stylizer.preview_side(photo), 1);
+      const pixels = stylizer.megapixels(photo, stylizer.preview_side(photo), 1)?.in_all;
       if (pixels) stylizer.learn_pace(pixels, (performance.now() - since) / 1000);
     } catch (error) {
       if (!error.away) throw error;             // a server that is away or busy judges when it paints

@@ -52,11 +52,19 @@ class Photo:
     """A photo at the size that is wanted, and what has been learnt of it so far."""
 
     picture: Picture
-    canvas: Picture  # what is painted: larger or smaller where strokes are to look smaller or larger
+    canvas: Picture  # what is painted: larger where strokes are to look smaller
+    draft: "Photo | None" = None  # what is painted before, smaller: where strokes are to look larger
     features: object = None  # of the encoder
     own_vector: np.ndarray | None = None  # (1, 100), what the predictor makes of the photo itself
     look: tiles.Survey | None = None  # at the canvas
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def draft_share(self) -> float:
+        """How much of the canvas is the draft, 0 to 1: all of it where strokes are to be twice as large."""
+        if not self.draft:
+            return 0.0
+        return min(math.log2(max(self.canvas.size) / max(self.draft.canvas.size)), 1.0)
 
 
 class Stopwatch(dict):
@@ -172,8 +180,8 @@ class Stylizer:
     ) -> Photo:  # fmt: skip
         """The photo decoded and at its size; the same photo again costs nothing, while it is remembered.
 
-        `size` shrinks or enlarges to that longest side; `largest`, for callers who named none, only shrinks. It will be
-        painted `style_scale` times smaller than that.
+        `size` shrinks or enlarges to that longest side; `largest`, for callers who named none, only shrinks. Strokes
+        will be `style_scale` times as large beside it.
         """
         stopwatch = Stopwatch() if stopwatch is None else stopwatch
         size, style_scale = check_size(size, self.settings), check_style_scale(style_scale)
@@ -204,9 +212,13 @@ class Stylizer:
             picture = images.as_picture(source, self.settings, fit, name)
         (interrupt or go_on)()
         with stopwatch("resize"):
-            canvas = images.resize_to(picture, painted)
+            other = images.resize_to(picture, painted)
             picture = images.resize_to(picture, target)
-        photo = Photo(picture, picture if canvas.size == picture.size else canvas)
+        photo = Photo(picture, picture)
+        if max(painted) > max(target):
+            photo.canvas = other
+        elif max(painted) < max(target):
+            photo.draft = Photo(other, other)
         self._remember(key, photo)
         return photo
 
@@ -228,12 +240,15 @@ class Stylizer:
                         photo.own_vector = read_style(self.runtime.predict, photo.picture, interrupt=interrupt)
             vector = strength * vector + (1 - strength) * photo.own_vector
             added = None if added is None or strength == 0 else np.float32(strength) * added
-        width, height = photo.canvas.size
-        vector = np.ascontiguousarray(vector + octaves(width, height) * self.coarser, dtype=np.float32)
-        rgb = self._paint(photo, Blend(vector, added), stopwatch, progress, interrupt)
+        style, canvas = Blend(vector, added), photo
+        if photo.draft and strength > 0:  # at strength 0 the photo comes back as it is
+            draft = self._paint(photo.draft, style, stopwatch, progress, interrupt)
+            with stopwatch("resize"):
+                canvas = _revised(photo, draft, strength * photo.draft_share)
+        rgb = self._paint(canvas, style, stopwatch, progress, interrupt)
         interrupt()
         with stopwatch("finish"):
-            rgb = _fit_to_photo(rgb, photo)
+            rgb = images.resize_to(Picture(rgb), photo.picture.size).rgb
             if keep_colors:
                 rgb = images.keep_colors(rgb, photo.picture.rgb)
             if keep_light:
@@ -246,6 +261,8 @@ class Stylizer:
     ) -> np.ndarray:
         """The canvas painted, (H, W, 3) uint8, in one piece or in tiles; the style's vector is (1, 100) here."""
         width, height = photo.canvas.size
+        vector = np.ascontiguousarray(style.vector + octaves(width, height) * self.coarser, dtype=np.float32)
+        style = replace(style, vector=vector)
         tile, samples = self._pieces(height, width)
         in_tiles = tile is not None
         with photo.lock:
@@ -350,7 +367,8 @@ class Stylizer:
         features = self.runtime.feature_bytes(photo.features) if photo.features is not None else 0
         alpha = 0 if photo.picture.alpha is None else photo.picture.alpha.nbytes
         canvas = 0 if photo.canvas is photo.picture else photo.canvas.rgb.nbytes
-        return photo.picture.rgb.nbytes + alpha + canvas + features
+        draft = self._bytes(photo.draft) if photo.draft else 0
+        return photo.picture.rgb.nbytes + alpha + canvas + draft + features
 
 
 def pad(content: np.ndarray) -> np.ndarray:
@@ -367,13 +385,12 @@ def _picture_of(stylised: np.ndarray, height: int, width: int) -> np.ndarray:
     return images.from_tensor(stylised[:, :, :height, :width])
 
 
-def _fit_to_photo(rgb: np.ndarray, photo: Photo) -> np.ndarray:
-    """The painted canvas at the photo's size. Enlarged it lacks fine detail, so the photo's own is given back to it."""
-    size, canvas = photo.picture.size, photo.canvas
-    painted = images.resize_to(Picture(rgb), size).rgb
-    if canvas.rgb.size >= photo.picture.rgb.size:
-        return painted
-    return images.add_detail(painted, photo.picture.rgb, images.resize_to(Picture(canvas.rgb), size).rgb)
+def _revised(photo: Photo, draft: np.ndarray, share: float) -> Photo:
+    """The canvas with so much of the painted draft, enlarged: what is painted over it has that one's large strokes, and
+    is sharp, where the draft alone would look out of focus."""
+    enlarged = images.resize_to(Picture(draft), photo.canvas.size).rgb
+    canvas = Picture(images.lerp(photo.canvas.rgb, enlarged, share))
+    return Photo(canvas, canvas)
 
 
 def check_gallery(origins: Sequence[str], predictor: str) -> None:

@@ -573,9 +573,14 @@ def _luma(rgb: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(rgb).convert("L"))
 
 
-def add_detail(painted: np.ndarray, photo: np.ndarray, coarse: np.ndarray) -> np.ndarray:
-    """`painted` with the light that `photo` has beyond `coarse`, its blurred self; all (H, W, 3) uint8 of one size."""
-    return _add_luma(painted, photo, coarse)
+def lerp(first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
+    """From the first picture as far to the second as the share says, 0 to 1; all (H, W, 3) uint8 of one size."""
+    result = np.empty_like(first)
+    for top in range(0, len(first), BAND):
+        rows = slice(top, top + BAND)
+        here = first[rows].astype(np.float32)
+        result[rows] = np.rint(here + np.float32(share) * (second[rows] - here))
+    return result
 
 
 def _add_luma(base: np.ndarray, more: np.ndarray, less: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ const WALL_SIDE = 176;
 // the photo. A tile's margin is the network's reach, so tiles fit without a seam. The first kind is taken that may be
 // painted in one piece; px a side with margins, and how many samples: these take half as much again as a tile.
 const TILES = [{ side: 768, samples: 49 }, { side: 512, samples: 25 }];
-const MARGIN = 60;
+const MARGIN = 72;
 const SAMPLE_SIDE = 128;
 const TILE_FORMAT = "webp";
 
@@ -143,8 +143,9 @@ export class Painter {
 
   // Painting -------------------------------------------------------------------------------------------------------
 
-  /** The photo decoded, in full as large as the painting will be, and as it is painted, smaller for larger strokes;
-   *  the same copy of it again costs nothing, while it is remembered. */
+  /** The photo decoded, in full as large as the painting will be, and as it is painted, larger for smaller strokes;
+   *  for larger ones with a draft, that much smaller, which is painted before. The same copy of it again costs nothing,
+   *  while it is remembered. */
   async photo(content, size = "original", style_scale = 1, only_shrink = false) {
     const name = [content.key, size, style_scale].join(" ");
     const kept = this.photos.get(name);
@@ -164,8 +165,13 @@ export class Painter {
     const painted_size = full_size.map((side) => Math.max(1, Math.round(side / style_scale)));
     this.check_size(...full_size);
     this.check_size(...painted_size);
-    const [full, picture] = [full_size, painted_size].map((size) => pictures.resize_to(source, ...size));
-    const photo = { full, picture };
+    const [full, other] = [full_size, painted_size].map((size) => pictures.resize_to(source, ...size));
+    const [target, painted] = [full_size, painted_size].map((size) => Math.max(...size));
+    const photo = { full, picture: painted > target ? other : full };
+    if (painted < target) {
+      photo.draft = { full: other, picture: other };
+      photo.draft_share = Math.min(Math.log2(target / painted), 1);
+    }
     this.photos.set(name, photo);
     return photo;
   }
@@ -184,24 +190,36 @@ export class Painter {
 
   /** The photo painted by a style, the size that came in, its alpha kept. */
   async paint(photo, { vector, added }, strength, keep_colors = false, job = null) {
-    const { picture, full } = photo, { width, height } = picture;
+    const { full } = photo;
     if (strength < 1) {
       photo.own_vector ??= await this.read(full);
       vector = blend([vector, photo.own_vector], [strength, 1 - strength]);
       added = strength > 0 && added ? blend([added], [strength]) : null;
     }
-    vector = blend([vector, this.coarser], [1, octaves(width, height)]);
-    let painted = pictures.opaque(picture);
-    const way = up_to_stride(width) * up_to_stride(height) > this.whole ? "paint_in_tiles" : "paint_whole";
-    const greatest = await this[way](photo, { vector: this.style(vector), ...this.studied(added) }, painted, job);
-    if (!(greatest > 1 / 255)) throw Object.assign(new Error("the picture came out black"), { kind: "black" });
-    if (width < full.width || height < full.height) {       // enlarged it lacks fine detail: the photo gives its own
-      painted = pictures.resize_to(painted, full.width, full.height);
-      pictures.add_luma(painted, painted, full, pictures.resize_to(pictures.opaque(picture), full.width, full.height));
-    } else painted = pictures.resize_to(painted, full.width, full.height);
+    const style = { vector, added };
+    let painted;
+    if (photo.draft && strength > 0) {          // what is painted over it has its large strokes, and is sharp
+      const draft = await this.paint_canvas(photo.draft, style, job);
+      const enlarged = pictures.resize_to(draft, full.width, full.height);
+      const canvas = { picture: pictures.lerp(pictures.opaque(full), enlarged, strength * photo.draft_share) };
+      painted = await this.paint_canvas(canvas, style, job);
+      canvas.features?.dispose();
+      canvas.samples?.dispose();
+    } else painted = await this.paint_canvas(photo, style, job);
+    painted = pictures.resize_to(painted, full.width, full.height);
     if (keep_colors) pictures.add_luma(painted, full, painted, full);       // the photo's chroma, the painting's light
     pictures.take_alpha(painted, full);
     this.trim();
+    return painted;
+  }
+
+  /** The photo's picture painted, opaque. */
+  async paint_canvas(photo, { vector, added }, job) {
+    const { width, height } = photo.picture, painted = pictures.opaque(photo.picture);
+    const broader = this.style(blend([vector, this.coarser], [1, octaves(width, height)]));
+    const way = up_to_stride(width) * up_to_stride(height) > this.whole ? "paint_in_tiles" : "paint_whole";
+    const greatest = await this[way](photo, { vector: broader, ...this.studied(added) }, painted, job);
+    if (!(greatest > 1 / 255)) throw Object.assign(new Error("the picture came out black"), { kind: "black" });
     return painted;
   }
 
@@ -316,15 +334,18 @@ export class Painter {
 
   /** Forget the oldest photos until what is kept fits. */
   trim() {
-    const cost = ({ picture, full, features, samples }) => picture.data.length
-      + (full === picture ? 0 : full.data.length) + 4 * ((features?.size ?? 0) + (samples?.size ?? 0));
+    const cost = ({ picture, full, draft, features, samples }) => picture.data.length
+      + (full === picture ? 0 : full.data.length) + (draft ? cost(draft) : 0)
+      + 4 * ((features?.size ?? 0) + (samples?.size ?? 0));
     let sum = [...this.photos.values()].reduce((all, photo) => all + cost(photo), 0);
     for (const [name, photo] of this.photos) {
       if (sum <= KEPT_BYTES) return;
       sum -= cost(photo);
-      photo.features?.dispose();
-      photo.samples?.dispose();
-      photo.features = photo.samples = null;    // a wall may still be at it
+      for (const each of [photo, photo.draft ?? photo]) {
+        each.features?.dispose();
+        each.samples?.dispose();
+        each.features = each.samples = null;    // a wall may still be at it
+      }
       this.photos.delete(name);
     }
   }

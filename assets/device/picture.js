@@ -260,6 +260,15 @@ export function take_alpha(picture, { data }) {
   for (let at = 3; at < data.length; at += 4) picture.data[at] = data[at];
 }
 
+/** From one picture as far to another of the same size as the share says, 0 to 1; opaque. */
+export function lerp({ width, height, data }, other, share) {
+  const mixed = new ImageData(width, height);
+  for (let at = 0; at < data.length; at++) {
+    mixed.data[at] = at % 4 === 3 ? 255 : Math.round(data[at] + share * (other.data[at] - data[at]));
+  }
+  return mixed;
+}
+
 /** Fill `into` with `base` and the luma of `more` - `less` in all three channels; pictures of one size. */
 export function add_luma(into, base, more, less) {
   for (let at = 0; at < into.data.length; at += 4) {

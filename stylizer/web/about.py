@@ -34,8 +34,8 @@ def _how() -> html.Section:
             ),
             html.P(
                 "That makes styles arithmetic. Strength goes from the photograph’s own numbers to the painting’s. A "
-                "mix is the weighted mean of up to five. Strokes are made broader by painting a smaller picture and "
-                "finer by painting a larger one. A style code is the numbers, written down."
+                "mix is the weighted mean of up to five. Strokes are made broader by painting a small draft and then "
+                "painting over it, and finer by painting a larger picture. A style code is the numbers, written down."
             ),
             html.P(
                 "A hundred numbers are a first impression. A study spends a minute or more on one painting and adds a "

@@ -205,4 +205,5 @@ def megapixels_painted(
             f"size is {longest}, which would enlarge this photo of {own[0]}x{own[1]} to "
             f"{math.prod(target) / 1e6:.1f} megapixels; ask for at most {int(most)} pixels",
         )
-    return math.prod(target) / check_style_scale(style_scale) ** 2 / 1e6
+    other = check_style_scale(style_scale) ** -2  # of the pixels: painted in their place, or before them as a draft
+    return math.prod(target) * (other if other >= 1 else 1 + other) / 1e6
