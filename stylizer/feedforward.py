@@ -62,8 +62,6 @@ class Photo:
     @property
     def draft_share(self) -> float:
         """How much of the canvas is the draft, 0 to 1: all of it where strokes are to be twice as large."""
-        if not self.draft:
-            return 0.0
         return min(math.log2(max(self.canvas.size) / max(self.draft.canvas.size)), 1.0)
 
 

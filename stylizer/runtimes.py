@@ -30,6 +30,7 @@ KEPT_BYTES = 10**9
 COMPILED_BYTES = 20 * 2**20  # of each besides
 SEEN = 64  # sizes that are known when they come again
 LARGE_BYTES = 256 * 2**20  # memory is given back to the system after so much of it was used for one picture
+EXACT_PARTS = ("encoder", "measure")  # in float32 everywhere: OpenVinoRuntime says why
 TRANSFORMER_PARTS = ("encoder", "decoder", "measure", "tile")
 
 
@@ -90,7 +91,8 @@ class OpenVinoRuntime(Runtime):
     """OpenVINO on a CPU, the transformer in bf16 where the CPU computes in it.
 
     The predictor stays in float32: in bf16 its vectors are 1 to 2 % off, which is most of the difference a picture then
-    shows, and it saves two milliseconds a painting.
+    shows, and it saves two milliseconds a painting. So does the encoder: what it takes off calm places is less than a
+    step of bf16, and steps in a sky would be painted as texture. So do a tile's statistics, off by half a percent else.
 
     Encoder and decoder are compiled for each picture size: a fixed size runs about a tenth faster than a free one,
     compiling it takes no longer, and it can be let go, where a free one holds on to what its largest picture took. The
@@ -176,11 +178,11 @@ class OpenVinoRuntime(Runtime):
         while again and kept + wanted > most:
             kept -= self._bytes(*self._requests.popitem(last=False)[0])
         scale = 1 if part == "encoder" else 4
-        self._check_memory(shape[0] * shape[2] * scale, shape[3] * scale, share=0.5 if part == "encoder" else 0.85)
+        share = self._bytes_per_pixel(part) / BYTES_PER_PIXEL[self.precision]
+        self._check_memory(shape[0] * shape[2] * scale, shape[3] * scale, share if part == "encoder" else 0.85)
         model = self._models[part].clone()
         model.reshape({model.input(0): list(shape)})
-        # A tile's statistics in bf16 would be off by half a percent, for all tiles alike.
-        options = {**self._options, "INFERENCE_PRECISION_HINT": "f32"} if part == "measure" else self._options
+        options = {**self._options, "INFERENCE_PRECISION_HINT": "f32"} if part in EXACT_PARTS else self._options
         request = self._core.compile_model(model, "CPU", options).create_infer_request()
         if again:
             self._requests[key] = request
@@ -197,8 +199,11 @@ class OpenVinoRuntime(Runtime):
 
     def _bytes(self, part: str, shape: tuple[int, ...]) -> int:
         """What a compiled size takes."""
-        precision = "f32" if part == "measure" else self.precision
-        return COMPILED_BYTES + _pixels(part, shape) * BYTES_PER_PIXEL[precision] // (2 if part == "encoder" else 1)
+        return COMPILED_BYTES + _pixels(part, shape) * self._bytes_per_pixel(part)
+
+    def _bytes_per_pixel(self, part: str) -> int:
+        precision = "f32" if part in EXACT_PARTS else self.precision
+        return BYTES_PER_PIXEL[precision] // (2 if part == "encoder" else 1)
 
     def predict(self, style: np.ndarray) -> np.ndarray:
         with self._lock:

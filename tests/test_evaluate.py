@@ -101,7 +101,7 @@ def test_a_weave_in_red_and_green_shows_where_luminance_is_even():
     picture = striped(8, 0).astype(np.float32)
     stripes = striped(8, 30)[..., 0].astype(np.float32) - 128
     picture[..., 0] += stripes
-    picture[..., 1] -= stripes * meter.LUMINANCE[0] / meter.LUMINANCE[1]
+    picture[..., 1] -= stripes * images.LUMA[0] / images.LUMA[1]
     found = meter.weave(picture.round().astype(np.uint8))
     assert found.red_green > 25 and found.luminance < 1
 

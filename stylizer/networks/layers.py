@@ -129,7 +129,7 @@ class StyledConv(nn.Module):
 
     Separable means depthwise then pointwise with nothing between (MobileNet's split without its norm). Gamma and beta
     are linear in the style vector. `norm` says of what the mean and variance are taken: each picture, by default.
-    `dilation` pixels lie between the kernel's.
+    The kernel's pixels lie `dilation` apart.
     """
 
     def __init__(
@@ -173,8 +173,7 @@ def calmed(photo: Tensor) -> Tensor:
     """A photo less the noise of its calm places, (N, 3, H, W) in [0, 1] -> the same; He et al. 2013, guided by itself.
 
     A painter takes the faintest noise in a sky for texture and makes a weave of it. Where a square varies by little,
-    what is left of it is its mean; edges and textures stay. All is computed as differences from means, so half
-    precision will do.
+    what is left of it is its mean; edges and textures stay. What comes is finer than bf16 can say: its steps show.
     """
     apart = photo - _mean_around(photo)
     variance = _mean_around(apart.square())

@@ -91,7 +91,8 @@ class Transformer(nn.Module):
         self.residual = nn.ModuleList(
             ResidualBlock(c128, config, dilations[2 * index :][:2]) for index in range(config.residual_blocks)
         )
-        self.reach = 17 + STRIDE * sum(dilations) + (CALM_REACH if config.calms else 0)  # pixels a pixel depends on
+        # Pixels that a pixel depends on: 17 of contract, expand and what lies beside the stride.
+        self.reach = 17 + STRIDE * sum(dilations) + (CALM_REACH if config.calms else 0)
         self.expand = nn.ModuleList(
             (StyledConv(c128, c64, 3, **styled), StyledConv(c64, c32, 3, **styled), StyledConv(c32, 3, 9, **styled))
         )
@@ -126,7 +127,11 @@ class Transformer(nn.Module):
         height, width = content.shape[-2:]
         if height % 4 or width % 4 or min(height, width) < 8:
             raise ValueError(f"content is {width}x{height}; sides must be multiples of 4 and at least 8")
-        return self.contract(calmed(content) if self.config.calms else content)
+        return self.contract(self.seen(content))
+
+    def seen(self, content: Tensor) -> Tensor:
+        """The photo as it is encoded."""
+        return calmed(content) if self.config.calms else content
 
     def styled(self) -> list[StyledConv]:
         """The layers that a style reaches, in the order of painting."""

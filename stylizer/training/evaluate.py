@@ -256,15 +256,15 @@ def print_weave(name: str, paint: Paint, styles: Sequence[Sample], size: int) ->
     plain = [Sample(label, rgb, images.Picture(rgb)) for label, rgb in meter.plain_pictures(size)]
     own, found = [], []
     for style in tqdm(styles, desc=f"{name[-28:]}, weave", leave=False):
-        own.append(meter.weave(style.at(size).rgb))
-        found.append(np.mean([meter.weave(paint(photo, style.at(size), 1.0)) for photo in plain], axis=0))
+        style = style.at(size)
+        own.append(meter.weave(style.rgb))
+        found.append(np.mean([meter.weave(paint(photo, style, 1.0)) for photo in plain], axis=0))
     own, found = np.array(own), np.array(found)                             # (styles, 3)
     for index, what in enumerate(meter.Weave._fields):
         mine, theirs = found[:, index], own[:, index]
         print(f"{name[-28:]:28} {size:5} weave, {what}: {np.median(mine):.2f}, 90th percentile "
-              f"{np.quantile(mine, 0.9):.2f}, "
-              f"the paintings' own {np.median(theirs):.2f}, above it by {np.median(mine - theirs):.2f}, "
-              f"{len(found)} styles", flush=True)
+              f"{np.quantile(mine, 0.9):.2f}, the paintings' own {np.median(theirs):.2f}, above it by "
+              f"{np.median(mine - theirs):.2f}, {len(found)} styles", flush=True)
 
 
 def print_noise(name: str, paint: Paint, pairs: Sequence[tuple[Sample, Sample]], size: int) -> None:

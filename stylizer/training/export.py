@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from stylizer import weights
 from stylizer.errors import StylizerError, WeightsError
 from stylizer.networks import StylePredictor, Transformer, build
-from stylizer.networks.layers import VECTOR_SIZE, calmed
+from stylizer.networks.layers import VECTOR_SIZE
 from stylizer.runtimes import import_openvino
 from stylizer.settings import Settings
 
@@ -37,11 +37,11 @@ class Encoder(nn.Module):
 
     def __init__(self, transformer: Transformer):
         super().__init__()
-        self.contract, self.calms = transformer.contract, transformer.config.calms
+        self.contract, self.seen = transformer.contract, transformer.seen
         self.eval()
 
     def forward(self, content: Tensor) -> Tensor:
-        return self.contract(calmed(content) if self.calms else content)
+        return self.contract(self.seen(content))
 
 
 class Part(nn.Module):

@@ -13,11 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from stylizer import images, losses
-from stylizer.images import Picture
+from stylizer.images import LUMA, Picture
 from stylizer.networks.backbones import VGG
 
 SCALES = (0.42, 0.58, 0.83, 1.17, 1.67)  # of a painting beside an answer, side by side: as strokes may be larger
-LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 BLUR = 6.0  # pixels; what is coarser is no pattern
 APART, LEAST_CALM = 8, 0.02  # pixels from what is not calm, and share of a photo that must be left
 LAGS = (2, 12)  # pixels between the threads of a weave
@@ -83,7 +82,7 @@ class Weave(NamedTuple):
 
 def weave(rgb: np.ndarray) -> Weave:
     picture = torch.from_numpy(rgb.astype(np.float32))
-    channels = torch.stack((picture @ torch.from_numpy(LUMINANCE), picture[..., 0] - picture[..., 1]))
+    channels = torch.stack((picture @ torch.from_numpy(LUMA), picture[..., 0] - picture[..., 1]))
     border = min(BORDER, min(rgb.shape[:2]) // 4)
     high = (channels - blurred(channels, BLUR))[:, border:-border, border:-border]
     return Weave(*(float(each.std()) for each in high), peak=autocorrelation_peak(high[0]))
@@ -99,7 +98,7 @@ def weave_where_calm(painted: np.ndarray, photo: np.ndarray) -> float | None:
     inner = -F.max_pool2d(-calm.float(), 2 * APART + 1, 1, APART)[0] > 0  # away from what is not
     if inner.float().mean() < LEAST_CALM:
         return None
-    luminance = (torch.from_numpy(painted.astype(np.float32)) @ torch.from_numpy(LUMINANCE))[None]
+    luminance = (torch.from_numpy(painted.astype(np.float32)) @ torch.from_numpy(LUMA))[None]
     return float((luminance - blurred(luminance, BLUR))[0][inner].square().mean().sqrt())
 
 
@@ -172,7 +171,7 @@ def noise_amplification(photo: np.ndarray, paint: PaintPhoto) -> float:
 
 def ssim(first: np.ndarray, second: np.ndarray) -> float:
     """Structural similarity of the luminance of two pictures, at most 1; Wang et al. 2004."""
-    a, b = (torch.from_numpy(rgb.astype(np.float32)) @ torch.from_numpy(LUMINANCE) for rgb in (first, second))
+    a, b = (torch.from_numpy(rgb.astype(np.float32)) @ torch.from_numpy(LUMA) for rgb in (first, second))
     mean_a, mean_b, aa, bb, ab = blurred(torch.stack((a, b, a * a, b * b, a * b)), 1.5)
     light, contrast = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     above = (2 * mean_a * mean_b + light) * (2 * (ab - mean_a * mean_b) + contrast)

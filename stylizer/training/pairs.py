@@ -44,7 +44,8 @@ def in_words(architecture: Mapping[str, Mapping[str, str]]) -> str:
     return (f"{predictor['trunk']} predictor ({predictor['input_range']}{colors}) + {kind} transformer (width "
             f"{transformer['width']:g}, {transformer['padding']} padding, "
             f"{transformer['residual_blocks']} residual blocks"
-            + (f", dilations {' '.join(map(str, dilations))})" if (dilations := transformer.get("dilations")) else ")"))
+            + (f", dilations {' '.join(map(str, dilations))}" if (dilations := transformer.get("dilations")) else "")
+            + ("" if transformer.get("calms", True) else ", photos as they are") + ")")
 
 
 def save_pair(pair: Pair, folder: Path) -> list[Path]:

@@ -3,8 +3,7 @@
 One painting after the other is studied on photos, and its study written to `styles/studies/`. What is there already, of
 these weights, is left alone, so a run that was cut goes on.
 
-A study of other weights, where there is one, is where the new one begins: `--steps 50` are then enough if the weights
-changed little.
+A study of other weights, where there is one, is where the new one begins.
 
 Look at what comes. In `styles/styles.toml` a style may say `study = { painting_size = 448 }`, for broader strokes, or
 `study = false`: its vector looks better, and it gets no study. Delete the file as well, then.
