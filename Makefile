@@ -42,8 +42,8 @@ train-gpu: install
 	$(TRAIN) --minutes 24 --call-minutes 8.5
 
 train-cpu: install
-	nice $(TRAIN) --steps 420 --stages 0:176:5 --bank 512 --bank-steps 2200 --predictor-rate 0 --weak 0.2 \
-		--transformer-rate 8e-4 --warmup 30 --average 0.99
+	nice $(TRAIN) --minutes 84 --stages 0:176:5,0.75:256:3 --bank 640 --bank-steps 800 --predictor-rate 0 --weak 0.2 \
+		--transformer-rate 8e-4 --warmup 50 --average 0.997
 
 # after replacing weights: ONNX files, checksums, facts and every stored style vector
 export: install

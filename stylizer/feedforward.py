@@ -283,7 +283,7 @@ class Stylizer:
             interrupt()
         with stopwatch("paint"):
             if photo.look.calm:
-                stylised = self.runtime.decode_tile(features, affine, style.added)
+                stylised = self.runtime.decode_tile(features, affine, style.vector, style.added)
             else:
                 stylised = self.runtime.decode(features, style.vector, style.added)
         with stopwatch("finish"):
@@ -323,7 +323,7 @@ class Stylizer:
         painted = np.empty_like(rgb)
         with stopwatch("paint"):
             for count, tile in enumerate(plan, 1):
-                stylised = self.runtime.decode_tile(encode(*tile.read), affine, style.added)
+                stylised = self.runtime.decode_tile(encode(*tile.read), affine, style.vector, style.added)
                 painted[tile.keep] = images.from_tensor(stylised[:, :, *tile.inside])
                 if progress:
                     progress(count, len(plan))

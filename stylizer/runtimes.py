@@ -69,9 +69,11 @@ class Runtime(ABC):
         `decode_tile`."""
 
     @abstractmethod
-    def decode_tile(self, features: object, affine: object, added: np.ndarray | None = None) -> np.ndarray:
-        """A tile's features, the affine of its photo and style, and what studies add -> stylised (1, 3, H, W) in
-        [0, 1]."""
+    def decode_tile(
+        self, features: object, affine: object, vector: np.ndarray, added: np.ndarray | None = None
+    ) -> np.ndarray:
+        """A tile's features, the affine of its photo and style, the style vector (1, 100) and what studies add ->
+        stylised (1, 3, H, W) in [0, 1]."""
 
     @abstractmethod
     def feature_bytes(self, features: object) -> int:
@@ -226,8 +228,10 @@ class OpenVinoRuntime(Runtime):
         least = np.full(1, floor, np.float32)
         return self._run("measure", np.concatenate(samples), vector, weights, least, added=added)
 
-    def decode_tile(self, features: np.ndarray, affine: np.ndarray, added: np.ndarray | None = None) -> np.ndarray:
-        return self._run("tile", features, affine, added=added)
+    def decode_tile(
+        self, features: np.ndarray, affine: np.ndarray, vector: np.ndarray, added: np.ndarray | None = None
+    ) -> np.ndarray:
+        return self._run("tile", features, affine, vector, added=added)
 
     def feature_bytes(self, features: np.ndarray) -> int:
         return features.nbytes
@@ -309,7 +313,7 @@ class TorchRuntime(Runtime):
     def decode(self, features, vector: np.ndarray, added: np.ndarray | None = None) -> np.ndarray:
         with self._lock, self._torch.inference_mode():
             self._check_memory(*(4 * side for side in features.shape[2:]))
-            return self._replay(self._transformer.decode, features, self._upload(vector), added)
+            return self._replay(self._transformer.decode, features, self._upload(vector), added=added)
 
     def measure(
         self, samples: list, vector: np.ndarray, weights: np.ndarray, floor: float = 0.0,
@@ -324,13 +328,15 @@ class TorchRuntime(Runtime):
             studied = None if added is None else self._upload(added)
             return self._transformer.measure(*given, least, studied).to(self._dtype)
 
-    def decode_tile(self, features, affine, added: np.ndarray | None = None) -> np.ndarray:
+    def decode_tile(
+        self, features, affine, vector: np.ndarray, added: np.ndarray | None = None
+    ) -> np.ndarray:
         with self._lock, self._torch.inference_mode():
-            return self._replay(self._transformer.decode_tile, features, affine, added)
+            return self._replay(self._transformer.decode_tile, features, affine, self._upload(vector), added=added)
 
-    def _replay(self, decode, features, style, added: np.ndarray | None) -> np.ndarray:
+    def _replay(self, decode, features, *style, added: np.ndarray | None) -> np.ndarray:
         """Decode through a CUDA graph: forty small kernels cost more to launch than to run at preview sizes."""
-        given = (features, style) if added is None else (features, style, self._upload(added))
+        given = (features, *style) if added is None else (features, *style, self._upload(added))
         if self.device != "cuda":
             return self._download(decode(*given))
         torch, key = self._torch, (decode.__name__, len(given), *features.shape)

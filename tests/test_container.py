@@ -284,7 +284,7 @@ def test_the_image_shows_the_page_with_its_facts_and_all_that_it_names(container
     address, _ = container
     page = ask(address).decode()
     layout = ask(f"{address}/_dash-layout").decode()
-    assert "2.35 million" in layout and "0.57 million" in layout  # About knows the networks without their safetensors
+    assert "2.35 million" in layout and "0.70 million" in layout  # About knows the networks without their safetensors
     for asset in re.findall(r'(?:src|href)="/?(assets/[^"]+)"', page):
         assert ask(f"{address}/{asset}"), asset
     assert ask(f"{address}/api/docs")

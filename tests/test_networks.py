@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SHARED
+from mixing import mixing
 from safetensors.torch import load_file, save_file
 
 from stylizer import weights
@@ -139,6 +140,20 @@ def test_colors_are_the_mean_and_the_deviation_that_a_transformers_last_layer_se
         gamma, beta = (head(0.3 * vector) for head in transformer.heads()[-2:])
     torch.testing.assert_close(seen, torch.cat((beta, gamma.abs()), dim=1), atol=0.05, rtol=0)
     assert colors(torch.tensor([0.0, 0.5, 1.0]).expand(1, 3, 8, 3)).isfinite().all()  # black and white too
+
+
+@pytest.mark.parametrize("separable", [True, False])
+@torch.no_grad()
+def test_a_style_has_kernels_of_its_own_and_paints_alone_as_beside_others(separable):
+    torch.manual_seed(0)
+    transformer = mixing(Transformer(TransformerConfig(separable, width=0.25, rank=4)).eval())
+    photos, vectors = torch.rand(2, 3, 32, 40), torch.randn(2, 100)
+    beside = transformer(photos, vectors)
+    alone = torch.cat([transformer(photo[None], vector[None]) for photo, vector in zip(photos, vectors, strict=True)])
+    torch.testing.assert_close(alone, beside, atol=1e-5, rtol=0)
+    kept = transformer.residual[0][0].mix
+    kept.weight.zero_(), kept.bias.zero_()
+    assert (transformer(photos, vectors) - beside).abs().mean() > 1e-4  # so these kernels were felt
 
 
 @pytest.mark.parametrize("trunk", ["mobilenet-v2", "inception-v3"])
@@ -332,13 +347,13 @@ def test_our_networks_compute_what_was_recorded_when_they_were_trained():
 # Export -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "most"), [("separable", 4), ("plain", 2), ("inception-v3", 1)])
+@pytest.mark.parametrize(("name", "most"), [("mixing", 4), ("plain", 2), ("inception-v3", 1)])
 @torch.no_grad()
 def test_every_network_exports_to_onnx_that_agrees_with_torch(name, most, tmp_path, monkeypatch):
     torch.manual_seed(0)
     all_parts = export.parts  # each takes seconds to trace: measure and tile are no other code in the plain transformer
     monkeypatch.setattr(export, "parts", lambda *network: all_parts(*network)[:most])
-    network = NETWORKS[name]().eval()
+    network = NETWORKS[name]().eval() if name in NETWORKS else mixing(Transformer(TransformerConfig(rank=8))).eval()
     path = tmp_path / f"{name}.safetensors"
     save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path, describe(network))
     for file in export.export(path):  # refuses to write what differs

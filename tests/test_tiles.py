@@ -96,8 +96,9 @@ def test_a_pixel_depends_on_nothing_beyond_the_reach(config):
     changed[..., 192:] = 0
     features = network.encode(content)
     alike, no_floor = torch.ones_like(features[:, :1]), torch.zeros(1)
-    affine = network.measure(features, torch.randn(1, 100).double(), alike, no_floor)
-    before, after = (network.decode_tile(network.encode(each), affine) for each in (content, changed))
+    vector = torch.randn(1, 100).double()
+    affine = network.measure(features, vector, alike, no_floor)
+    before, after = (network.decode_tile(network.encode(each), affine, vector) for each in (content, changed))
     reach = 192 - int((before != after).any(dim=1).any(dim=1)[0].nonzero()[0])
     assert network.reach - 12 < reach <= network.reach
 
@@ -119,7 +120,7 @@ def test_tiles_fit_together_exactly(exact, small_tiles):
     encode, runtime = (lambda part: exact.runtime.encode(pad(images.to_tensor(part)))), exact.runtime
     weights = tiles.weigh(places, tiles.survey(rgb))
     affine = runtime.measure([encode(rgb[place]) for place in places], vector[None], weights)
-    whole = images.from_tensor(runtime.decode_tile(encode(rgb), affine)[:, :, :331, :450])
+    whole = images.from_tensor(runtime.decode_tile(encode(rgb), affine, vector[None])[:, :, :331, :450])
     assert np.abs(tiled.astype(np.int16) - whole).max() <= 1  # a rounding that fell the other way
 
 
@@ -217,7 +218,7 @@ def test_a_small_thing_is_painted_alike_whole_and_in_tiles_wherever_it_lies(exac
     far = [picture[300:, :120].mean((0, 1)) for picture in painted]
     assert np.ptp(far, axis=0).max() < 20       # which cells hold a thing depends on where it lies
     for whole, tiled in (painted[:2], painted[2:]):
-        assert np.abs(whole[300:, :120].mean((0, 1)) - tiled[300:, :120].mean((0, 1))).max() < 6
+        assert np.abs(whole[300:, :120].mean((0, 1)) - tiled[300:, :120].mean((0, 1))).max() < 8
         assert np.abs(whole - tiled).mean() < 0.02 * 255
 
 

@@ -12,6 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from mixing import mixing  # noqa: E402
 from PIL import Image  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
@@ -190,15 +191,18 @@ def test_the_loss_falls():
     assert reports[-1].losses["loss"] < reports[0].losses["loss"]
 
 
-def test_a_merged_separable_network_is_the_separable_network():
-    run = make_run()
+@pytest.mark.parametrize("rank", [0, 4])
+def test_a_merged_separable_network_is_the_separable_network(rank):
+    run = make_run(replace(SMALL, rank=rank))
+    mixing(run.pair.transformer)
     contents, vectors = torch.rand(2, 3, 32, 32), torch.randn(2, 100)
     run.pair.transformer.eval(), run.shell.eval()
     as_it_is = run._call(run.pair.transformer, contents, vectors)
     merged = run._call(run.pair.transformer, contents, vectors, shell=run.shell)
     assert torch.allclose(as_it_is, merged, atol=1e-5)
     merged.sum().backward()
-    assert all(value.grad is not None for key, value in run.parameters.items() if "wise" in key)
+    kernels = ("wise.weight", ".down", ".up")
+    assert all(value.grad is not None for key, value in run.parameters.items() if key.endswith(kernels))
 
 
 def test_what_no_picture_shows_stays_zero():
@@ -271,6 +275,14 @@ def test_noise_and_weave_fall_where_they_are_minded():
     for _ in range(28):
         last = run.advance()
     assert last["noise"] < 0.5 * first["noise"] and last["weave"] < 0.5 * first["weave"]
+
+
+def test_the_distance_from_a_photo_counts_by_its_logarithm():
+    alone = {**NO_LOSS, "content_weight": 1.0, "weak": 0.0, "plain": 0.0, "stages": "0:32:1"}
+    found = make_run(replace(SMALL, **alone)).advance()
+    torch.testing.assert_close(found["loss"], found["content"].log1p())
+    found = make_run(replace(SMALL, **alone, log_content=False)).advance()
+    torch.testing.assert_close(found["loss"], found["content"])
 
 
 def test_a_share_is_a_share():
@@ -377,7 +389,7 @@ def test_a_checkpoint_older_than_a_setting_goes_on_with_what_the_setting_was_the
     path = tmp_path / "checkpoint" / "state.json"
     state = json.loads(path.read_text())
     config = json.loads(state["architecture"]["transformer"]["config"])
-    del config["dilations"], config["calms"]
+    del config["dilations"], config["calms"], config["rank"]
     state["architecture"]["transformer"]["config"] = json.dumps(config)
     path.write_text(json.dumps(state))
     make_run().load(tmp_path / "checkpoint")
@@ -394,6 +406,39 @@ def test_dilations_are_kept_from_the_weights_or_put_between_their_kernels(tmp_pa
     assert kept.config.dilations == dilations
     assert torch.equal(kept.residual[2][0].depthwise.weight, wider.pair.transformer.residual[2][0].depthwise.weight)
     assert make_run(replace(SMALL, init=again)).advance()["loss"].isfinite()
+
+
+def test_a_rank_is_kept_from_the_weights_or_begins_with_the_same_pictures(tmp_path):
+    begun = make_run()
+    paths = tuple(map(str, save_pair(begun.pair, tmp_path / "before")))
+    mixes = make_run(replace(SMALL, init=paths, rank=4))
+    photo, vector = torch.rand(1, 3, 48, 40), torch.randn(1, 100)
+    before, after = (run.pair.transformer.eval()(photo, vector) for run in (begun, mixes))
+    torch.testing.assert_close(after, before)
+    mixing(mixes.pair.transformer)
+    again = tuple(map(str, save_pair(mixes.pair, tmp_path / "after")))
+    kept = make_run(replace(SMALL, init=again)).pair.transformer
+    assert kept.config.rank == 4 and torch.equal(kept.expand[0].up, mixes.pair.transformer.expand[0].up)
+
+
+def test_the_mean_of_two_pairs_lies_between_them_number_by_number(tmp_path, capsys):
+    before = make_run().pair
+    save_pair(before, tmp_path / "before")
+    paths = tuple(map(str, sorted((tmp_path / "before").glob("*"))))
+    after = make_run(replace(SMALL, init=paths, rank=4)).pair
+    mixing(after.transformer)
+    after.transformer.contract[0].conv.weight.data.add_(1)
+    save_pair(after, tmp_path / "after")
+    places = [",".join(map(str, sorted((tmp_path / name).glob("*")))) for name in ("before", "after")]
+    assert command.main(["mean", *places, "--share", "0.75", "--out", str(tmp_path / "mean")]) == 0
+    mean = load_pair(sorted((tmp_path / "mean").glob("*"))).transformer
+    first, theirs = mean.contract[0].conv.weight, before.transformer.contract[0].conv.weight
+    torch.testing.assert_close(first, theirs + 0.75)
+    torch.testing.assert_close(mean.expand[0].up, 0.75 * after.transformer.expand[0].up)
+    assert torch.equal(mean.expand[0].down, after.transformer.expand[0].down)
+    assert command.main(["mean", *places, "--share", "2", "--out", str(tmp_path / "no")]) == 2
+    assert command.main(["mean", *places[::-1], "--out", str(tmp_path / "no")]) == 2
+    assert "0 to 1" in (said := capsys.readouterr().err) and "rank 4" in said and "no mean" in said
 
 
 def test_nan_stops_the_run_and_the_checkpoint_before_is_good(tmp_path):
@@ -480,7 +525,9 @@ def test_whitening_changes_the_numbers_of_a_style_and_no_picture():
     assert whitened.mean(0).abs().max() < 1e-9
     assert torch.allclose(torch.cov(whitened.T), torch.eye(100, dtype=torch.float64), atol=0.05)
     torch.testing.assert_close(whitened @ coordinates.back.T + coordinates.centre, stretched.double())
-    pair, photo, style = make_run().pair.eval(), torch.rand(1, 3, 48, 40), torch.rand(1, 3, 64, 64)
+    pair = make_run(replace(SMALL, rank=4)).pair.eval()
+    photo, style = torch.rand(1, 3, 48, 40), torch.rand(1, 3, 64, 64)
+    mixing(pair.transformer)
     with torch.no_grad():
         painted = pair.transformer(photo, pair.predictor(style))
         coordinates.apply(pair.predictor)
@@ -552,7 +599,8 @@ def test_the_command_makes_every_predictor_of_a_folder_mind_colors(tmp_path, mon
 
 
 def test_a_plain_transformer_begins_as_the_separable_one_it_is_given(tmp_path):
-    given = make_run().pair
+    given = make_run(replace(SMALL, rank=4)).pair
+    mixing(given.transformer)
     paths = tuple(map(str, save_pair(given, tmp_path)))
     began = train.starting_pair(replace(SMALL, init=paths, separable=False)).transformer.eval()
     photo, vector = torch.rand(2, 3, 48, 40), torch.randn(2, 100)

@@ -238,7 +238,7 @@ export class Painter {
     const { measure, tile } = await this.large();
     const counts = this.counts([[0, 0, wide, high]], look);
     const { affine } = await this.run(measure, { features, vector, ...counts, ...studied });
-    return (await this.run(tile, { features, affine, ...studied })).stylised;
+    return (await this.run(tile, { features, affine, vector, ...studied })).stylised;
   }
 
   /** What of windows counts how much, and how much of the least variances holds. */
@@ -265,7 +265,7 @@ export class Painter {
         job?.on_words(`Painting piece ${++done} of ${across.length * down.length}…`);
         await job?.check();
         const features = await this.encode(photo.picture, [column.start, row.start, column.outer, row.outer]);
-        const { stylised } = await this.run(tile, { features, affine, ...studied });
+        const { stylised } = await this.run(tile, { features, affine, vector, ...studied });
         const inside = [column.from - column.start, row.from - row.start];
         const kept = [column.from, row.from, column.to - column.from, row.to - row.from];
         const here = pictures.from_planes(stylised.data, column.outer, row.outer, inside, painted, kept);

@@ -130,13 +130,17 @@ class StyledConv(nn.Module):
     Separable means depthwise then pointwise with nothing between (MobileNet's split without its norm). Gamma and beta
     are linear in the style vector. `norm` says of what the mean and variance are taken: each picture, by default.
     The kernel's pixels lie `dilation` apart.
+
+    Where `rank` is above 0, the kernels depend on the style, too: to the pointwise kernel (the plain one, of a plain
+    layer) so many products of an answer's and a question's weights are added, each times a number linear in the vector.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, separable: bool, padding: str, dilation: int = 1
-    ):
+        self, in_channels: int, out_channels: int, kernel_size: int, separable: bool, padding: str, dilation: int = 1,
+        rank: int = 0,
+    ):  # fmt: skip
         super().__init__()
-        self.kernel_size, self.padding, self.dilation = kernel_size, padding, dilation
+        self.kernel_size, self.padding, self.dilation, self.rank = kernel_size, padding, dilation, rank
         shape = {"kernel_size": kernel_size, "dilation": dilation, "bias": False}
         if separable:
             self.depthwise = nn.Conv2d(in_channels, in_channels, groups=in_channels, **shape)
@@ -147,6 +151,15 @@ class StyledConv(nn.Module):
         self.gamma = nn.Linear(VECTOR_SIZE, out_channels)
         self.beta = nn.Linear(VECTOR_SIZE, out_channels)
         nn.init.ones_(self.gamma.bias)  # an untrained style norm is a plain instance norm
+        if rank:
+            side = 1 if separable else kernel_size
+            self.down = nn.Parameter(torch.randn(rank, in_channels, side, side) / (in_channels * side**2) ** 0.5)
+            self.mix = nn.Linear(VECTOR_SIZE, rank)
+            self.up = nn.Parameter(torch.zeros(out_channels, rank, 1, 1))  # so nothing is added before training
+
+    def heads(self) -> list[nn.Linear]:
+        """The layers that take a style vector."""
+        return [*([self.mix] if self.rank else []), self.gamma, self.beta]
 
     def added_shapes(self) -> list[torch.Size]:
         """Of what a study adds to this layer: to its depthwise and pointwise kernels, to gamma and to beta."""
@@ -156,17 +169,30 @@ class StyledConv(nn.Module):
         self, features: Tensor, vector: Tensor, added: Sequence[Tensor] | None = None, norm: Norm = instance_norm
     ) -> Tensor:
         """`added`: what a study adds, as `added_shapes` has it."""
-        padded = pad(features, self.kernel_size, self.padding, self.dilation)
+        features = pad(features, self.kernel_size, self.padding, self.dilation)
         gamma, beta = self.gamma(vector), self.beta(vector)
-        if added is None:
-            mixed = self.pointwise(self.depthwise(padded)) if self.separable else self.conv(padded)
+        if self.separable:
+            depthwise, pointwise = self.depthwise.weight, self.pointwise.weight
+            if added is not None:
+                to_depthwise, to_pointwise, to_gamma, to_beta = added
+                depthwise, pointwise = depthwise + to_depthwise, pointwise + to_pointwise
+                gamma, beta = gamma + to_gamma, beta + to_beta
+            features = F.conv2d(features, depthwise, groups=len(depthwise), dilation=self.dilation)
+            features = self._convolve(features, pointwise, vector)
         else:
-            depthwise, pointwise, to_gamma, to_beta = added
-            kernels = self.depthwise.weight + depthwise
-            mixed = F.conv2d(padded, kernels, groups=self.depthwise.groups, dilation=self.dilation)
-            mixed = F.conv2d(mixed, self.pointwise.weight + pointwise)
-            gamma, beta = gamma + to_gamma, beta + to_beta
-        return norm(mixed, gamma[..., None, None], beta[..., None, None])
+            features = self._convolve(features, self.conv.weight, vector, self.dilation)
+        return norm(features, gamma[..., None, None], beta[..., None, None])
+
+    def _convolve(self, features: Tensor, kernels: Tensor, vector: Tensor, dilation: int = 1) -> Tensor:
+        """By these kernels and what the style adds to them: in the kernels where there is one style, else beside."""
+        if not self.rank:
+            return F.conv2d(features, kernels, dilation=dilation)
+        shares = self.mix(vector)  # (N, rank)
+        if len(vector) == 1:
+            kernels = kernels + ((self.up.flatten(1) * shares) @ self.down.flatten(1)).view_as(kernels)
+            return F.conv2d(features, kernels, dilation=dilation)
+        asked = F.conv2d(features, self.down, dilation=dilation) * shares[..., None, None]
+        return F.conv2d(features, kernels, dilation=dilation) + F.conv2d(asked, self.up)
 
 
 def calmed(photo: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from stylizer.networks.transformer import Transformer
 
+MERGED = {"pointwise.weight": "conv.weight", "down": "down"}  # what follows the depthwise kernels, and its plain name
+
 
 def working_weights(
     module: nn.Module, dtype: torch.dtype, merge: bool, parameters: Mapping[str, Tensor] | None = None
@@ -28,10 +30,11 @@ def working_weights(
     for name, weight in parameters.items():
         if merge and name.endswith("depthwise.weight"):
             continue
-        if merge and name.endswith("pointwise.weight"):
-            place = name.removesuffix("pointwise.weight")
-            depthwise = parameters[f"{place}depthwise.weight"]  # (C, 1, k, k)
-            name, weight = f"{place}conv.weight", weight * depthwise.transpose(0, 1)  # (O, C, k, k)
+        pointwise = next((key for key in MERGED if merge and name.endswith(key)), None)
+        if pointwise:
+            layer = name.removesuffix(pointwise)
+            name = layer + MERGED[pointwise]
+            weight = weight * parameters[f"{layer}depthwise.weight"].transpose(0, 1)  # (O, C, k, k)
         weight = weight if name in norms else weight.to(dtype)
         working[name] = weight.contiguous(memory_format=torch.channels_last) if weight.ndim == 4 else weight
     return working
@@ -49,3 +52,11 @@ def as_plain(transformer: Transformer) -> Transformer:
     plain = Transformer(replace(transformer.config, separable=False))
     plain.load_state_dict(working_weights(transformer, torch.float32, merge=True))
     return plain
+
+
+@torch.no_grad()
+def with_rank(transformer: Transformer, rank: int) -> Transformer:
+    """The same network with kernels to which a style adds products of that rank, so far nothing."""
+    wider = Transformer(replace(transformer.config, rank=rank))
+    wider.load_state_dict(transformer.state_dict(), strict=False)
+    return wider

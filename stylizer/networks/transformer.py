@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from stylizer.networks.layers import (
     CALM_REACH,
-    VECTOR_SIZE,
     ContractConv,
     GivenNorm,
     JointNorm,
@@ -37,6 +36,7 @@ class TransformerConfig:
     padding: str = "reflect"  # the TensorFlow.js port pads with zeros, hence its dark borders
     residual_blocks: int = 5
     dilations: tuple[int, ...] = ()  # of the residual blocks' convolutions, two a block; none: 1 each
+    rank: int = 0  # of what the style adds to each styled kernel; none: a style is its norms alone, as Magenta's
     calms: bool = True  # the photo is seen without the noise of its calm places; Magenta's is seen as it is
 
     def __post_init__(self):
@@ -44,6 +44,8 @@ class TransformerConfig:
             raise ValueError(f"padding is {self.padding!r}; choose from {', '.join(PADDINGS)}")
         if not 0 < self.width <= 4:
             raise ValueError(f"width is {self.width}; it must be above 0 and at most 4")
+        if not 0 <= self.rank <= 128:
+            raise ValueError(f"rank is {self.rank}; it must be 0 to 128")
         object.__setattr__(self, "dilations", tuple(self.dilations))  # a list, in a weight file's description
         if self.dilations and (len(self.dilations) != 2 * self.residual_blocks or min(self.dilations) < 1):
             raise ValueError(
@@ -60,7 +62,8 @@ class ResidualBlock(nn.ModuleList):
 
     def __init__(self, channels: int, config: TransformerConfig, dilations: Sequence[int] = (1, 1)):
         super().__init__(
-            StyledConv(channels, channels, 3, config.separable, config.padding, dilation) for dilation in dilations
+            StyledConv(channels, channels, 3, config.separable, config.padding, dilation, config.rank)
+            for dilation in dilations
         )
 
     def forward(
@@ -81,7 +84,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config = config or TransformerConfig()
         c32, c64, c128 = (config.channels(count) for count in (32, 64, 128))
-        styled = {"separable": config.separable, "padding": config.padding}
+        styled = {"separable": config.separable, "padding": config.padding, "rank": config.rank}
         self.contract = nn.Sequential(
             ContractConv(3, c32, 9, stride=1, padding=config.padding),
             ContractConv(c32, c64, 3, stride=2, padding=config.padding),
@@ -115,11 +118,11 @@ class Transformer(nn.Module):
         return [f"residual.{index}.1.beta.{part}" for index in range(len(self.residual)) for part in ("weight", "bias")]
 
     def heads(self) -> list[nn.Linear]:
-        """The layers that make gammas and betas of a style vector, in the order of painting."""
-        return [head for layer in self.styled() for head in (layer.gamma, layer.beta)]
+        """The layers that make gammas, betas and shares of kernels of a style vector, in the order of painting."""
+        return [head for layer in self.styled() for head in layer.heads()]
 
-    def norms(self, vector: Tensor) -> Tensor:
-        """All gammas and betas that style vectors make, (N, 100) -> (N, 2 S): whatever a picture feels of them."""
+    def felt(self, vector: Tensor) -> Tensor:
+        """All that these make of style vectors, (N, 100) -> (N, F): whatever a picture feels of them."""
         return torch.cat([head(vector) for head in self.heads()], dim=1)
 
     def encode(self, content: Tensor) -> Tensor:
@@ -174,14 +177,16 @@ class Transformer(nn.Module):
         self.decode(features, vector, added, norm)
         return torch.cat(norm.affines, dim=1)
 
-    def decode_tile(self, features: Tensor, affine: Tensor, added: Tensor | None = None) -> Tensor:
-        """Paint a piece of a photo: (N, 128, h, w), affine (2, S) and what a study adds -> (N, 3, 4h, 4w) in [0, 1].
+    def decode_tile(
+        self, features: Tensor, affine: Tensor, vector: Tensor, added: Tensor | None = None
+    ) -> Tensor:
+        """Paint a piece of a photo: (N, 128, h, w), affine (2, S), the style (1, 100) and what a study adds ->
+        (N, 3, 4h, 4w) in [0, 1].
 
         A pixel depends on none of the photo's that is more than `reach` away, so pieces with that margin fit without a
         seam.
         """
-        nothing = features.new_zeros(1, VECTOR_SIZE)  # the style is in the affine already
-        return self.decode(features, nothing, added, GivenNorm(affine.split(self.styled_channels, dim=1)))
+        return self.decode(features, vector, added, GivenNorm(affine.split(self.styled_channels, dim=1)))
 
     def forward(self, content: Tensor, vector: Tensor) -> Tensor:
         return self.decode(self.encode(content), vector)

@@ -1,4 +1,7 @@
-"""`python -m stylizer.training COMMAND`: train, studies, narrow, classify, evaluate, cost; see docs/training.md."""
+"""`python -m stylizer.training COMMAND`: train, mean, studies, narrow, classify, evaluate, cost.
+
+docs/training.md says when and why.
+"""
 
 import argparse
 import csv
@@ -18,7 +21,7 @@ from stylizer.errors import NotFinite, ParameterError, StylizerError
 from stylizer.gatys import computes_in_bf16
 from stylizer.networks.backbones import VGG, VGG16, build_backbone, load_vgg16
 from stylizer.training import classify, data, evaluate, narrow, studies
-from stylizer.training.pairs import in_words, read_safetensors, save_pair
+from stylizer.training.pairs import in_words, mean_pair, read_safetensors, save_pair
 from stylizer.training.train import Run, TrainConfig, train
 
 BEGAN = time.monotonic()        # loading torch and the data counts into a call's time
@@ -38,7 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="python -m stylizer.training", description=__doc__)
-    commands = root.add_subparsers(required=True, metavar="train | studies | narrow | classify | evaluate | cost")
+    commands = root.add_subparsers(
+        required=True, metavar="train | mean | studies | narrow | classify | evaluate | cost"
+    )
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--device", default="auto", help="auto, cpu or cuda")
     shared.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's choice")
@@ -57,6 +62,14 @@ def parser() -> argparse.ArgumentParser:
     training.add_argument("--sample-minutes", type=float, default=5.0, help="between sample grids")
     training.add_argument("--report-every", type=int, default=10, help="steps between lines of the curve")
     add_settings(training)
+
+    middle = commands.add_parser("mean", help="weights between those before and after a run, often better than both",
+                                 formatter_class=argparse.ArgumentDefaultsHelpFormatter)  # fmt: skip
+    middle.set_defaults(command=run_mean, threads=0)
+    middle.add_argument("before", help="a run's folder, a folder of two weight files, or FILE,FILE")
+    middle.add_argument("after", help="likewise")
+    middle.add_argument("--share", type=float, default=0.5, help="of the way from before to after")
+    middle.add_argument("--out", type=Path, required=True, help="folder for the two weight files")
 
     studying = commands.add_parser("studies", help="the gallery's studies; goes on with what is missing", **common)
     studying.set_defaults(command=run_studies)
@@ -214,6 +227,14 @@ def save_samples(run: Run, folder: Path, side: int = 256) -> None:
     height, width = sheet.shape[0] * side, sheet.shape[1] * side
     Image.fromarray(sheet.permute(0, 3, 1, 4, 2).reshape(height, width, 3).numpy()).save(
         folder / f"samples-{run.step:06d}.jpg", quality=88)
+
+
+def run_mean(options: argparse.Namespace) -> int:
+    if not 0 <= options.share <= 1:
+        raise ParameterError("share", f"share is {options.share}; it must be 0 to 1")
+    pair = mean_pair(evaluate.pair_at(options.before), evaluate.pair_at(options.after), options.share)
+    print(*save_pair(pair, options.out), sep="\n")
+    return 0
 
 
 def run_studies(options: argparse.Namespace) -> int:

@@ -28,6 +28,7 @@ TOLERANCE = 1e-3  # of the largest number that comes out, float32 against float3
 HALF_TOLERANCE = 1e-2  # the same after rounding
 HALF_FROM = 64  # numbers in an array: below it nothing is gained
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # kept with the parameters, learnt otherwise
+EXPORTED = ("predictor-", "transformer-")
 FLOORS = "floors-"  # beside the networks, of each transformer
 DYNAMIC = torch.export.Dim.DYNAMIC
 
@@ -44,23 +45,28 @@ class Encoder(nn.Module):
         return self.contract(self.seen(content))
 
 
-class Part(nn.Module):
+class Decoder(nn.Module):
     """One method of a transformer as a module of its own, since the exporter wants `forward`."""
 
-    def __init__(self, transformer: Transformer, method: str):
+    def __init__(self, transformer: Transformer):
         super().__init__()
-        self.transformer, self.method = transformer, method
+        self.transformer = transformer
         self.eval()
 
-    def forward(self, features: Tensor, style: Tensor, added: Tensor | None = None) -> Tensor:
-        return getattr(self.transformer, self.method)(features, style, added)
+    def forward(self, features: Tensor, vector: Tensor, added: Tensor | None = None) -> Tensor:
+        return self.transformer.decode(features, vector, added)
 
 
-class Measure(Part):
+class Measure(Decoder):
     def forward(
         self, features: Tensor, vector: Tensor, weights: Tensor, floor: Tensor, added: Tensor | None = None
     ) -> Tensor:
         return self.transformer.measure(features, vector, weights, floor, added)
+
+
+class Tile(Decoder):
+    def forward(self, features: Tensor, affine: Tensor, vector: Tensor, added: Tensor | None = None) -> Tensor:
+        return self.transformer.decode_tile(features, affine, vector, added)
 
 
 def parts(network: StylePredictor | Transformer, stem: str) -> list[tuple[str, nn.Module, dict[str, Tensor], str]]:
@@ -78,11 +84,11 @@ def parts(network: StylePredictor | Transformer, stem: str) -> list[tuple[str, n
         studied = {"added": 0.01 * torch.randn(numbers)}
     return [
         (f"{stem}-encoder.onnx", Encoder(network), {"content": picture}, "features"),
-        (f"{stem}-decoder.onnx", Part(network, "decode"), {"features": features, "vector": vector, **studied},
+        (f"{stem}-decoder.onnx", Decoder(network), {"features": features, "vector": vector, **studied},
          "stylised"),
-        (f"{stem}-measure.onnx", Measure(network, "measure"),
+        (f"{stem}-measure.onnx", Measure(network),
          {"features": samples, "vector": vector, "weights": weights, "floor": floor, **studied}, "affine"),
-        (f"{stem}-tile.onnx", Part(network, "decode_tile"), {"features": features, "affine": affine, **studied},
+        (f"{stem}-tile.onnx", Tile(network), {"features": features, "affine": affine, "vector": vector, **studied},
          "stylised"),
     ]  # fmt: skip
 
@@ -180,11 +186,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m stylizer.training.export", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", default=Settings().models)
     options = parser.parse_args(arguments)
-    # The classifier is for torch alone: the classic mode needs its gradients. Floors belong to a transformer.
-    others = ("classifier", FLOORS)
-    paths = sorted(path for path in options.folder.glob("*.safetensors") if not path.name.startswith(others))
+    # Loss networks are for torch alone: gradients go through them. Floors belong to a transformer.
+    paths = sorted(path for path in options.folder.glob("*.safetensors") if path.name.startswith(EXPORTED))
     if not paths:
-        print(f"export: no .safetensors file in {options.folder}", file=sys.stderr)
+        print(f"export: no predictor and no transformer in {options.folder}", file=sys.stderr)
         return 2
     try:
         for path in paths:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from stylizer import weights
 from stylizer.errors import WeightsError
 from stylizer.networks import PREDICTORS, StylePredictor, Transformer, TransformerConfig, build, describe
+from stylizer.networks.merged import with_rank
 
 LARGEST_BYTES = 25 * 10**6      # a weight file that would be larger has its kernels in half precision
 SHARD_BYTES = 15 * 10**6        # a checkpoint's files stay below it, so that they pass where single files are capped
@@ -36,6 +37,28 @@ def complete(architecture: Mapping[str, Mapping[str, str]]) -> dict[str, dict[st
     return {**architecture, "transformer": {**architecture["transformer"], "config": json.dumps(config)}}
 
 
+@torch.no_grad()
+def mean_pair(before: Pair, after: Pair, share: float) -> Pair:
+    """Weights so much of the way from one pair to another, number by number (Wortsman et al. 2022).
+
+    Where only the later transformer has kernels of a style's own, the earlier one gets them, and they add nothing.
+    WeightsError where the two are of different architectures.
+    """
+    first, last = before.transformer, after.transformer
+    if last.config.rank and not first.config.rank:
+        first = with_rank(first, last.config.rank)
+        for ours, theirs in zip(first.styled(), last.styled(), strict=True):
+            ours.down.copy_(theirs.down)
+            ours.mix.load_state_dict(theirs.mix.state_dict())
+    before = Pair(before.predictor, first)
+    if before.architecture() != after.architecture():
+        raise WeightsError(f"{in_words(before.architecture())} and {in_words(after.architecture())} have no mean")
+    theirs = after.state_dict()
+    mean = {key: torch.lerp(value, theirs[key], share) if value.is_floating_point() else theirs[key]
+            for key, value in before.state_dict().items()}
+    return averaged_pair(after.architecture(), mean)
+
+
 def in_words(architecture: Mapping[str, Mapping[str, str]]) -> str:
     """mobilenet-v2 predictor (-1..1, colours) + separable transformer (width 1, reflect padding, 5 residual blocks)"""
     predictor, transformer = (json.loads(architecture[part]["config"]) for part in ("predictor", "transformer"))
@@ -45,6 +68,7 @@ def in_words(architecture: Mapping[str, Mapping[str, str]]) -> str:
             f"{transformer['width']:g}, {transformer['padding']} padding, "
             f"{transformer['residual_blocks']} residual blocks"
             + (f", dilations {' '.join(map(str, dilations))}" if (dilations := transformer.get("dilations")) else "")
+            + (f", rank {transformer['rank']}" if transformer.get("rank") else "")
             + ("" if transformer.get("calms", True) else ", photos as they are") + ")")
 
 

@@ -23,7 +23,7 @@ from stylizer.errors import NotFinite, ParameterError, WeightsError
 from stylizer.gatys import computes_in_bf16
 from stylizer.networks import PREDICTORS, StylePredictor, Transformer, TransformerConfig, describe
 from stylizer.networks.backbones import VGG
-from stylizer.networks.merged import as_plain, plain_shell, working_weights
+from stylizer.networks.merged import as_plain, plain_shell, with_rank, working_weights
 from stylizer.networks.predictor import INPUT_RANGES, with_colors
 from stylizer.training import data
 from stylizer.training.pairs import (
@@ -57,17 +57,20 @@ class TrainConfig:
     width: float = setting(1.0, "channels of the transformer, times this; 1 is the paper's")
     dilations: tuple[int, ...] = setting((), "of the residual convolutions, ten: how far the transformer sees, so how "
                                          "large a stroke can be, at no cost; none: as in the weights it starts from")
+    rank: int = setting(-1, "of what a style adds to the transformer's kernels; -1: as in the weights it starts from")
     init: tuple[str, ...] = setting((), "weight files to start from: a predictor, a transformer or both")
     predictor_init: str = setting("", "safetensors of a trunk to start from, with torchvision's keys")
     # how it is judged
-    content_weight: float = setting(0.5, "of the relative content distance: details")
-    structure_weight: float = setting(0.5, "of the distance of deeper features, each channel normalised: where things "
+    content_weight: float = setting(1.6, "of the relative content distance: details")
+    structure_weight: float = setting(0.3, "of the distance of deeper features, each channel normalised: where things "
                                       "are, and no longer in what light; lets strokes be larger")
+    log_content: bool = setting(True, "log(1 + content) and log(1 + structure): of a plain photo both are large, and "
+                                "a few would drown the rest")
     style_weight: float = setting(20.0, "of the style distance; at 5 the answers are tinted photographs")
     log_style: bool = setting(True, "log(1 + style): a few styles far from any photo would drown the rest")
     statistics_weight: float = setting(1.0, "of channel means and deviations: steadier colours than Grams alone")
     tv_weight: float = setting(1.0, "of total variation, about 0.01 in a picture: only noise feels it")
-    calm_weight: float = setting(200.0, "of total variation where the photo has none, in skies, walls and cheeks: what "
+    calm_weight: float = setting(500.0, "of total variation where the photo has none, in skies, walls and cheeks: what "
                                  "shows there is a weave")
     steady: float = setting(0.2, "share of a batch painted once more with noise in the photo")
     steady_weight: float = setting(0.15, "of how much larger the noise comes out than it went in")
@@ -220,9 +223,11 @@ def starting_pair(config: TrainConfig) -> Pair:
     """The pair a run begins with: random, then a trunk, then whichever halves the files of `init` hold."""
     given = load_networks(map(Path, config.init))
     torch.manual_seed(config.seed)
-    dilations = config.dilations or (given["transformer"].config.dilations if "transformer" in given else ())
+    start = given["transformer"].config if "transformer" in given else TransformerConfig()
+    dilations = config.dilations or start.dilations
+    rank = start.rank if config.rank < 0 else config.rank
     pair = Pair(StylePredictor(config.trunk, config.input_range, sees_colors=True),
-                Transformer(TransformerConfig(config.separable, config.width, dilations=dilations)))
+                Transformer(TransformerConfig(config.separable, config.width, dilations=dilations, rank=rank)))
     if config.predictor_init:
         path = Path(config.predictor_init)
         trunk = {key if key.startswith("features.") else f"features.{key}": value      # Inception's have no prefix
@@ -237,6 +242,8 @@ def starting_pair(config: TrainConfig) -> Pair:
             network = as_plain(network)
         if part == "transformer":                   # the kernels are the same, whatever lies between their pixels
             network.config = replace(network.config, dilations=dilations)
+            if not network.config.rank and rank:
+                network = with_rank(network, rank)
         if part == "predictor" and not network.sees_colors:
             network = with_colors(network)
         theirs, ours = describe(network), pair.architecture()[part]
@@ -396,7 +403,7 @@ class Run:
             with torch.no_grad():
                 wanted = self._vectors(self.teacher.predictor, views, own, strengths)
         if config.vector_weight:
-            felt = self.teacher.transformer.norms       # of the hundred numbers most change next to nothing
+            felt = self.teacher.transformer.felt        # of the hundred numbers most change next to nothing
             found["vector"] = F.mse_loss(felt(vectors.float()), felt(wanted.float()))
             total = total + config.vector_weight * found["vector"]
         if not self.paints:
@@ -458,13 +465,15 @@ class Run:
         style = losses.mean_distance({layer: gram for layer, (gram, _) in found.items()}, grams, losses.STYLE_LAYERS)
         means = losses.mean_distance({layer: losses.channel_statistics(*moments) for layer, moments in found.items()},
                                      statistics, losses.STYLE_LAYERS)
-        squash = torch.log1p if config.log_style else (lambda distance: distance)
-        photographic = config.content_weight * content + config.tv_weight * losses.total_variation(painted)
+        squash, squash_content = (torch.log1p if wanted else (lambda distance: distance)
+                                  for wanted in (config.log_style, config.log_content))
+        photographic = (config.content_weight * squash_content(content)
+                        + config.tv_weight * losses.total_variation(painted))
         reported = {}
         if config.structure_weight:
             layer = losses.STRUCTURE_LAYER
             structure = losses.structure_distance(features[layer], target[layer])
-            photographic = photographic + config.structure_weight * structure
+            photographic = photographic + config.structure_weight * squash_content(structure)
             reported["structure"] = structure[weak:].mean()
         painterly = config.style_weight * squash(style) + config.statistics_weight * squash(means)
         return {**reported, "content": content[weak:].mean(), "style": style[weak:].mean(),

@@ -67,10 +67,11 @@ def coarser(predict: Callable[[np.ndarray], np.ndarray], pictures: Iterable[Pict
 
 
 def heads_of(settings: Settings) -> np.ndarray:
-    """What turns style vectors into the transformer's gammas and betas, but for what these are at 0: (100, 2 S)."""
+    """What turns style vectors into all that the transformer feels of them, but for what this is at 0: (100, F)."""
     file = f"{settings.transformer_stem}.safetensors"
     arrays, _ = weights.parse(weights.read(settings.models, file), file)
-    return np.concatenate([array for key, array in arrays.items() if key.endswith((".gamma.weight", ".beta.weight"))]).T
+    heads = (".gamma.weight", ".beta.weight", ".mix.weight")
+    return np.concatenate([array for key, array in arrays.items() if key.endswith(heads)]).T
 
 
 def explained(given: dict, wanted: dict, heads: np.ndarray) -> float:
