@@ -362,6 +362,17 @@ def test_every_network_exports_to_onnx_that_agrees_with_torch(name, most, tmp_pa
     assert weights.read(tmp_path, path.name) == path.read_bytes()
 
 
+def test_predictors_and_transformers_are_exported_and_loss_networks_are_not(tmp_path, monkeypatch):
+    exported = []
+    monkeypatch.setattr(export, "export", lambda path: exported.append(path.stem))
+    monkeypatch.setattr(export, "write_checksums", lambda folder: None)
+    for file in Settings().models.glob("*.safetensors"):
+        (tmp_path / file.name).touch()
+    assert export.main([str(tmp_path)]) == 0
+    assert exported == sorted(file.stem for kind in ("predictor-*", "transformer-*")
+                              for file in tmp_path.glob(f"{kind}.safetensors"))  # fmt: skip
+
+
 def test_what_is_said_of_the_shipped_weights_is_true():
     models = Settings().models
     said = weights.facts(models)

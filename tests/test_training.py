@@ -332,7 +332,7 @@ def test_the_schedule_rises_and_ends_at_zero():
 
 def test_settings_that_cannot_be_are_refused_with_what_can():
     for given, message in (({"trunk": "resnet"}, "inception-v3"), ({"input_range": "0..255"}, "0..1"),
-                           ({"width": 9.0}, "at most 4"), ({"zoom": 1.5}, "at most 1"),
+                           ({"width": 9.0}, "at most 4"), ({"zoom": 1.5}, "at most 1"), ({"rank": 500}, "0 to 128"),
                            ({"stages": "0:512:4"}, "crops of 512 pixels"), ({"minutes": 0.0}, "--steps")):
         with pytest.raises(ParameterError, match=message):
             TrainConfig(**given)

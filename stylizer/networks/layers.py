@@ -131,8 +131,8 @@ class StyledConv(nn.Module):
     are linear in the style vector. `norm` says of what the mean and variance are taken: each picture, by default.
     The kernel's pixels lie `dilation` apart.
 
-    Where `rank` is above 0, the kernels depend on the style, too: to the pointwise kernel (the plain one, of a plain
-    layer) so many products of an answer's and a question's weights are added, each times a number linear in the vector.
+    Where `rank` is above 0, kernels depend on the style, too: `up @ diag(mix(vector)) @ down`, of that rank, is added
+    to the pointwise kernel; of a plain layer, to the plain one.
     """
 
     def __init__(
@@ -191,8 +191,8 @@ class StyledConv(nn.Module):
         if len(vector) == 1:
             kernels = kernels + ((self.up.flatten(1) * shares) @ self.down.flatten(1)).view_as(kernels)
             return F.conv2d(features, kernels, dilation=dilation)
-        asked = F.conv2d(features, self.down, dilation=dilation) * shares[..., None, None]
-        return F.conv2d(features, kernels, dilation=dilation) + F.conv2d(asked, self.up)
+        mixed = F.conv2d(features, self.down, dilation=dilation) * shares[..., None, None]
+        return F.conv2d(features, kernels, dilation=dilation) + F.conv2d(mixed, self.up)
 
 
 def calmed(photo: Tensor) -> Tensor:

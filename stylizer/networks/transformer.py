@@ -177,9 +177,7 @@ class Transformer(nn.Module):
         self.decode(features, vector, added, norm)
         return torch.cat(norm.affines, dim=1)
 
-    def decode_tile(
-        self, features: Tensor, affine: Tensor, vector: Tensor, added: Tensor | None = None
-    ) -> Tensor:
+    def decode_tile(self, features: Tensor, affine: Tensor, vector: Tensor, added: Tensor | None = None) -> Tensor:
         """Paint a piece of a photo: (N, 128, h, w), affine (2, S), the style (1, 100) and what a study adds ->
         (N, 3, 4h, 4w) in [0, 1].
 

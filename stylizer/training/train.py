@@ -119,6 +119,8 @@ class TrainConfig:
                 raise ParameterError(name, f"{name} is {getattr(self, name)!r}; choose from {', '.join(allowed)}")
         if not 0 < self.width <= 4:
             raise ParameterError("width", f"width is {self.width}; it must be above 0 and at most 4")
+        if not -1 <= self.rank <= 128:
+            raise ParameterError("rank", f"rank is {self.rank}; it must be 0 to 128, or -1")
         largest = max(*self.style_sides, *(pixels for _, pixels, _ in stages(self.stages)))
         if largest > self.stored or not 0 < self.zoom <= 1:
             raise ParameterError("stored", f"crops of {largest} pixels, zoom {self.zoom} and pictures kept at "
