@@ -41,7 +41,7 @@ def complete(architecture: Mapping[str, Mapping[str, str]]) -> dict[str, dict[st
 def mean_pair(before: Pair, after: Pair, share: float) -> Pair:
     """Weights so much of the way from one pair to another, number by number (Wortsman et al. 2022).
 
-    Where only the later transformer has kernels of a style's own, the earlier one gets them, and they add nothing.
+    Where only the later transformer has style-dependent kernels, the earlier one gets them, and they add nothing.
     WeightsError where the two are of different architectures.
     """
     first, last = before.transformer, after.transformer
