@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a gallery name (see `stylizer styles`) or a picture; again to mix",
     )
     stylize.add_argument("--weight", action="append", type=float, help="of the mix, one a style; equal by default")
-    stylize.add_argument("--strength", default=1.0, help="0 (the photo's own style) to 1 (the painting's, the default)")
+    stylize.add_argument("--strength", default=1.0, help="0 (the photo) to 1 (the full style, the default)")
     stylize.add_argument("--size", default="original", help='longest side in pixels, or "original" (the default)')
     stylize.add_argument("--style-scale", default=1.0, help="how large the strokes are, 0.5 to 2; 1 by default")
     stylize.add_argument(

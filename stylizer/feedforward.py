@@ -35,6 +35,7 @@ from stylizer.styles import Blend, Style, blend, named, read_gallery, read_vecto
 STYLE_SIDE = 256  # the squares in which the predictor was trained to look at a painting,
 READ_SIDE = 384  # and the shorter side of a painting that such squares cover
 READ_FOR = 448  # longest side of a picture in which strokes are then as large, beside it, as in the painting
+FADE = 0.25  # the strength below which the photo itself shows through; at 0 it is all there is
 MOST_OCTAVES = 1.5  # as much larger as they are made to be at most: with two octaves colours paled
 
 PictureSource = str | os.PathLike | bytes | Image.Image | np.ndarray | Picture
@@ -160,8 +161,8 @@ class Stylizer:
     ) -> Image.Image:
         """`photo` painted in `style`: a gallery name, picture, study or vector, or a mix {style: weight}.
 
-        strength: 0 paints the photo with its own style vector, 1 with the style's; size: longest side in pixels,
-        None or "original" for the photo's own; keep_colors: keep the photo's chroma, take the painting's light;
+        strength: 0 is the photo, 1 the full style; size: longest side in pixels, None or "original" for the photo's
+        own; keep_colors: keep the photo's chroma, take the painting's light;
         style_scale: how large the strokes are, 0.5 to 2; progress: told of every tile of a picture beyond 4 megapixels;
         keep_light: as dark and as bright as the photo, so that a night stays one;
         interrupt: called between stages and tiles, and what it raises ends the work.
@@ -231,22 +232,24 @@ class Stylizer:
         stopwatch = Stopwatch() if stopwatch is None else stopwatch
         style = style if isinstance(style, Blend) else Blend(style)
         strength, vector, added = check_strength(strength), check_vector(style.vector)[None], style.added
+        if strength == 0:
+            return photo.picture
         if strength < 1:
             with photo.lock:
                 if photo.own_vector is None:
                     with stopwatch("predict"):
                         photo.own_vector = read_style(self.runtime.predict, photo.picture, interrupt=interrupt)
             vector = strength * vector + (1 - strength) * photo.own_vector
-            added = None if added is None or strength == 0 else np.float32(strength) * added
+            added = None if added is None else np.float32(strength) * added
         style, canvas = Blend(vector, added), photo
-        if photo.draft and strength > 0:  # at strength 0 the photo comes back as it is
+        if photo.draft:
             draft = self._paint(photo.draft, style, stopwatch, progress, interrupt)
             with stopwatch("resize"):
                 canvas = _revised(photo, draft, strength * photo.draft_share)
         rgb = self._paint(canvas, style, stopwatch, progress, interrupt)
         interrupt()
         with stopwatch("finish"):
-            rgb = images.resize_to(Picture(rgb), photo.picture.size).rgb
+            rgb = faded(images.resize_to(Picture(rgb), photo.picture.size).rgb, photo.picture.rgb, strength)
             if keep_colors:
                 rgb = images.keep_colors(rgb, photo.picture.rgb)
             if keep_light:
@@ -389,6 +392,14 @@ def _revised(photo: Photo, draft: np.ndarray, share: float) -> Photo:
     enlarged = images.resize_to(Picture(draft), photo.canvas.size).rgb
     canvas = Picture(images.lerp(photo.canvas.rgb, enlarged, share))
     return Photo(canvas, canvas)
+
+
+def faded(painted: np.ndarray, photo: np.ndarray, strength: float) -> np.ndarray:
+    """What was painted at a low strength, with so much of the photo that the slider ends at it; (H, W, 3) uint8.
+
+    The networks give a photo back only nearly, painted by its own vector.
+    """
+    return images.lerp(photo, painted, strength / FADE) if strength < FADE else painted
 
 
 def check_gallery(origins: Sequence[str], predictor: str) -> None:

@@ -124,7 +124,7 @@ def check_weights(weights: Sequence[float] | None, count: int) -> np.ndarray:
 
 
 def check_strength(strength: object) -> float:
-    words = "a number from 0 (the photo's own style) to 1 (the painting's)"
+    words = "a number from 0 (the photo) to 1 (the full style)"
     return decimal("strength", strength, *STRENGTHS, words)
 
 

@@ -49,11 +49,18 @@ def test_padding_mirrors_up_to_a_multiple_of_four():
     assert padded.shape == (1, 1, 4, 8) and padded[0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 4, 3]
 
 
-def test_strength_zero_uses_the_photos_own_style_and_one_the_paintings(stylizer, photo):
-    own = stylizer.style_vector(photo)
-    nothing = stylizer.stylize(photo, STYLE, strength=0)
-    assert pictures.near(nothing, stylizer.stylize(photo, own))
-    assert not pictures.near(nothing, stylizer.stylize(photo, STYLE, strength=1), levels=5)
+def test_strength_zero_is_the_photo_and_one_the_style(stylizer, photo):
+    assert np.array_equal(stylizer.stylize(photo, STYLE, strength=0), photo)
+    full = stylizer.stylize(photo, STYLE, strength=1)
+    assert pictures.near(full, stylizer.stylize(photo, stylizer.style_vector(STYLE)))
+    assert not pictures.near(full, photo, levels=5)
+
+
+def test_at_low_strengths_the_photo_shows_through(stylizer, photo):
+    own, style = stylizer.style_vector(photo), stylizer.style_vector(STYLE)
+    painted = np.asarray(stylizer.stylize(photo, 0.1 * style + 0.9 * own), np.float32)
+    expected = np.rint(photo + 0.4 * (painted - photo)).astype(np.uint8)
+    assert pictures.near(stylizer.stylize(photo, STYLE, strength=0.1), expected)
 
 
 def test_strength_interpolates_between_the_two_vectors(stylizer, photo):

@@ -232,7 +232,8 @@ def paint_by_study(page, photo: bytes, study: bytes, **fields) -> str:
 def test_a_study_paints_on_the_device_as_on_the_server(studio, private_server, stylizer, picture, rank):
     rgb = pictures.photo(160, 120) if picture == "a photo" else pictures.disc(320, 240, (200, 100), 20)
     study = studies.dump(random_study(stylizer, seed=rank, rank=rank))
-    for fields in ({}, {"style_name": "great-wave", "weight": ["3", "1"], "strength": "0.7"}):
+    mixed = {"style_name": "great-wave", "weight": ["3", "1"], "strength": "0.7"}
+    for fields in ({}, mixed, {"strength": "0.1"}, {"strength": "0"}):
         ours = decoded(base64.b64decode(paint_by_study(studio, pictures.png(rgb), study, **fields)))
         expected = private_server.painting(pictures.png(rgb), style=(io.BytesIO(study), "style"), **fields)
         assert difference(ours, expected) < CLOSE

@@ -275,9 +275,7 @@ def test_a_missing_or_damaged_file_is_said_in_one_line(study, tmp_path, capsys):
 # Painting -----------------------------------------------------------------------------------------------------------
 
 
-def test_strength_scales_what_is_added_and_none_is_as_without_the_study(stylizer, study, photo):
-    without = stylizer.stylize(photo, study.vector, 0)
-    assert pictures.near(stylizer.stylize(photo, study, 0), without)
+def test_strength_scales_what_is_added(stylizer, study, photo):
     half = Blend(study.vector, (study.added() / 2).astype(np.float32))
     own = stylizer.style_vector(photo)
     mean = replace(half, vector=((study.vector + own) / 2).astype(np.float32))

@@ -8,6 +8,7 @@ const STYLE_SIDE = 256;                         // the squares in which the pred
 const READ_SIDE = 384;                          // and the shorter side at which they cover it
 const READ_FOR = 448;                           // longest side of a picture in which strokes are as large as there,
 const MOST_OCTAVES = 1.5;                       // and as much larger as they are made to be at most
+const FADE = 0.25;                              // the strength below which the photo itself shows through
 const STRIDE = 4;                               // of the encoder: pictures are mirrored up to multiples of it
 const KEPT_BYTES = 128 * 2 ** 20;               // what photos between slider moves may take together
 const WALL_SIDE = 176;
@@ -191,14 +192,15 @@ export class Painter {
   /** The photo painted by a style, the size that came in, its alpha kept. */
   async paint(photo, { vector, added }, strength, keep_colors = false, job = null) {
     const { full } = photo;
+    if (strength === 0) return full;
     if (strength < 1) {
       photo.own_vector ??= await this.read(full);
       vector = blend([vector, photo.own_vector], [strength, 1 - strength]);
-      added = strength > 0 && added ? blend([added], [strength]) : null;
+      added = added ? blend([added], [strength]) : null;
     }
     const style = { vector, added };
     let painted;
-    if (photo.draft && strength > 0) {          // what is painted over it has its large strokes, and is sharp
+    if (photo.draft) {                          // what is painted over it has its large strokes, and is sharp
       const draft = await this.paint_canvas(photo.draft, style, job);
       const enlarged = pictures.resize_to(draft, full.width, full.height);
       const canvas = { picture: pictures.lerp(pictures.opaque(full), enlarged, strength * photo.draft_share) };
@@ -207,6 +209,7 @@ export class Painter {
       canvas.samples?.dispose();
     } else painted = await this.paint_canvas(photo, style, job);
     painted = pictures.resize_to(painted, full.width, full.height);
+    if (strength < FADE) painted = pictures.lerp(pictures.opaque(full), painted, strength / FADE);
     if (keep_colors) pictures.add_luma(painted, full, painted, full);       // the photo's chroma, the painting's light
     pictures.take_alpha(painted, full);
     this.trim();

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from stylizer import images, losses
 from stylizer.errors import EmptyInput, ParameterError
-from stylizer.feedforward import octaves, read_style
+from stylizer.feedforward import faded, octaves, read_style
 from stylizer.gatys import GatysConfig, computes_in_bf16, optimise
 from stylizer.networks.backbones import VGG16
 from stylizer.settings import Settings
@@ -238,17 +238,19 @@ def print_strengths(name: str, paint: Paint, pairs: Sequence[tuple[Sample, Sampl
 
 
 def print_border(name: str, paint: Paint, pairs: Sequence[tuple[Sample, Sample]], size: int) -> None:
-    """The median over pairs of the border error, in [0, 1]."""
-    errors = []
+    """The median over pairs of the border error, in [0, 1], and of the same in the middle: what lies around a picture
+    moves the statistics that all of it is normalised by."""
+    errors, middles = [], []
     for photo, style in tqdm(pairs, desc=f"{name[-28:]}, border", leave=False):
         large = photo.at(size + 2 * AROUND)
         around = paint(large, style, 1.0)
         whole = paint(Sample(photo.name, np.ascontiguousarray(inner(large.rgb, AROUND)), photo.whole), style, 1.0)
         if around is not None and whole is not None:
             errors.append(border_error(whole, inner(around, AROUND)))
+            middles.append(difference(inner(whole, FRAME), inner(around, AROUND + FRAME)))
     if errors:
-        print(f"{name[-28:]:28} {size:5} border error {statistics.median(errors):.4f}, largest {max(errors):.4f}, "
-              f"{len(errors)} pairs", flush=True)
+        print(f"{name[-28:]:28} {size:5} border error {statistics.median(errors):.4f}, largest {max(errors):.4f}, in "
+              f"the middle {statistics.median(middles):.4f}, {len(errors)} pairs", flush=True)
 
 
 def print_weave(name: str, paint: Paint, styles: Sequence[Sample], size: int) -> None:
@@ -298,11 +300,16 @@ def inner(rgb: np.ndarray, margin: int) -> np.ndarray:
     return rgb[margin:-margin, margin:-margin]
 
 
+def difference(first: np.ndarray, second: np.ndarray) -> float:
+    """Mean absolute difference of two (H, W, 3) uint8 pictures, in [0, 1]."""
+    return float(np.abs(first.astype(np.float32) - second).mean() / 255)
+
+
 def border_error(whole: np.ndarray, cut_out: np.ndarray) -> float:
     """Mean absolute difference in a frame of 16 pixels, in [0, 1], of two (H, W, 3) uint8 pictures."""
-    difference = np.abs(whole.astype(np.float32) - cut_out) / 255
-    middle = inner(difference, FRAME)
-    return float((difference.sum() - middle.sum()) / (difference.size - middle.size))
+    apart = np.abs(whole.astype(np.float32) - cut_out) / 255
+    middle = inner(apart, FRAME)
+    return float((apart.sum() - middle.sum()) / (apart.size - middle.size))
 
 
 # Candidates ----------------------------------------------------------------------------------------------------------
@@ -350,7 +357,8 @@ def painter(pair: Pair, device: torch.device) -> Paint:
         if added := octaves(width, height):
             wanted = wanted + added * broader()
         content = F.pad(as_tensor(photo.rgb, device), (0, -width % 4, 0, -height % 4), mode="reflect")
-        return images.from_tensor(pair.transformer(content, wanted)[..., :height, :width].cpu().numpy())
+        painted = images.from_tensor(pair.transformer(content, wanted)[..., :height, :width].cpu().numpy())
+        return faded(painted, photo.rgb, strength)
 
     return paint
 

@@ -237,7 +237,7 @@ def _controls(settings: Settings) -> html.Section:
     return html.Section(
         [
             _mix(settings.max_styles),
-            range_slider("strength", "Strength", ("the photo’s own", "the style’s"), min=0, max=1, step=0.05, value=1),
+            range_slider("strength", "Strength", ("the photo", "the style"), min=0, max=1, step=0.05, value=1),
             range_slider("style-scale", "Strokes", ("finer", "broader"), min=-1, max=1, step=0.25, value=0),     # log2
             labelled("Size", choice("size", SIZES, "1024")),
             labelled("Format", choice("format", FORMATS, "png")),

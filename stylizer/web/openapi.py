@@ -40,7 +40,7 @@ def specification(settings: Settings) -> dict:
         "style_name": {"type": "array", "items": {"type": "string"}, "maxItems": settings.max_styles, "description": "Names from /api/v1/styles"},
         "style_vector": {"type": "array", "items": json_vector, "maxItems": settings.max_styles, "description": f"Style vectors, each a JSON list of {VECTOR_SIZE} numbers from {-VECTOR_BOUND:g} to {VECTOR_BOUND:g}"},
         "weight": {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": WEIGHT_BOUND}, "description": f"One a style: files first, then names, then vectors; 0 to {WEIGHT_BOUND:.0f}, not all 0. Up to {settings.max_styles} styles; equal by default"},
-        "strength": {"type": "number", "minimum": STRENGTHS[0], "maximum": STRENGTHS[1], "default": 1, "description": "0 paints the photo in its own style, 1 in the painting's"},
+        "strength": {"type": "number", "minimum": STRENGTHS[0], "maximum": STRENGTHS[1], "default": 1, "description": "0 is the photo, 1 the full style"},
         "size": {"oneOf": [{"type": "integer", "minimum": settings.min_side, "maximum": settings.max_side}, {"const": "original"}], "description": f"Longest side in pixels, or \"original\"; by default the photo's own, shrunk to {settings.api_size} where it is larger"},
         "style_scale": {"type": "number", "minimum": STYLE_SCALES[0], "maximum": STYLE_SCALES[1], "default": 1, "description": f"How large the strokes are, {STYLE_SCALES[0]:g} to {STYLE_SCALES[1]:g}. For smaller ones the photo is painted so much larger; for larger ones a draft is painted so much smaller, then painted over. Both within the same bounds"},
         "keep_colors": {"type": "boolean", "default": False, "description": "Keep the photo's colours, take the painting's light"},
