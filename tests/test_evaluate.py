@@ -82,6 +82,23 @@ def test_pairs_are_spread_over_photos_and_styles():
 # The meter ----------------------------------------------------------------------------------------------------------
 
 
+def test_a_lattice_is_what_answers_share_and_photos_and_paintings_do_not():
+    pictures = [random_pixels(160, 128, seed) // 4 + 96 for seed in range(16)]
+    photos, paintings = pictures[:8], pictures[8:]
+    down, across = np.mgrid[:128, :160]
+    threads = (6 * np.cos(2 * np.pi * (8 * down + 6 * across) / 64))[..., None]
+    woven = [(photo + threads).round().astype(np.uint8) for photo in photos]
+
+    def lattice(answers, photos):
+        return meter.lattice([meter.threads(*three) for three in zip(answers, photos, paintings, strict=True)])
+
+    assert lattice(photos, photos) < 2
+    assert lattice(woven, photos) > 4
+    assert lattice(woven, woven) < 0.6 * lattice(woven, photos)
+    assert lattice([*woven[:1], *photos[1:]], photos) < 2                   # one has it
+    assert meter.threads(photos[0][:60], photos[0], paintings[0]) is None
+
+
 def striped(period: float, contrast: float = 40.0) -> np.ndarray:
     """A plain picture (120, 160, 3) under diagonal stripes."""
     down, across = np.mgrid[:120, :160]

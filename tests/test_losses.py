@@ -66,6 +66,18 @@ def test_a_weave_counts_where_the_photo_is_calm_alone():
     assert left > 0.005 and right < 0.01 * left
 
 
+def test_threads_stand_out_however_faint_and_edges_do_not():
+    down, across = torch.arange(128)[:, None], torch.arange(192)
+    picture = 0.5 + 0.02 * torch.randn(1, 3, 128, 192, generator=torch.Generator().manual_seed(0))
+    picture[..., 100:] += 0.4
+    threads = 0.02 * torch.cos(2 * torch.pi * (8 * down + 6 * across) / 64)         # 6.4 pixels apart
+    without, woven = (losses.standing_out(losses.spectrum(some))[0] for some in (picture, picture + threads))
+    assert woven[0, 8, 6] > without[0].max() + 0.5 and woven[0, 8, 6] == woven[0].max()
+    assert woven[1].max() < without[0].max() + 0.5                                  # they are grey
+    assert without[:, :3, :2].abs().max() == 0                                      # what is coarser is no thread
+    assert losses.standing_out(losses.spectrum(picture * 0)).abs().max() == 0
+
+
 def test_identical_pictures_have_no_distance(network, pictures):
     features = network(pictures, VGG16.LAYERS)
     assert losses.content_distance(features, features).abs().max() == 0

@@ -33,10 +33,10 @@ from stylizer.weights import checksums  # noqa: E402
 CPU = torch.device("cpu")
 SMALL = TrainConfig(
     stages="0:32:2", stored=72, view=64, style_sides=(48, 64), bank=4, bank_steps=2, steps=4, warmup=2, width=0.25,
-    bf16=False,
+    bf16=False, lattice_weight=0.0,
 )
 NO_LOSS = dict.fromkeys(("content_weight", "structure_weight", "style_weight", "statistics_weight", "tv_weight",
-                         "calm_weight", "steady"), 0.0)  # fmt: skip
+                         "calm_weight", "steady", "lattice_weight"), 0.0)  # fmt: skip
 
 
 def pictures(count, side=72, seed=0):
@@ -259,12 +259,13 @@ def test_of_small_batches_one_photo_in_some_is_plain():
 
 
 def test_all_losses_together_have_finite_values_and_a_gradient():
-    config = replace(SMALL, stages="0:32:4", plain=0.25, steady=0.5, calm_weight=100.0, structure_weight=1.0)
+    config = replace(SMALL, stages="0:64:4", style_sides=(64,), plain=0.25, steady=0.5, calm_weight=100.0,
+                     structure_weight=1.0, lattice_weight=10.0)
     run = make_run(config)
     before = weights_of(run)
     found = run.advance()
     assert all(value.isfinite() for value in found.values())
-    assert {"weave", "noise", "structure", "content", "style", "weak"} <= found.keys()
+    assert {"weave", "noise", "lattice", "structure", "content", "style", "weak"} <= found.keys()
     assert not same(before, run.pair.state_dict())
 
 
@@ -275,6 +276,17 @@ def test_noise_and_weave_fall_where_they_are_minded():
     for _ in range(28):
         last = run.advance()
     assert last["noise"] < 0.5 * first["noise"] and last["weave"] < 0.5 * first["weave"]
+
+
+def test_what_all_answers_share_falls_where_it_is_minded():
+    def shared(weight):
+        run = make_run(replace(SMALL, **{**NO_LOSS, "content_weight": 1e-9, "lattice_weight": weight}, stages="0:72:4",
+                               style_sides=(64,), steps=30, weak=0.0, transformer_rate=3e-3))
+        for _ in range(29):
+            run.advance()
+        return float(run.common.clamp(min=0).square().mean())
+
+    assert shared(100.0) < 0.5 * shared(1e-9)
 
 
 def test_the_distance_from_a_photo_counts_by_its_logarithm():
@@ -333,7 +345,8 @@ def test_the_schedule_rises_and_ends_at_zero():
 def test_settings_that_cannot_be_are_refused_with_what_can():
     for given, message in (({"trunk": "resnet"}, "inception-v3"), ({"input_range": "0..255"}, "0..1"),
                            ({"width": 9.0}, "at most 4"), ({"zoom": 1.5}, "at most 1"), ({"rank": 500}, "0 to 128"),
-                           ({"stages": "0:512:4"}, "crops of 512 pixels"), ({"minutes": 0.0}, "--steps")):
+                           ({"stages": "0:512:4"}, "crops of 512 pixels"), ({"minutes": 0.0}, "--steps"),
+                           ({"stages": "0:32:4"}, "crops have 32 pixels: it sees 64")):
         with pytest.raises(ParameterError, match=message):
             TrainConfig(**given)
 
@@ -350,14 +363,15 @@ def test_stages_are_read_and_bad_ones_refused():
 
 def test_a_resumed_run_is_the_uninterrupted_run(tmp_path, monkeypatch):
     monkeypatch.setattr("stylizer.training.pairs.SHARD_BYTES", 10**6)
-    whole = make_run()
+    config = replace(SMALL, stages="0:64:2", style_sides=(64,), lattice_weight=10.0)
+    whole = make_run(config)
     began = weights_of(whole)
     curve = [report.losses for report in train.train(whole, report_every=1)]
-    first = make_run()
+    first = make_run(config)
     parts = [report.losses for report in itertools.islice(train.train(first, report_every=1), 1)]
     first.save(tmp_path / "checkpoint")
     assert len(list((tmp_path / "checkpoint").glob("weights-*.safetensors"))) > 1
-    second = make_run(replace(SMALL, seed=0))
+    second = make_run(config)
     second.load(tmp_path / "checkpoint")
     parts += [report.losses for report in train.train(second, report_every=1)]
     assert len(parts) == len(curve) == 4
@@ -616,7 +630,7 @@ def test_the_train_command_trains_resumes_and_writes_what_it_says(folder, tmp_pa
     call = ["train", "--device", "cpu", "--content", str(folder), "--style", str(folder),
             "--run", str(tmp_path / "run"), "--teacher", *paths, "--vector-weight", "1", "--content-weight", "0",
             "--structure-weight", "0", "--style-weight", "0", "--statistics-weight", "0",
-            "--stages", "0:32:2", "--stored", "72", "--view", "64",
+            "--stages", "0:64:2", "--stored", "72", "--view", "64",
             "--style-sides", "64", "72", "--bank", "4",
             "--width", "0.25", "--no-bf16", "--report-every", "1"]  # fmt: skip
     assert command.main([*call, "--steps", "2"]) == 0
@@ -637,7 +651,7 @@ def test_a_pair_learns_through_the_narrow_vgg_but_is_not_judged_by_it(tmp_path, 
         Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(folder / f"{number}.png")
     narrow = str(Settings().models / SHIPPED["narrow"])
     call = ["train", "--device", "cpu", "--content", str(folder), "--style", str(folder), "--vgg", narrow,
-            "--run", str(tmp_path / "run"), "--stages", "0:32:2", "--stored", "72", "--view", "64",
+            "--run", str(tmp_path / "run"), "--stages", "0:64:2", "--stored", "72", "--view", "64",
             "--style-sides", "64", "72", "--bank", "4", "--width", "0.25", "--no-bf16", "--steps", "2"]  # fmt: skip
     assert command.main(call) == 0
     with (tmp_path / "run" / "curve.csv").open() as file:

@@ -89,7 +89,7 @@ def print_table(options: argparse.Namespace, loss_network: VGG16 | None, device:
         raise ParameterError("weights", "nothing to evaluate: give --weights, --results or --rival")
     print(f"{len(pairs)} pairs of {len(photos)} photos and {len(styles)} styles; medians")
     print(f"{'':28} {'size':>5} {'pairs':>5} {'content':>8} {'style':>7} {'worst':>7} {'relu3_3':>8} {'relu4_3':>8} "
-          f"{'accents':>8} {'weave':>6} {'nearer':>7} {'better at both':>15}", flush=True)
+          f"{'accents':>8} {'weave':>6} {'lattice':>8} {'nearer':>7} {'better at both':>15}", flush=True)
     optimised = optimised_of(options, candidates, judge)
     for size in options.sizes:
         baseline = None
@@ -117,10 +117,10 @@ def print_table(options: argparse.Namespace, loss_network: VGG16 | None, device:
 
 
 def row(name: str, size: int, found: Mapping[tuple[str, str], "Marks"], baseline: Mapping | None) -> str:
-    """Medians over pairs; "worst" is the mean over the worst fifth of the styles, of each one's median."""
-    content, style, middle, deep, accents, weave = (
-        statistics.median([value for value in values if value is not None] or [math.nan])
-        for values in zip(*found.values(), strict=True))
+    """Medians over pairs; "worst" is the mean over the worst fifth of the styles, of each one's median; "lattice" how
+    many times too strong the strongest wave is that all answers share."""
+    *columns, threads = ([each for each in values if each is not None] for values in zip(*found.values(), strict=True))
+    content, style, middle, deep, accents, weave = (statistics.median(values or [math.nan]) for values in columns)
     of_styles = sorted(statistics.median(marks.style for (_, other), marks in found.items() if other == one)
                        for one in {style for _, style in found})
     worst = statistics.mean(of_styles[-math.ceil(WORST * len(of_styles)):])
@@ -131,7 +131,7 @@ def row(name: str, size: int, found: Mapping[tuple[str, str], "Marks"], baseline
         nearer = f"{sum(nearer for nearer, _ in better) / len(better):.0%}"
         both = f"{sum(map(all, better)) / len(better):.0%}"
     return (f"{name[-28:]:28} {size:5} {len(found):5} {content:8.3f} {style:7.3f} {worst:7.3f} {middle:8.3f} "
-            f"{deep:8.3f} {accents:8.0%} {weave:6.1f} {nearer:>7} {both:>15}")
+            f"{deep:8.3f} {accents:8.0%} {weave:6.1f} {meter.lattice(threads):8.1f} {nearer:>7} {both:>15}")
 
 
 def candidates_of(options: argparse.Namespace, device: torch.device) -> dict[str, Paint]:
@@ -170,6 +170,7 @@ class Marks(NamedTuple):
     deep: float                 # and relu4_3: what strokes form
     accents: float              # share of the painting's colours that is reached, 0 to 1
     weave: float | None         # deviation of luminance where the photo is calm, in levels; None where it nowhere is
+    threads: np.ndarray | None  # waves that stand out, (2, 64, 64); None of small pictures
 
 
 class Judge:
@@ -189,7 +190,7 @@ class Judge:
         nearest = meter.style_distance(found, readings)
         return Marks(losses.content_distance(found, target).item(), nearest.mean, nearest.layers["relu3_3"],
                      nearest.layers["relu4_3"], meter.accents_reached(painted, style.rgb),
-                     meter.weave_where_calm(painted, photo.rgb))
+                     meter.weave_where_calm(painted, photo.rgb), meter.threads(painted, photo.rgb, style.rgb))
 
     def _once(self, *what) -> object:
         *key, compute = what

@@ -102,6 +102,21 @@ def weave_where_calm(painted: np.ndarray, photo: np.ndarray) -> float | None:
     return float((luminance - blurred(luminance, BLUR))[0][inner].square().mean().sqrt())
 
 
+def threads(painted: np.ndarray, photo: np.ndarray, painting: np.ndarray) -> np.ndarray | None:
+    """How far waves stand out in an answer above the mean of photo and painting, as logarithms, (2, 64, 64); None where
+    one of them is smaller than a window."""
+    if min(min(rgb.shape[:2]) for rgb in (painted, photo, painting)) < losses.WINDOW:
+        return None
+    ours, *theirs = (losses.standing_out(losses.spectrum(torch.from_numpy(images.to_tensor(rgb))))[0].numpy()
+                     for rgb in (painted, photo, painting))  # fmt: skip
+    return ours - sum(theirs) / 2
+
+
+def lattice(found: Sequence[np.ndarray]) -> float:
+    """How many times as strong as it ought to be the strongest wave is that answers share, of the `threads` of each."""
+    return float(np.exp(np.mean(found, axis=0).max())) if len(found) else float("nan")
+
+
 def blurred(channels: Tensor, deviation: float) -> Tensor:
     """(C, H, W) by a Gaussian of that deviation in pixels."""
     half = round(3 * deviation)

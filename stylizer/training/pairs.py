@@ -180,7 +180,7 @@ def write_checkpoint(folder: Path, state: Mapping, parts: Mapping[str, Mapping[s
 
 
 def read_checkpoint(folder: Path) -> tuple[dict, dict[str, dict[str, Tensor]]]:
-    """(state, {weights, average, first, second: tensors}) of a checkpoint; WeightsError where it does not read."""
+    """(state, {weights, average, first, second, lattice: tensors}) of a checkpoint; WeightsError where none is read."""
     old = folder.with_name(folder.name + ".old")
     if not folder.exists() and old.exists():
         old.rename(folder)              # the run was cut between two renames
@@ -188,7 +188,7 @@ def read_checkpoint(folder: Path) -> tuple[dict, dict[str, dict[str, Tensor]]]:
         state = json.loads((folder / "state.json").read_text())
         return state, {part: {key: value for path in sorted(folder.glob(f"{part}-*.safetensors"))
                               for key, value in load_file(path).items()}
-                       for part in ("weights", "average", "first", "second")}
+                       for part in ("weights", "average", "first", "second", "lattice")}
     except Exception as error:
         raise WeightsError(f"{folder} is no checkpoint that can be read: {error}") from error
 

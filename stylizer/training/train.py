@@ -1,7 +1,7 @@
 """One training loop for every pair of predictor and transformer: perceptual, distilled, or both at once.
 
 A step's batch is drawn from (seed, step) and a bank of styles from (seed, its number), so a run that is cut and resumed
-draws what it would have drawn: the only state is weights, averages, Adam's moments and two counters.
+draws what it would have drawn: the only state is weights, averages, moments, what answers share, and two counters.
 """
 
 import math
@@ -38,6 +38,8 @@ from stylizer.training.pairs import (
     write_checkpoint,
 )
 
+LATTICE_AVERAGE = 0.95          # decay of what the answers of some steps have in common,
+LEAST_LATTICE = 0.1             # and what of it is chance
 LEAST_NOISE = 2e-4              # added to the noise that is divided by: rounding to 8 bits is as much
 BANK_CHUNK = 16                 # styles a pass while a bank is built
 RIDGE = 0.1                     # regularises a new last layer, in variances of a feature: best on crops it never saw
@@ -61,7 +63,7 @@ class TrainConfig:
     init: tuple[str, ...] = setting((), "weight files to start from: a predictor, a transformer or both")
     predictor_init: str = setting("", "safetensors of a trunk to start from, with torchvision's keys")
     # how it is judged
-    content_weight: float = setting(1.6, "of the relative content distance: details")
+    content_weight: float = setting(2.0, "of the relative content distance: details")
     structure_weight: float = setting(0.3, "of the distance of deeper features, each channel normalised: where things "
                                       "are, and no longer in what light; lets strokes be larger")
     log_content: bool = setting(True, "log(1 + content) and log(1 + structure): of a plain photo both are large, and "
@@ -72,6 +74,8 @@ class TrainConfig:
     tv_weight: float = setting(1.0, "of total variation, about 0.01 in a picture: only noise feels it")
     calm_weight: float = setting(500.0, "of total variation where the photo has none, in skies, walls and cheeks: what "
                                  "shows there is a weave")
+    lattice_weight: float = setting(300.0, "of waves that stand out in the spectra of answers more than in those of "
+                                    "photos and paintings, on average over some steps: one thread repeated all over")
     steady: float = setting(0.2, "share of a batch painted once more with noise in the photo")
     steady_weight: float = setting(0.15, "of how much larger the noise comes out than it went in")
     noise: float = setting(0.016, "largest deviation of that noise, of 1: a phone's in the evening")
@@ -125,6 +129,10 @@ class TrainConfig:
         if largest > self.stored or not 0 < self.zoom <= 1:
             raise ParameterError("stored", f"crops of {largest} pixels, zoom {self.zoom} and pictures kept at "
                                            f"{self.stored}: crops must fit, and zoom is above 0 and at most 1")
+        smallest = min(*self.style_sides, *(pixels for _, pixels, _ in stages(self.stages)))
+        if self.lattice_weight and smallest < losses.WINDOW:
+            raise ParameterError("lattice_weight", f"lattice_weight is {self.lattice_weight} and crops have {smallest} "
+                                                   f"pixels: it sees {losses.WINDOW}; give larger crops or no weight")
         if not (self.steps or self.minutes > 0):
             raise ParameterError("minutes", "a schedule needs a length: give --steps or --minutes")
         for name in ("favoured", "weak", "steady", "plain"):
@@ -161,12 +169,13 @@ class StyleBank:
     views: Tensor                       # (M, 3, view, view) uint8, or what a trunk's frozen stages say of them
     grams: dict[str, Tensor]            # {layer: (M, C, C)}
     statistics: dict[str, Tensor]       # {layer: (M, 2, C)}
+    spectra: Tensor                     # (M, 2, 64, 64), (M, 0) where no loss needs them
 
-    def take(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    def take(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor], Tensor]:
         views = self.views[rows]
         return (views.float() / 255 if views.dtype == torch.uint8 else views,
                 {layer: values[rows] for layer, values in self.grams.items()},
-                {layer: values[rows] for layer, values in self.statistics.items()})
+                {layer: values[rows] for layer, values in self.statistics.items()}, self.spectra[rows])
 
 
 @torch.no_grad()
@@ -177,7 +186,7 @@ def build_bank(styles: Tensor, loss_network: VGG | None, config: TrainConfig, nu
     In place of the views it holds what `frozen`, the first stages of a trunk, says of them.
     """
     generator = data.generator_for(styles.device, config.seed, 1, number)
-    views, grams, statistics = [], [], []
+    views, grams, statistics, spectra = [], [], [], []
     dtype = working_dtype(config, styles.device)
     for index in tqdm(range(0, config.bank, BANK_CHUNK), desc="measuring styles", leave=False):
         count = min(BANK_CHUNK, config.bank - index)
@@ -189,12 +198,15 @@ def build_bank(styles: Tensor, loss_network: VGG | None, config: TrainConfig, nu
         crops = data.jitter_colors(data.random_crops(chosen, side, generator), config.jitter, generator)
         seen = data.resize(crops, config.view)
         views.append(frozen(channels_last(seen)) if frozen else (seen * 255).round().byte())
+        if config.lattice_weight:
+            spectra.append(losses.spectrum(crops))
         if loss_network is not None:
             found = loss_network(channels_last(crops), losses.STYLE_LAYERS)
             measured = {layer: losses.moments(found[layer]) for layer in losses.STYLE_LAYERS}
             grams.append({layer: gram.to(dtype) for layer, (gram, _) in measured.items()})
             statistics.append({layer: losses.channel_statistics(*moments) for layer, moments in measured.items()})
-    return StyleBank(torch.cat(views), _stacked(grams), _stacked(statistics))
+    return StyleBank(torch.cat(views), _stacked(grams), _stacked(statistics),
+                     torch.cat(spectra) if spectra else styles.new_empty((config.bank, 0)))
 
 
 def _stacked(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -216,6 +228,7 @@ class Batch(NamedTuple):
     views: Tensor                       # of the styles: (N, 3, view, view), or what frozen stages say of them
     grams: dict[str, Tensor]            # {layer: (N, C, C)}, what the answer has to match
     statistics: dict[str, Tensor]       # {layer: (N, 2, C)}
+    spectra: Tensor                     # (N, 2, 64, 64), of the styles
     strengths: Tensor                   # (N,)
     own: Tensor                         # as `views`, of the photos at strengths below 1
     noise: Tensor                       # (K, 3, H, W), for the last K photos
@@ -318,6 +331,8 @@ class Run:
         self.stages = stages(config.stages)
         self.step, self.seconds = 0, 0.0
         self.bank, self.bank_number = None, -1
+        # How far each wave stands out in the answers of the last steps, beside photos and paintings, on average.
+        self.common = torch.zeros(2, losses.WINDOW, losses.WINDOW, device=self.device)
 
     @torch.no_grad()
     def probe(self) -> None:
@@ -369,7 +384,7 @@ class Run:
         contents = data.resize(data.random_crops(chosen, side, generator), pixels)
         if plain := int(config.plain * count + draws.random()):     # of small batches, one in some
             contents[-plain:] = data.plain(contents[-plain:], generator)
-        views, grams, statistics = self.bank.take(data.random_rows(len(self.bank.views), count, generator))
+        views, grams, statistics, spectra = self.bank.take(data.random_rows(len(self.bank.views), count, generator))
         weak = round(config.weak * count) if self.paints else 0
         strengths = torch.ones(count, device=self.device)
         strengths[:weak] = (2 * torch.rand(weak, generator=generator, device=self.device) - 1).clamp(min=0)
@@ -381,7 +396,7 @@ class Run:
         steady = round(config.steady * count) if self.paints else 0
         deviations = config.noise * torch.rand((steady, 1, 1, 1), generator=generator, device=self.device)
         noise = deviations * torch.randn((steady, 3, pixels, pixels), generator=generator, device=self.device)
-        return Batch(channels_last(contents), views, grams, statistics, strengths, own, noise)
+        return Batch(channels_last(contents), views, grams, statistics, spectra, strengths, own, noise)
 
     def _fill_bank(self, number: int) -> None:
         if number != self.bank_number:
@@ -393,9 +408,10 @@ class Run:
     def _ask_frozen(self, views: Tensor) -> Tensor:
         return self.pair.predictor.begin(views, self.frozen)
 
-    def _losses(self, contents: Tensor, views: Tensor, grams: dict, statistics: dict, strengths: Tensor, own: Tensor,
-                noise: Tensor) -> dict[str, Tensor]:
-        """Every loss that has a weight, "loss" being their sum; of a `Batch`, field by field."""
+    def _losses(self, contents: Tensor, views: Tensor, grams: dict, statistics: dict, spectra: Tensor,
+                strengths: Tensor, own: Tensor, noise: Tensor, common: Tensor) -> dict[str, Tensor]:
+        """Every loss that has a weight, "loss" being their sum; of a `Batch`, field by field, and of what stood out in
+        the answers so far. What stands out in these, "excess", is no loss."""
         config = self.config
         contents = contents.to(self.dtype)
         vectors = self._vectors(self.pair.predictor, views, own, strengths)
@@ -423,6 +439,12 @@ class Run:
             change = (again - painted[count - steady:]).float().abs().mean((1, 2, 3))
             found["noise"] = (change / (noise.abs().mean((1, 2, 3)) + LEAST_NOISE)).mean()
             total = total + config.steady_weight * found["noise"]
+        if config.lattice_weight:
+            ours, photos = (losses.standing_out(losses.spectrum(pictures)) for pictures in (painted, contents))
+            excess = (ours - (photos + losses.standing_out(spectra)) / 2).mean(0)
+            found["lattice"] = (F.relu(common - LEAST_LATTICE) * excess).mean()
+            total = total + config.lattice_weight * found["lattice"]
+            found["excess"] = excess.detach()
         if config.picture_weight:
             with torch.no_grad():
                 wanted = self._call(self.teacher.transformer, contents, wanted)
@@ -486,7 +508,9 @@ class Run:
         rate = self.rate()
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * rate
-        found = self.compute(*self.batch())
+        found = self.compute(*self.batch(), self.common)
+        if "excess" in found:
+            self.common.lerp_(found.pop("excess"), 1 - min(LATTICE_AVERAGE, (1 + self.step) / (10 + self.step)))
         self.optimizer.zero_grad(set_to_none=True)
         found["loss"].backward()
         norm = nn.utils.clip_grad_norm_(list(self.parameters.values()), self.config.clip)
@@ -512,7 +536,8 @@ class Run:
                    for name, entry in (("first", "exp_avg"), ("second", "exp_avg_sq"))}
         state = {"step": self.step, "seconds": self.seconds, "architecture": self.pair.architecture(),
                  "config": asdict(self.config)}
-        write_checkpoint(folder, state, {"weights": self.pair.state_dict(), "average": self.average, **moments})
+        write_checkpoint(folder, state, {"weights": self.pair.state_dict(), "average": self.average, **moments,
+                                         "lattice": {"common": self.common}})
 
     def load(self, folder: Path) -> None:
         """Go on where a checkpoint ends; WeightsError, naming both, where it is of another architecture."""
@@ -523,6 +548,7 @@ class Run:
         self.pair.load_state_dict(parts["weights"])
         for key, value in self.average.items():
             value.copy_(parts["average"][key])
+        self.common.copy_(parts["lattice"].get("common", self.common))      # an older checkpoint has none
         for key, value in self.parameters.items():
             if key in parts["first"]:
                 self.optimizer.state[value] = {
