@@ -216,7 +216,7 @@ def test_a_small_thing_is_painted_alike_whole_and_in_tiles_wherever_it_lies(exac
                 patch.setattr(tiles, name, value)
             painted.append(exact.paint(exact.photo(rgb), vector).rgb.astype(float))
     far = [picture[300:, :120].mean((0, 1)) for picture in painted]
-    assert np.ptp(far, axis=0).max() < 20       # which cells hold a thing depends on where it lies
+    assert np.ptp(far, axis=0).max() < 35       # which cells hold a thing depends on where it lies
     for whole, tiled in (painted[:2], painted[2:]):
         assert np.abs(whole[300:, :120].mean((0, 1)) - tiled[300:, :120].mean((0, 1))).max() < 8
         assert np.abs(whole - tiled).mean() < 0.02 * 255
