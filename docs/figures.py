@@ -26,7 +26,7 @@ STUDIED = ("starry-night", "great-wave", "ink-mountains", "kintsugi")
 CLASSIC = ("stained-glass", "whirling-night")
 STRENGTHS = (0.0, 0.3, 0.6, 1.0)
 CELL, GAP, INSET = (384, 256), 6, (96, 64)
-WIDTH, HEIGHT, MARGIN = 720, 220, 44  # of the curve, in SVG units
+WIDTH, HEIGHT, MARGIN = 720, 220, 54  # of the curve, in SVG units
 COLOURS = {"content": "#2563eb", "style": "#c2410c"}
 WINDOW = 25  # reports a running median spans
 

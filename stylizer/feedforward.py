@@ -35,8 +35,8 @@ from stylizer.styles import Blend, Style, blend, named, read_gallery, read_vecto
 STYLE_SIDE = 256  # the squares in which the predictor was trained to look at a painting,
 READ_SIDE = 384  # and the shorter side of a painting that such squares cover
 READ_FOR = 448  # longest side of a picture in which strokes are then as large, beside it, as in the painting
-FADE = 0.25  # the strength below which the photo itself shows through; at 0 it is all there is
 MOST_OCTAVES = 1.5  # as much larger as they are made to be at most: with two octaves colours paled
+FADE = 0.25  # the strength below which the photo itself shows through; at 0 it is all there is
 
 PictureSource = str | os.PathLike | bytes | Image.Image | np.ndarray | Picture
 StyleSource = PictureSource | Sequence[float] | Study | Blend

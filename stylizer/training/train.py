@@ -130,7 +130,7 @@ class TrainConfig:
             raise ParameterError("stored", f"crops of {largest} pixels, zoom {self.zoom} and pictures kept at "
                                            f"{self.stored}: crops must fit, and zoom is above 0 and at most 1")
         smallest = min(*self.style_sides, *(pixels for _, pixels, _ in stages(self.stages)))
-        if self.lattice_weight and smallest < losses.WINDOW:
+        if self.paints and self.lattice_weight and smallest < losses.WINDOW:
             raise ParameterError("lattice_weight", f"lattice_weight is {self.lattice_weight} and crops have {smallest} "
                                                    f"pixels: it sees {losses.WINDOW}; give larger crops or no weight")
         if not (self.steps or self.minutes > 0):
@@ -140,6 +140,16 @@ class TrainConfig:
                 raise ParameterError(name, f"{name} is {getattr(self, name)}; it is a share, 0 to 1")
         if not self.teacher and (self.vector_weight or self.picture_weight):
             raise ParameterError("teacher", "vector_weight and picture_weight need a --teacher to distil from")
+
+    @property
+    def perceptual(self) -> bool:
+        """Whether a loss network looks at the answers."""
+        return any((self.content_weight, self.structure_weight, self.style_weight, self.statistics_weight))
+
+    @property
+    def paints(self) -> bool:
+        """Whether there are answers: a predictor can learn a teacher's vectors without."""
+        return self.perceptual or bool(self.picture_weight)
 
 
 def working_dtype(config: TrainConfig, device: torch.device) -> torch.dtype:
@@ -198,7 +208,7 @@ def build_bank(styles: Tensor, loss_network: VGG | None, config: TrainConfig, nu
         crops = data.jitter_colors(data.random_crops(chosen, side, generator), config.jitter, generator)
         seen = data.resize(crops, config.view)
         views.append(frozen(channels_last(seen)) if frozen else (seen * 255).round().byte())
-        if config.lattice_weight:
+        if config.paints and config.lattice_weight:
             spectra.append(losses.spectrum(crops))
         if loss_network is not None:
             found = loss_network(channels_last(crops), losses.STYLE_LAYERS)
@@ -289,15 +299,12 @@ class Run:
         self.config, self.contents, self.styles, self.favourites = config, contents, styles, favourites
         self.device = contents.device
         self.dtype = working_dtype(config, self.device)
-        perceptual = (config.content_weight or config.structure_weight or config.style_weight
-                      or config.statistics_weight)
-        if perceptual and loss_network is None:
+        if config.perceptual and loss_network is None:
             raise ParameterError(
                 "vgg", "content, structure, style and statistics losses need the loss network: give --vgg")
         self.loss_network = None
-        if perceptual:
+        if config.perceptual:
             self.loss_network = loss_network.to(self.device, self.dtype, memory_format=torch.channels_last)
-        self.paints = bool(perceptual or config.picture_weight)
         self.pair = (pair or starting_pair(config)).to(self.device)
         self.pair.predictor.eval()          # its batch norms stay as ImageNet left them
         self.pair.transformer.train(bool(config.transformer_rate))
@@ -317,7 +324,7 @@ class Run:
         self.parameters = {
             name: value for name, value in self.pair.named_parameters()
             if (config.transformer_rate if name.startswith("transformer.") else config.predictor_rate)
-            and (self.paints or name.startswith("predictor.")) and name not in idle and not name.startswith(still)
+            and (config.paints or name.startswith("predictor.")) and name not in idle and not name.startswith(still)
         }
         # What frozen stages say is measured once a bank, in float32; a teacher has to see the views themselves.
         self.frozen = 0 if self.teacher else frozen
@@ -385,7 +392,7 @@ class Run:
         if plain := int(config.plain * count + draws.random()):     # of small batches, one in some
             contents[-plain:] = data.plain(contents[-plain:], generator)
         views, grams, statistics, spectra = self.bank.take(data.random_rows(len(self.bank.views), count, generator))
-        weak = round(config.weak * count) if self.paints else 0
+        weak = round(config.weak * count) if config.paints else 0
         strengths = torch.ones(count, device=self.device)
         strengths[:weak] = (2 * torch.rand(weak, generator=generator, device=self.device) - 1).clamp(min=0)
         own = channels_last(data.resize(contents[:weak], config.view))
@@ -393,7 +400,7 @@ class Run:
             own = self._ask_frozen(own)
         else:
             views = channels_last(views)
-        steady = round(config.steady * count) if self.paints else 0
+        steady = round(config.steady * count) if config.paints else 0
         deviations = config.noise * torch.rand((steady, 1, 1, 1), generator=generator, device=self.device)
         noise = deviations * torch.randn((steady, 3, pixels, pixels), generator=generator, device=self.device)
         return Batch(channels_last(contents), views, grams, statistics, spectra, strengths, own, noise)
@@ -424,7 +431,7 @@ class Run:
             felt = self.teacher.transformer.felt        # of the hundred numbers most change next to nothing
             found["vector"] = F.mse_loss(felt(vectors.float()), felt(wanted.float()))
             total = total + config.vector_weight * found["vector"]
-        if not self.paints:
+        if not config.paints:
             return {**found, "loss": total}
         count, steady = len(contents), len(noise)
         noisy = contents[count - steady:] + noise.to(self.dtype)
