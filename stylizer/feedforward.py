@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from stylizer import images, memory, studies, tiles, weights
+from stylizer.brushwork import with_brushwork
 from stylizer.errors import OutOfMemory, ParameterError, PictureOutOfBounds, WeightsError, shown
 from stylizer.images import Picture
 from stylizer.parameters import (
@@ -36,6 +37,7 @@ STYLE_SIDE = 256  # the squares in which the predictor was trained to look at a 
 READ_SIDE = 384  # and the shorter side of a painting that such squares cover
 READ_FOR = 448  # longest side of a picture in which strokes are then as large, beside it, as in the painting
 MOST_OCTAVES = 1.5  # as much larger as they are made to be at most: with two octaves colours paled
+EDGE = 8  # pixels that are mirrored around a photo and painted with it: a strip of 4 shows where the network's own lie
 FADE = 0.25  # the strength below which the photo itself shows through; at 0 it is all there is
 
 PictureSource = str | os.PathLike | bytes | Image.Image | np.ndarray | Picture
@@ -55,6 +57,7 @@ class Photo:
     picture: Picture
     canvas: Picture  # what is painted: larger where strokes are to look smaller
     draft: "Photo | None" = None  # what is painted before, smaller: where strokes are to look larger
+    brushed: bool = False  # whether the canvas has brushwork on it already
     features: object = None  # of the encoder
     own_vector: np.ndarray | None = None  # (1, 100), what the predictor makes of the photo itself
     look: tiles.Survey | None = None  # at the canvas
@@ -272,16 +275,16 @@ class Stylizer:
                     photo.look = tiles.survey(photo.canvas.rgb)
             if not in_tiles and photo.features is None:
                 with stopwatch("encode"):
-                    photo.features = self.runtime.encode(pad(images.to_tensor(photo.canvas.rgb)))
+                    photo.features = self.runtime.encode(pad(images.to_tensor(_framed(_ground(photo)))))
                 interrupt()
             features = photo.features
         if in_tiles:
             places = tiles.samples(height, width, photo.look, samples)
-            plan = tiles.cover(height, width, tile)
+            plan = tiles.cover(height + 2 * EDGE, width + 2 * EDGE, tile)
             return self._paint_tiles(photo, style, places, plan, stopwatch, progress, interrupt)
         if photo.look.calm:  # the decoder's own statistics, which it takes while it paints, would blow it up
             with stopwatch("measure"):
-                whole = tiles.weigh([(slice(0, height), slice(0, width))], photo.look)
+                whole = tiles.weigh([(slice(-EDGE, height + EDGE), slice(-EDGE, width + EDGE))], photo.look)
                 affine = self.runtime.measure([features], style.vector, whole, photo.look.floor, style.added)
             interrupt()
         with stopwatch("paint"):
@@ -300,7 +303,7 @@ class Stylizer:
         for tile, samples in ways:
             piece = tile and max(tile**2, samples * tiles.SAMPLE_SIDE**2)
             try:
-                self.runtime.check_memory(height, width, piece)
+                self.runtime.check_memory(height + 2 * EDGE, width + 2 * EDGE, piece)
                 return tile, samples
             except (OutOfMemory, PictureOutOfBounds) as refusal:
                 least = refusal
@@ -311,14 +314,14 @@ class Stylizer:
         progress: Progress | None, interrupt: Interrupt,
     ) -> np.ndarray:  # fmt: skip
         """A picture too large for one piece: statistics from samples, then tile by tile, (H, W, 3) uint8."""
-        rgb, look = photo.canvas.rgb, photo.look
+        rgb, look = _framed(_ground(photo)), photo.look
 
-        def encode(rows: slice, columns: slice) -> object:
+        def encode(seen: np.ndarray, rows: slice, columns: slice) -> object:
             interrupt()
-            return self.runtime.encode(pad(images.to_tensor(rgb[rows, columns])))
+            return self.runtime.encode(pad(images.to_tensor(seen[rows, columns])))
 
         with stopwatch("measure"):
-            features = [encode(*place) for place in places]
+            features = [encode(_unframed(rgb), *place) for place in places]
             affine = self.runtime.measure(
                 features, style.vector, tiles.weigh(places, look), look.floor, style.added
             )
@@ -326,12 +329,12 @@ class Stylizer:
         painted = np.empty_like(rgb)
         with stopwatch("paint"):
             for count, tile in enumerate(plan, 1):
-                stylised = self.runtime.decode_tile(encode(*tile.read), affine, style.vector, style.added)
+                stylised = self.runtime.decode_tile(encode(rgb, *tile.read), affine, style.vector, style.added)
                 painted[tile.keep] = images.from_tensor(stylised[:, :, *tile.inside])
                 if progress:
                     progress(count, len(plan))
         memory.give_back()
-        return painted
+        return _unframed(painted)
 
     # Photos remembered, in memory only ------------------------------------------------------------------------------
 
@@ -382,16 +385,39 @@ def pad(content: np.ndarray) -> np.ndarray:
 
 
 def _picture_of(stylised: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Without what `pad` added: (1, 3, H, W) in [0, 1] -> (height, width, 3) uint8."""
-    return images.from_tensor(stylised[:, :, :height, :width])
+    """Without what `_framed` and `pad` added: (1, 3, H, W) in [0, 1] -> (height, width, 3) uint8."""
+    return images.from_tensor(stylised[:, :, EDGE : EDGE + height, EDGE : EDGE + width])
+
+
+def _framed(rgb: np.ndarray) -> np.ndarray:
+    """(H, W, 3) with EDGE mirrored pixels around it."""
+    return np.pad(rgb, ((EDGE, EDGE), (EDGE, EDGE), (0, 0)), mode="reflect")
+
+
+def _unframed(rgb: np.ndarray) -> np.ndarray:
+    return rgb[EDGE:-EDGE, EDGE:-EDGE]
 
 
 def _revised(photo: Photo, draft: np.ndarray, share: float) -> Photo:
     """The canvas with so much of the painted draft, enlarged: what is painted over it has that one's large strokes, and
     is sharp, where the draft alone would look out of focus."""
     enlarged = images.resize_to(Picture(draft), photo.canvas.size).rgb
-    canvas = Picture(images.lerp(photo.canvas.rgb, enlarged, share))
-    return Photo(canvas, canvas)
+    canvas = Picture(images.lerp(_ground(photo), enlarged, share))
+    return Photo(canvas, canvas, brushed=True)
+
+
+def _ground(photo: Photo) -> np.ndarray:
+    """What the encoder sees of a canvas, (H, W, 3) uint8."""
+    return photo.canvas.rgb if photo.brushed else brushed(photo.canvas, photo.look).rgb
+
+
+def brushed(picture: Picture, look: tiles.Survey | None = None) -> Picture:
+    """A photo with brushwork on its plain places, of strokes as large as those that a style paints at its size.
+
+    A nearly blank page has less of it, and one of a single colour none: it is to stay blank.
+    """
+    look = look or tiles.survey(picture.rgb)
+    return with_brushwork(picture, 2 ** octaves(*picture.size), 1 - max(look.floor, look.share / tiles.THINGS_SHARE))
 
 
 def faded(painted: np.ndarray, photo: np.ndarray, strength: float) -> np.ndarray:

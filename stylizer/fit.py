@@ -17,7 +17,7 @@ from torch.func import functional_call
 
 from stylizer import gatys, images, losses, studies, weights
 from stylizer.errors import NotFinite, ParameterError
-from stylizer.feedforward import Interrupt, PictureSource, Stylizer, check_size, octaves
+from stylizer.feedforward import Interrupt, PictureSource, Stylizer, brushed, check_size, octaves
 from stylizer.images import Picture
 from stylizer.memory import check_memory
 from stylizer.networks import Transformer, build
@@ -50,6 +50,7 @@ class StudyConfig:
     style_weight: float = 12.0
     tv_weight: float = 2.0
     calm_weight: float = 250.0  # of total variation where the photo has none: there a weave would show
+    lattice_weight: float = 20.0  # of waves that all answers share and neither photos nor the painting have
     rate: float = 4e-3  # of Adam for kernels at the start, falling to zero by a cosine
     norm_rate: float = 0.02  # and for gammas and betas
     rank: int = RANK
@@ -61,6 +62,7 @@ class View:
     """What a step sees of a photo."""
 
     pixels: Tensor  # float32 (1, 3, H, W) in [0, 1], sides multiples of 4
+    canvas: Tensor  # the same with brushwork, as it is painted
     longest: int  # side of the whole photo, in pixels: its strokes and the painting are as large as beside that
 
 
@@ -70,7 +72,7 @@ class Step:
 
     index: int
     total: int
-    losses: dict[str, float]  # content, style, variation and weave, unweighted, and total
+    losses: dict[str, float]  # content, style, variation, weave and lattice, unweighted, and total
     study: Study
 
 
@@ -195,7 +197,7 @@ class Learnt:
     def paint(self, view: View) -> Tensor:
         device = self.painter.device
         vector = (self.vector + octaves(view.longest, view.longest) * self.coarser).astype(np.float32)
-        return self.painter(view.pixels.to(device), torch.from_numpy(vector)[None].to(device), self.added())
+        return self.painter(view.canvas.to(device), torch.from_numpy(vector)[None].to(device), self.added())
 
     def study(self, name: str, origin: str) -> Study:
         layers = [[tensor.detach().cpu().numpy() for tensor in layer] for layer in self.layers]
@@ -212,36 +214,46 @@ class Objectives:
         self.content_layers = losses.CONTENT_LAYERS if known else network.CONTENT_LAYERS
         self.style_layers = network.STYLE_LAYERS
         self.device = next(network.parameters()).device
-        self._grams = cache(self._grams_beside)
+        self._beside = cache(self._of_painting)
         self._photo = cache(self._of_photo)
+        self.common = torch.zeros(2, losses.WINDOW, losses.WINDOW, device=self.device)  # what answers shared so far,
+        self.seen = 0  # and how many these were
 
     @torch.no_grad()
-    def _grams_beside(self, longest: int) -> dict[str, Tensor]:
-        """The painting's Gram matrices, as large as it is beside a photo of that size."""
+    def _of_painting(self, longest: int) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Its Gram matrices and spectrum, as large as it is beside a photo of that size."""
         size = round(self.config.painting_size * longest / self.config.size)
-        found = self._look(tensor_of(self.painting, size).to(self.device), self.style_layers)
-        return losses.gram_matrices(found, self.style_layers)
+        pixels = tensor_of(self.painting, size).to(self.device)
+        grams = losses.gram_matrices(self._look(pixels, self.style_layers), self.style_layers)
+        return grams, losses.spectrum(pixels) if _shows_waves(pixels) else None
 
     @torch.no_grad()
     def _of_photo(self, number: int) -> tuple[dict[str, Tensor], Tensor]:
-        """The content of a view, and how calm each place of it is."""
-        pixels = self.views[number].pixels.to(self.device)
-        return self._look(pixels, self.content_layers), losses.calm(pixels)
+        """The content of a view, and how calm each place of what is painted is."""
+        view = self.views[number]
+        return self._look(view.pixels.to(self.device), self.content_layers), losses.calm(view.canvas.to(self.device))
 
     def _look(self, picture: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         return self.network(picture.contiguous(memory_format=torch.channels_last), layers)
 
     def __call__(self, painted: Tensor, number: int) -> dict[str, Tensor]:
         """The losses of this view painted, by name; `total` is what is minimised."""
-        config, (photo, calm_places) = self.config, self._photo(number)
+        config, view, (photo, calm_places) = self.config, self.views[number], self._photo(number)
         found = self._look(painted, (*self.content_layers, *self.style_layers))
-        grams = self._grams(self.views[number].longest)
+        grams, spectrum = self._beside(view.longest)
         content = losses.content_distance(found, photo, self.content_layers)[0]
         style = losses.style_distance(found, grams, self.style_layers)[0]
         variation, weave = losses.total_variation(painted)[0], losses.weave(painted, calm_places)[0]
         total = (self.content_weight * content + config.style_weight * style.log1p()
                  + config.tv_weight * variation + config.calm_weight * weave)  # fmt: skip
-        return {"content": content, "style": style, "variation": variation, "weave": weave, "total": total}
+        found = {"content": content, "style": style, "variation": variation, "weave": weave}
+        if config.lattice_weight and spectrum is not None and _shows_waves(painted):
+            excess = losses.lattice_excess(painted, view.canvas.to(self.device), spectrum)
+            found["lattice"] = losses.lattice(excess, self.common)
+            losses.follow_lattice(self.common, excess, self.seen)
+            total = total + config.lattice_weight * found["lattice"]
+        self.seen += 1
+        return {**found, "total": total}
 
     def follow(self, content: float) -> None:
         """Weigh content more after a view that is too far from its photo, less after one that could go further.
@@ -313,13 +325,24 @@ def views_of(photos: Iterable[Picture], config: StudyConfig) -> list[View]:
     generator, found = np.random.default_rng(config.seed), []
     for number, photo in enumerate(photos):
         if number % LARGE_EVERY != LARGE_EVERY - 1 or config.large <= config.size:
-            found.append(View(tensor_of(photo, config.size), config.size))
+            found.append(View(*_with_canvas(photo, config.size), config.size))
             continue
-        pixels = tensor_of(photo, config.large)
+        pixels, canvas = _with_canvas(photo, config.large)
         side = min(config.size // STRIDE * STRIDE, *pixels.shape[2:])
         top, left = (int(generator.integers(length - side + 1)) for length in pixels.shape[2:])
-        found.append(View(pixels[:, :, top : top + side, left : left + side].contiguous(), config.large))
+        window = (..., slice(top, top + side), slice(left, left + side))
+        found.append(View(pixels[window].contiguous(), canvas[window].contiguous(), config.large))
     return found
+
+
+def _with_canvas(photo: Picture, size: int) -> tuple[Tensor, Tensor]:
+    """The photo at that longer side, and as it is painted."""
+    picture = images.resize(photo, size)
+    return tensor_of(picture, size), tensor_of(brushed(picture), size)
+
+
+def _shows_waves(pictures: Tensor) -> bool:
+    return min(pictures.shape[2:]) >= losses.WINDOW
 
 
 def default_photos(settings: Settings) -> list[Path]:
@@ -362,7 +385,7 @@ def check_config(config: StudyConfig) -> None:
         )
     if not 1 <= config.rank <= RANK:
         raise ParameterError("rank", f"the rank is {config.rank}; it must be 1 to {RANK}")
-    for field in ("content_weight", "style_weight", "tv_weight", "calm_weight", "rate", "norm_rate"):
+    for field in ("content_weight", "style_weight", "tv_weight", "calm_weight", "lattice_weight", "rate", "norm_rate"):
         value = getattr(config, field)
         if not 0 <= value < float("inf"):
             raise ParameterError(field, f"{field} is {value}; it must be 0 or more")

@@ -594,6 +594,15 @@ def _add_luma(base: np.ndarray, more: np.ndarray, less: np.ndarray) -> np.ndarra
     return result
 
 
+def brightened(rgb: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 3) uint8 with levels (H, W) added to all three channels of each pixel, 128 being nothing."""
+    result = np.empty_like(rgb)
+    for top in range(0, len(rgb), BAND):
+        rows = slice(top, top + BAND)
+        result[rows] = (rgb[rows] + np.subtract(levels[rows], 128, dtype=np.int16)[:, :, None]).clip(0, 255)
+    return result
+
+
 # Out ---------------------------------------------------------------------------------------------------------------
 
 

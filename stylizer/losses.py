@@ -22,6 +22,8 @@ CALM = 1e-4                     # and the square of steps that are half calm: 0.
 WINDOW = 64                     # pixels a side of what a spectrum is taken of,
 LONGEST_WAVE = 24               # pixels: what is longer is no pattern;
 FAINT = (2 / 255) ** 2          # power that nobody sees: noise of two levels;
+LATTICE_AVERAGE = 0.95          # decay of what the answers of some steps have in common,
+LEAST_LATTICE = 0.1             # and what of it is chance
 LEAST_SHARE = 0.02              # of an average wave's: below it is silence
 
 Features = Mapping[str, Tensor]
@@ -156,6 +158,23 @@ def standing_out(spectra: Tensor) -> Tensor:
     mean = (spectra.flatten(2) @ (ring / ring.sum(0)))[..., length.round().long()]  # of all directions
     found = torch.log((spectra + LEAST_SHARE) / (mean + LEAST_SHARE))
     return found * (length >= WINDOW / LONGEST_WAVE)
+
+
+def lattice_excess(painted: Tensor, photos: Tensor, paintings: Tensor) -> Tensor:
+    """How far waves stand out in answers (N, 3, H, W) more than in their photos, and in paintings of these spectra
+    (N, 2, 64, 64), on average, (2, 64, 64)."""
+    ours, theirs = (standing_out(spectrum(pictures)) for pictures in (painted, photos))
+    return (ours - (theirs + standing_out(paintings)) / 2).mean(0)
+
+
+def lattice(excess: Tensor, common: Tensor) -> Tensor:
+    """What the waves cost that answers share, (): as far as they stand out in these and did, `common`, in many."""
+    return (F.relu(common - LEAST_LATTICE) * excess).mean()
+
+
+def follow_lattice(common: Tensor, excess: Tensor, step: int) -> None:
+    """Let `common` follow what stands out; young averages forget faster."""
+    common.lerp_(excess.detach(), 1 - min(LATTICE_AVERAGE, (1 + step) / (10 + step)))
 
 
 def _waves(device: torch.device) -> Tensor:

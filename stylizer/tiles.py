@@ -131,10 +131,12 @@ def weigh(places: list[tuple[slice, slice]], look: Survey) -> np.ndarray:
     """How much each of the encoder's features counts, float32 (N, 1, h, w): together 1, things by their share."""
     steps = [[range(side.start, side.start + -(-(side.stop - side.start) // STRIDE) * STRIDE, STRIDE) for side in place]
              for place in places]  # fmt: skip
-    rows, columns = look.things.shape
     things = np.stack([
-        look.things[np.ix_([min(y // CELL, rows - 1) for y in down], [min(x // CELL, columns - 1) for x in across])]
-        for down, across in steps
+        look.things[np.ix_(*(
+            np.clip(np.array(side) // CELL, 0, cells - 1)
+            for side, cells in zip(place, look.things.shape, strict=True)
+        ))]
+        for place in steps
     ])[:, None]  # fmt: skip
     seen, there = things.mean(), look.things.mean()
     if not 0 < seen < 1 or not look.share:

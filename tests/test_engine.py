@@ -13,7 +13,7 @@ from PIL import Image
 
 from stylizer import Settings, Stylizer, images, memory, runtimes, weights
 from stylizer.errors import OutOfMemory, ParameterError, PictureOutOfBounds, UnknownStyle, WeightsError
-from stylizer.feedforward import Photo, Stopwatch, octaves, pad, read_style, starts
+from stylizer.feedforward import EDGE, Photo, Stopwatch, brushed, octaves, pad, read_style, starts
 from stylizer.images import Picture
 from stylizer.runtimes import make_runtime
 from stylizer.tiles import TILE
@@ -41,7 +41,7 @@ def test_an_odd_size_is_painted_like_the_even_one_beside_it(stylizer):
     wide = pictures.photo(160, 120)
     even = np.asarray(stylizer.stylize(wide, STYLE), np.int16)
     odd = np.asarray(stylizer.stylize(wide[:117, :157], STYLE), np.int16)
-    assert np.abs(odd[:100, :140] - even[:100, :140]).mean() < 4  # statistics differ a little, nothing is shifted
+    assert np.abs(odd[:100, :140] - even[:100, :140]).mean() < 8  # statistics and strokes differ, nothing is shifted
 
 
 def test_padding_mirrors_up_to_a_multiple_of_four():
@@ -272,11 +272,15 @@ def test_a_large_picture_is_painted_by_a_coarser_vector_and_a_small_one_by_its_o
     for size, times in ((448, 0), (640, np.log2(640 / 448))):
         picture = pictures.photo(size, 64)
         painted = stylizer.stylize(picture, vector)
-        features = stylizer.runtime.encode(images.to_tensor(picture))
-        wanted = stylizer.runtime.decode(features, (vector + times * stylizer.coarser)[None].astype(np.float32))
-        assert pictures.near(painted, images.from_tensor(wanted))
-        other = stylizer.runtime.decode(features, (vector + (times + 1) * stylizer.coarser)[None].astype(np.float32))
-        assert not pictures.near(painted, images.from_tensor(other), levels=3)
+        canvas = np.pad(brushed(Picture(picture)).rgb, ((EDGE, EDGE), (EDGE, EDGE), (0, 0)), mode="reflect")
+        features = stylizer.runtime.encode(images.to_tensor(canvas))
+        wanted, other = (
+            images.from_tensor(
+                stylizer.runtime.decode(features, (vector + moved * stylizer.coarser)[None].astype(np.float32))
+            )[EDGE:-EDGE, EDGE:-EDGE]
+            for moved in (times, times + 1)
+        )
+        assert pictures.near(painted, wanted) and not pictures.near(painted, other, levels=3)
 
 
 def test_openvino_in_float32_computes_what_torch_computes_but_for_what_its_files_round(photo, pair, reference):
@@ -389,7 +393,7 @@ def test_a_size_that_never_fits_is_out_of_bounds_and_a_tiling_caller_asks_for_a_
 
 def test_what_was_found_to_fit_is_not_refused_by_the_pixels_that_padding_adds(monkeypatch):
     painter = Stylizer(settings=Settings(device="cpu", precision="f32"))
-    monkeypatch.setattr(memory, "free_memory", lambda: 97 * 97 * runtimes.BYTES_PER_PIXEL["f32"])
+    monkeypatch.setattr(memory, "free_memory", lambda: (97 + 2 * EDGE) ** 2 * runtimes.BYTES_PER_PIXEL["f32"])
     assert painter.stylize(pictures.photo(97, 97), STYLE).size == (97, 97)
 
 

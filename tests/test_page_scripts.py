@@ -10,6 +10,8 @@ import pytest
 from browsing import expect, transfer, upload_photo
 
 from stylizer import images
+from stylizer.brushwork import with_brushwork
+from stylizer.images import Picture
 from stylizer.settings import Settings
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -256,3 +258,18 @@ def test_a_cut_out_has_the_servers_colours_in_the_browser_whatever_is_hidden_und
         assert np.abs(rgba[:, :, 3] - expected.alpha).max() <= 8
         off = np.abs(rgba[:, :, :3] - expected.rgb)
         assert off.mean() < 1 and off.max() <= 8, (hidden, off.mean(), off.max())
+
+
+@pytest.mark.parametrize("size", [(331, 240), (96, 64), (1000, 620), (9, 3)])
+def test_the_browser_lays_on_the_servers_strokes(studio, size):
+    photo = pictures.photo(*size)
+    made = studio.evaluate("""async ({ file, size: [width, height], scale }) => {
+        const { with_brushwork } = await import("/assets/device/brushwork.js");
+        const rgb = Uint8Array.from(atob(file), (each) => each.charCodeAt(0));
+        const data = new Uint8ClampedArray(4 * width * height);
+        data.forEach((_, at) => data[at] = at % 4 === 3 ? 255 : rgb[3 * Math.floor(at / 4) + at % 4]);
+        return btoa(with_brushwork({ width, height, data }, scale).data.reduce(
+            (text, byte) => text + String.fromCharCode(byte), ""));
+    }""", {"file": base64.b64encode(photo.tobytes()).decode(), "size": size, "scale": 1.5})  # fmt: skip
+    rgba = np.frombuffer(base64.b64decode(made), np.uint8).reshape(*size[::-1], 4)
+    assert pictures.near(rgba[..., :3].copy(), with_brushwork(Picture(photo), 1.5).rgb, levels=0.1)

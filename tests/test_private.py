@@ -187,7 +187,9 @@ def test_a_style_scale_paints_as_the_server_does(studio, private_server, style_s
 
 
 @needs_runtime
-@pytest.mark.parametrize(("hidden", "style_scale", "close"), [(0, 1, CLOSE), (255, 1, CLOSE), (255, 2, 3 * CLOSE)])
+@pytest.mark.parametrize(("hidden", "style_scale", "close"), [
+    (0, 1, 1.5 * CLOSE), (255, 1, 1.5 * CLOSE), (255, 2, 3 * CLOSE),  # strokes run by what is filled in
+])  # fmt: skip
 def test_a_cut_out_is_painted_as_by_the_server_whatever_is_hidden_under_it(
     studio, private_server, hidden, style_scale, close
 ):

@@ -11,7 +11,7 @@ LAYERS = [
     {"containers", "alpha", "weights", "serving"},
     {"colours", "tones"},
     {"images"},
-    {"networks"},
+    {"brushwork", "networks"},
     {"studies", "losses"},
     {"styles"},
     {"runtimes"},
@@ -22,7 +22,7 @@ LAYERS = [
 SERVING = {
     "errors", "parameters", "settings", "tiles", "memory", "containers", "alpha", "colours", "tones", "images",
     "weights", "studies", "styles", "runtimes", "feedforward", "cli", "__main__", "doctor", "web", "serving",
-    "files", "progress",
+    "files", "progress", "brushwork",
 }  # fmt: skip
 HEAVY = {"torch", "torchvision", "openvino", "onnx"}
 

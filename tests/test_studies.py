@@ -15,8 +15,8 @@ from studying import random_study
 
 from stylizer import cli, fit, images, losses, studies
 from stylizer.errors import ParameterError, WeightsError
-from stylizer.feedforward import Stylizer
-from stylizer.fit import StudyConfig, View
+from stylizer.feedforward import EDGE, Stylizer, brushed
+from stylizer.fit import Objectives, StudyConfig, View
 from stylizer.images import Picture
 from stylizer.networks import Transformer, TransformerConfig
 from stylizer.networks.backbones import SmallNet
@@ -30,7 +30,7 @@ def tensor(rgb: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(images.to_tensor(rgb))
 
 
-PHOTOS = [View(tensor(pictures.photo(64, 48, seed)), 64) for seed in range(2)]
+PHOTOS = [View(tensor(pictures.photo(64, 48, seed)), tensor(pictures.photo(64, 48, seed)), 64) for seed in range(2)]
 PAINTING = Picture(pictures.painting(64, 64, 1))
 
 
@@ -65,6 +65,27 @@ def photo():
 def learnt(transformer, backbone, vector, **config) -> list[fit.Step]:
     config = StudyConfig(size=64, painting_size=64, **config)
     return list(fit.fit(transformer, backbone, PAINTING, vector, PHOTOS, config, name="dawn", origin="weights"))
+
+
+def test_a_view_is_painted_with_brushwork_and_judged_beside_the_photo():
+    photo = Picture(pictures.photo(300, 200))
+    small, _, large = fit.views_of([photo] * 3, StudyConfig(size=128, large=256))
+    shown = images.resize(photo, 128)
+    assert torch.equal(small.pixels[0, :, :84], tensor(shown.rgb)[0, :, :84])
+    assert torch.equal(small.canvas[0, :, :84], tensor(brushed(shown).rgb)[0, :, :84])
+    assert small.longest == 128 and large.longest == 256 and large.canvas.shape == large.pixels.shape
+    assert 1 / 255 < (large.canvas - large.pixels).std() < 10 / 255
+
+
+def test_waves_that_all_answers_share_cost_more_and_more(backbone):
+    photo = pictures.photo(96, 80)
+    view = View(tensor(photo), tensor(photo), 96)
+    objectives = Objectives(backbone, Picture(photo), [view], StudyConfig(size=96, painting_size=96))
+    threads = 0.1 * torch.sin(torch.arange(96) * 2 * torch.pi / 6)
+    costs = [objectives(view.pixels + threads, 0)["lattice"].item() for _ in range(5)]
+    assert costs[0] == 0 and costs == sorted(costs) and costs[-1] > 1e-4
+    again = [objectives(view.pixels, 0)["lattice"].item() for _ in range(2)]
+    assert max(again) < 0.2 * costs[-1]
 
 
 def test_a_study_knows_the_layers_of_the_transformer_in_the_order_of_painting(transformer):
@@ -120,7 +141,8 @@ def test_the_engine_paints_by_a_study_what_was_seen_while_it_was_learnt(transfor
         for to, value in zip(tensors, parts, strict=True):
             to.copy_(torch.from_numpy(value))
     rgb = pictures.photo(64, 48)
-    seen = images.from_tensor(learner.paint(View(tensor(rgb), 64)).numpy())
+    canvas = np.pad(brushed(Picture(rgb)).rgb, ((EDGE, EDGE), (EDGE, EDGE), (0, 0)), mode="reflect")
+    seen = images.from_tensor(learner.paint(View(tensor(rgb), tensor(canvas), 64)).numpy())[EDGE:-EDGE, EDGE:-EDGE]
     painted = stylizer.stylize(rgb, replace(study, vector=vector))
     assert pictures.near(painted, seen, levels=2.5)  # of bf16, where the machine has it
     assert not pictures.near(painted, stylizer.stylize(rgb, vector), levels=8)
@@ -131,7 +153,7 @@ def test_on_large_photos_it_is_learnt_for_the_strokes_that_they_are_painted_with
     vector, coarser = np.full(100, 0.1, np.float32), np.linspace(-1, 1, 100, dtype=np.float32)
     learner = fit.Learnt(transformer, vector, StudyConfig(), coarser)
     for width, times in ((448, 0), (896, 1)):
-        view = View(tensor(pictures.photo(64, 48)), width)
+        view = View(tensor(pictures.photo(64, 48)), tensor(pictures.photo(64, 48)), width)
         wanted = learner.painter(view.pixels, torch.tensor(vector + times * coarser)[None], {})
         assert (learner.paint(view) - wanted).abs().mean() < 0.003
 

@@ -12,7 +12,7 @@ import torch
 
 from stylizer import Settings, Stylizer, images, memory, tiles, weights
 from stylizer.errors import ParameterError, PictureOutOfBounds, WeightsError
-from stylizer.feedforward import pad
+from stylizer.feedforward import EDGE, Photo, brushed, pad
 from stylizer.images import Picture
 from stylizer.networks import Transformer, TransformerConfig, build
 from stylizer.networks.layers import GivenNorm, JointNorm
@@ -119,8 +119,11 @@ def test_tiles_fit_together_exactly(exact, small_tiles):
     places = tiles.samples(331, 450)
     encode, runtime = (lambda part: exact.runtime.encode(pad(images.to_tensor(part)))), exact.runtime
     weights = tiles.weigh(places, tiles.survey(rgb))
-    affine = runtime.measure([encode(rgb[place]) for place in places], vector[None], weights)
-    whole = images.from_tensor(runtime.decode_tile(encode(rgb), affine, vector[None])[:, :, :331, :450])
+    seen = brushed(Picture(rgb)).rgb
+    affine = runtime.measure([encode(seen[place]) for place in places], vector[None], weights)
+    framed = np.pad(seen, ((EDGE, EDGE), (EDGE, EDGE), (0, 0)), mode="reflect")
+    whole = images.from_tensor(runtime.decode_tile(encode(framed), affine, vector[None]))
+    whole = whole[EDGE : EDGE + 331, EDGE : EDGE + 450]
     assert np.abs(tiled.astype(np.int16) - whole).max() <= 1  # a rounding that fell the other way
 
 
@@ -218,7 +221,7 @@ def test_a_small_thing_is_painted_alike_whole_and_in_tiles_wherever_it_lies(exac
     far = [picture[300:, :120].mean((0, 1)) for picture in painted]
     assert np.ptp(far, axis=0).max() < 35       # which cells hold a thing depends on where it lies
     for whole, tiled in (painted[:2], painted[2:]):
-        assert np.abs(whole[300:, :120].mean((0, 1)) - tiled[300:, :120].mean((0, 1))).max() < 8
+        assert np.abs(whole[300:, :120].mean((0, 1)) - tiled[300:, :120].mean((0, 1))).max() < 10
         assert np.abs(whole - tiled).mean() < 8
 
 
@@ -307,10 +310,11 @@ def test_small_strokes_are_a_larger_painting_made_smaller(stylizer):
 def test_large_strokes_are_a_small_painting_enlarged_and_painted_over(stylizer):
     rgb = pictures.photo(160, 120)
     draft = np.asarray(stylizer.stylize(images.resize_to(Picture(rgb), (80, 60)).rgb, STYLE))
-    enlarged = images.resize_to(Picture(draft), (160, 120)).rgb
+    enlarged = images.resize_to(Picture(draft), (160, 120))
     painted = stylizer.stylize(rgb, STYLE, style_scale=2)
-    assert pictures.near(painted, stylizer.stylize(enlarged, STYLE))
-    assert not pictures.near(painted, enlarged, levels=4)
+    over_it = stylizer.paint(Photo(enlarged, enlarged, brushed=True), stylizer.style(STYLE)).rgb
+    assert pictures.near(painted, over_it)
+    assert not pictures.near(painted, enlarged.rgb, levels=4)
 
 
 def test_somewhat_larger_strokes_are_painted_over_a_part_of_the_draft(stylizer):

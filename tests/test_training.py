@@ -258,6 +258,14 @@ def test_of_small_batches_one_photo_in_some_is_plain():
     assert 4 <= plain <= 22                                                 # 12 of 48 are to be expected
 
 
+def test_answers_are_painted_on_photos_with_brushwork_on_them():
+    config = replace(SMALL, stages="0:64:4", plain=1.0, brushwork=1.0)
+    batch, without = make_run(config).batch(), make_run(replace(config, brushwork=0.0)).batch()
+    assert torch.equal(batch.contents, without.contents) and torch.equal(without.canvases, without.contents)
+    added = (batch.canvases - batch.contents).std((1, 2, 3))
+    assert added.min() > 3 / 255 and (losses.calm(batch.canvases) < losses.calm(batch.contents)).float().mean() > 0.9
+
+
 def test_all_losses_together_have_finite_values_and_a_gradient():
     config = replace(SMALL, stages="0:64:4", style_sides=(64,), plain=0.25, steady=0.5, calm_weight=100.0,
                      structure_weight=1.0, lattice_weight=10.0)

@@ -1,5 +1,6 @@
 /* Photo + style vector -> painted photo, the arithmetic of stylizer/feedforward.py on networks that run here. */
 
+import { with_brushwork } from "./brushwork.js";
 import * as pictures from "./picture.js";
 import * as studies from "./study.js";
 
@@ -8,6 +9,7 @@ const STYLE_SIDE = 256;                         // the squares in which the pred
 const READ_SIDE = 384;                          // and the shorter side at which they cover it
 const READ_FOR = 448;                           // longest side of a picture in which strokes are as large as there,
 const MOST_OCTAVES = 1.5;                       // and as much larger as they are made to be at most
+const EDGE = 8;                                 // px that are mirrored around a photo and painted with it
 const FADE = 0.25;                              // the strength below which the photo itself shows through
 const STRIDE = 4;                               // of the encoder: pictures are mirrored up to multiples of it
 const KEPT_BYTES = 128 * 2 ** 20;               // what photos between slider moves may take together
@@ -206,7 +208,8 @@ export class Painter {
     if (photo.draft) {                          // what is painted over it has its large strokes, and is sharp
       const draft = await this.paint_canvas(photo.draft, style, job);
       const enlarged = pictures.resize_to(draft, full.width, full.height);
-      const canvas = { picture: pictures.lerp(pictures.opaque(full), enlarged, strength * photo.draft_share) };
+      const share = strength * photo.draft_share;
+      const canvas = { picture: pictures.lerp(ground(photo), enlarged, share), brushed: true };
       painted = await this.paint_canvas(canvas, style, job);
       canvas.features?.dispose();
       canvas.samples?.dispose();
@@ -231,18 +234,18 @@ export class Painter {
 
   /** Fills `painted` and returns its greatest value, NaN if any is. */
   async paint_whole(photo, style, painted) {
-    const { width, height } = painted, [wide, high] = [up_to_stride(width), up_to_stride(height)];
-    photo.features ??= await this.encode(photo.picture, [0, 0, wide, high]);
+    const { width, height } = painted, [wide, high] = [width, height].map((side) => up_to_stride(side + 2 * EDGE));
+    photo.features ??= await this.encode(ground(photo), [-EDGE, -EDGE, wide, high]);
     photo.look ??= pictures.survey(photo.picture);
     const stylised = photo.look.calm ? await this.paint_calm(photo, style, wide, high)
       : (await this.run(this.decoder, { features: photo.features, ...style })).stylised;
-    return pictures.from_planes(stylised.data, wide, high, [0, 0], painted, [0, 0, width, height]);
+    return pictures.from_planes(stylised.data, wide, high, [EDGE, EDGE], painted, [0, 0, width, height]);
   }
 
   /** A nearly blank picture: statistics that its things count for, and that its rounding does not. */
   async paint_calm({ features, look }, { vector, ...studied }, wide, high) {
     const { measure, tile } = await this.large();
-    const counts = this.counts([[0, 0, wide, high]], look);
+    const counts = this.counts([[-EDGE, -EDGE, wide, high]], look);
     const { affine } = await this.run(measure, { features, vector, ...counts, ...studied });
     return (await this.run(tile, { features, affine, vector, ...studied })).stylised;
   }
@@ -261,7 +264,8 @@ export class Painter {
     const { measure, tile } = await this.large();
     photo.look ??= pictures.survey(photo.picture);
     const windows = this.windows(photo.picture, photo.look), counts = this.counts(windows, photo.look);
-    photo.samples ??= await this.sample(photo.picture, windows);
+    const seen = ground(photo);
+    photo.samples ??= await this.sample(seen, windows);
     const { affine } = await this.run(measure, { features: photo.samples, vector, ...counts, ...studied });
     const { side } = this.tiles();
     const [across, down] = [width, height].map((length) => axis(length, side));
@@ -270,7 +274,7 @@ export class Painter {
       for (const column of across) {
         job?.on_words(`Painting piece ${++done} of ${across.length * down.length}…`);
         await job?.check();
-        const features = await this.encode(photo.picture, [column.start, row.start, column.outer, row.outer]);
+        const features = await this.encode(seen, [column.start, row.start, column.outer, row.outer]);
         const { stylised } = await this.run(tile, { features, affine, vector, ...studied });
         const inside = [column.from - column.start, row.from - row.start];
         const kept = [column.from, row.from, column.to - column.from, row.to - row.from];
@@ -357,14 +361,25 @@ export class Painter {
   }
 }
 
+/** What the encoder sees of a photo: with brushwork on its plain places, of strokes as large as a style's at its size;
+ *  less of it on a nearly blank page, which is to stay blank. */
+function ground(photo) {
+  const { picture, brushed } = photo;
+  if (brushed) return picture;
+  const { floor, share } = photo.look ??= pictures.survey(picture);
+  const bare = Math.max(floor, share / pictures.THINGS_SHARE);
+  return with_brushwork(picture, 2 ** octaves(picture.width, picture.height), 1 - bare);
+}
+
 const up_to_stride = (length) => STRIDE * Math.ceil(length / STRIDE);
 
-/** Tiles along one side: each reads `outer` pixels from `start`, and what lies between `from` and `to` is kept. */
+/** Tiles along one side and its mirrored edges: each reads `outer` pixels from `start`, and what lies between `from` and
+ *  `to` is kept. */
 function axis(length, side) {
-  const padded = up_to_stride(length), outer = Math.min(side, padded);
+  const padded = up_to_stride(length + 2 * EDGE), outer = Math.min(side, padded);
   const count = outer === padded ? 1 : Math.ceil((padded - 2 * MARGIN) / (side - 2 * MARGIN));
   const starts = Array.from({ length: count }, (_, index) =>
-    STRIDE * Math.floor((padded - outer) * index / Math.max(1, count - 1) / STRIDE));
+    STRIDE * Math.floor((padded - outer) * index / Math.max(1, count - 1) / STRIDE) - EDGE);
   const border = (index) => (index === 0 ? 0 : index === count ? length
     : Math.floor((starts[index] + starts[index - 1] + outer) / 2));
   return starts.map((start, index) => ({ start, outer, from: border(index), to: border(index + 1) }));

@@ -146,7 +146,7 @@ function sinc3(x) {
 
 const CELL = 32;                                // px of a side of what it tells apart
 const SPARSE = 0.1, SPARSEST = 0.03;           // how large a share of a picture its variance lies in: of photos 0.12
-const THINGS_SHARE = 0.5;
+export const THINGS_SHARE = 0.5;
 const FAINT = 14, FAINTEST = 6;                 // levels by which things differ from the mean: in photos 17
 
 /** Where a picture differs from its own mean, as stylizer/tiles.py: {columns, rows, things, share, floor, calm}, `things`
@@ -199,7 +199,9 @@ export function weigh(windows, { columns, rows, things, share }, stride) {
   const inside = Uint8Array.from(windows.flatMap(([left, top, width, height]) =>
     Array.from({ length: width * height / stride ** 2 }, (_, index) => {
       const x = left + index % (width / stride) * stride, y = top + Math.floor(index / (width / stride)) * stride;
-      return things[Math.min(Math.floor(y / CELL), rows - 1) * columns + Math.min(Math.floor(x / CELL), columns - 1)];
+      const [row, column] = [[y, rows], [x, columns]].map(([at, cells]) =>
+        Math.min(Math.max(Math.floor(at / CELL), 0), cells - 1));
+      return things[row * columns + column];
     })));
   const part = (cells) => cells.reduce((sum, each) => sum + each, 0) / cells.length;
   const seen = part(inside), wanted = Math.max(share, part(things));
@@ -267,6 +269,17 @@ export function lerp({ width, height, data }, other, share) {
     mixed.data[at] = at % 4 === 3 ? 255 : Math.round(data[at] + share * (other.data[at] - data[at]));
   }
   return mixed;
+}
+
+/** Luma of each pixel, 0 to 255. */
+export const luma = ({ width, height, data }) => Float32Array.from({ length: width * height }, (_, index) =>
+  LUMA.reduce((sum, weight, channel) => sum + weight * data[4 * index + channel], 0));
+
+/** A picture with the levels of another, grey one of its size added to all three channels, 128 being nothing. */
+export function brightened({ width, height, data }, levels) {
+  const result = data.slice();
+  for (let at = 0; at < data.length; at++) if (at % 4 < 3) result[at] = data[at] + levels.data[at] - 128;
+  return { width, height, data: result };
 }
 
 /** Fill `into` with `base` and the luma of `more` - `less` in all three channels; pictures of one size. */

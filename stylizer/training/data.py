@@ -19,11 +19,13 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from stylizer import images
+from stylizer import brushwork, images
 from stylizer.errors import EmptyInput, ParameterError, StylizerError
+from stylizer.images import LUMA
 from stylizer.settings import Settings
 
 SOFTEST, SHARPEST, FAINT = 2, 24, 0.2       # of plain pictures: pixels across, and detail that is left at most
+HEIGHTS, BREADTHS = (0.5, 1.25), (0.8, 1.6)     # of brushwork, in parts of what it is at painting
 AT_ONCE = 256       # files in flight while decoding: bounds the memory, keeps every core busy
 
 
@@ -149,6 +151,55 @@ def plain(pictures: Tensor, generator: torch.Generator) -> Tensor:
         soft = F.interpolate(resize(picture, across), size=picture.shape[2:], mode="bicubic", align_corners=False)
         found.append(torch.lerp(soft.clamp(0, 1), picture, FAINT * detail**2))
     return torch.cat(found)
+
+
+def random_brushwork(pictures: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """With strokes on about so many of the pictures, (N, 3, S, S) in [0, 1] -> the same, higher and lower, broader and
+    finer than `stylizer.brushwork` makes them."""
+    some, height, broad = torch.rand((3, len(pictures)), generator=generator, device=generator.device)
+    lowest, highest = HEIGHTS
+    heights = (some < share) * (lowest + (highest - lowest) * height)
+    return with_brushwork(pictures, BREADTHS[0] * (BREADTHS[1] / BREADTHS[0]) ** float(broad[0]), heights, generator)
+
+
+def with_brushwork(pictures: Tensor, scale: float, heights: Tensor, generator: torch.Generator) -> Tensor:
+    """`stylizer.brushwork` for a batch on any device, (N, 3, S, S) in [0, 1]: of heights (N,), parts of HEIGHT, and
+    with noise that is drawn anew."""
+    side = round(pictures.shape[-1] / (brushwork.CELL * scale))
+    luma = torch.from_numpy(LUMA).to(pictures.device)
+    grid = torch.einsum("nchw,c->nhw", resize(pictures, side), luma)[:, None] * 255
+    noise = 2 * torch.rand((3, *grid.shape), generator=generator, device=generator.device) - 1
+    relief = heights[:, None, None, None] * _strokes(grid, noise) / 255
+    return (pictures + F.interpolate(relief, size=pictures.shape[2:], mode="bicubic", align_corners=False)).clamp(0, 1)
+
+
+def _strokes(luminance: Tensor, noise: Tensor) -> Tensor:
+    """`brushwork.strokes` of (N, 1, H, W), with noise (3, N, 1, H, W) of the three kinds."""
+    height, width = luminance.shape[2:]
+    down, across = (part.squeeze(0) for part in torch.gradient(luminance, dim=(2, 3)))
+    first, second = (
+        sum(weight * _blurred(part, side) for side, weight in brushwork.SIDES)
+        + brushwork.DRIFT * _blurred(_blurred(drift, 17), 17)
+        for part, drift in zip((across**2 - down**2, 2 * across * down), noise[1:], strict=True)
+    )
+    angle = torch.atan2(second, first) / 2
+    upright = F.affine_grid(torch.eye(2, 3).to(angle).expand(len(angle), 2, 3), luminance.shape, align_corners=True)
+    ways = torch.stack((-angle.sin() * 2 / (width - 1), angle.cos() * 2 / (height - 1)), -1).squeeze(1)
+    smeared = _blurred(noise[0], 3)
+    for step in brushwork.STEPS:
+        smeared = smeared + sum(
+            F.grid_sample(smeared, upright + way * ways, padding_mode="border", align_corners=True)
+            for way in (step, -step)
+        )
+    variance = _blurred(luminance.square(), brushwork.AROUND) - _blurred(luminance, brushwork.AROUND).square()
+    plain = _blurred(brushwork.PLAIN**2 / (variance.clamp(min=0) + brushwork.PLAIN**2), 3)
+    return brushwork.HEIGHT * plain * smeared / smeared.std((1, 2, 3), correction=0, keepdim=True)
+
+
+def _blurred(values: Tensor, side: int) -> Tensor:
+    for shape in ((side, 1), (1, side)):
+        values = F.avg_pool2d(values, shape, 1, [length // 2 for length in shape], count_include_pad=False)
+    return values
 
 
 def jitter_colors(pictures: Tensor, amount: float, generator: torch.Generator) -> Tensor:

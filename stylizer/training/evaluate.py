@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from stylizer import images, losses
 from stylizer.errors import EmptyInput, ParameterError
-from stylizer.feedforward import faded, octaves, read_style
+from stylizer.feedforward import EDGE, brushed, faded, octaves, read_style
 from stylizer.gatys import GatysConfig, computes_in_bf16, optimise
 from stylizer.networks.backbones import VGG16
 from stylizer.settings import Settings
@@ -357,8 +357,10 @@ def painter(pair: Pair, device: torch.device) -> Paint:
         height, width = photo.rgb.shape[:2]
         if added := octaves(width, height):
             wanted = wanted + added * broader()
-        content = F.pad(as_tensor(photo.rgb, device), (0, -width % 4, 0, -height % 4), mode="reflect")
-        painted = images.from_tensor(pair.transformer(content, wanted)[..., :height, :width].cpu().numpy())
+        canvas = brushed(images.Picture(photo.rgb)).rgb
+        content = F.pad(as_tensor(canvas, device), (EDGE, EDGE + -width % 4, EDGE, EDGE + -height % 4), mode="reflect")
+        answer = pair.transformer(content, wanted)[..., EDGE : EDGE + height, EDGE : EDGE + width]
+        painted = images.from_tensor(answer.cpu().numpy())
         return faded(painted, photo.rgb, strength)
 
     return paint

@@ -17,6 +17,7 @@ from safetensors.numpy import save
 
 from stylizer import images, weights
 from stylizer.errors import StylizerError
+from stylizer.feedforward import brushed
 from stylizer.fit import default_photos, load_transformer
 from stylizer.networks import Transformer
 from stylizer.networks.layers import JointNorm
@@ -77,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _tensor(picture: images.Picture) -> np.ndarray:
-    rgb = images.resize(picture, SIDE).rgb
+    rgb = brushed(images.resize(picture, SIDE)).rgb
     height, width = (side // STRIDE * STRIDE for side in rgb.shape[:2])
     return images.to_tensor(rgb[:height, :width])
 

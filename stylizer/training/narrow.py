@@ -247,7 +247,7 @@ class Fitting:
     def step(self, network: NarrowVGG, photo: Tensor) -> Tensor:
         """A photo (1, 3, S, S) painted by what is learnt so far."""
         self.left -= 1
-        view = View(photo, photo.shape[3])
+        view = View(photo, photo, photo.shape[3])
         painted = self.learnt.paint(view)
         terms = Objectives(network, self.painting, [view], self.config)(painted, 0)
         self.adam.zero_grad()

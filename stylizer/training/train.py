@@ -38,8 +38,6 @@ from stylizer.training.pairs import (
     write_checkpoint,
 )
 
-LATTICE_AVERAGE = 0.95          # decay of what the answers of some steps have in common,
-LEAST_LATTICE = 0.1             # and what of it is chance
 LEAST_NOISE = 2e-4              # added to the noise that is divided by: rounding to 8 bits is as much
 BANK_CHUNK = 16                 # styles a pass while a bank is built
 RIDGE = 0.1                     # regularises a new last layer, in variances of a feature: best on crops it never saw
@@ -81,6 +79,7 @@ class TrainConfig:
     noise: float = setting(0.016, "largest deviation of that noise, of 1: a phone's in the evening")
     plain: float = setting(0.12, "share of photos that are blurred, down to one soft gradient: there is little "
                            "sky in most collections")
+    brushwork: float = setting(0.85, "share of photos with brushwork on their plain places, as they are painted")
     weak: float = setting(0.25, "share of a batch painted at strengths below 1, half of it at 0: the slider's road")
     weak_weight: float = setting(15.0, "of the mean absolute difference to the photo at strength 0, none at 1")
     teacher: tuple[str, ...] = setting((), "weight files of the pair to distil from")
@@ -135,7 +134,7 @@ class TrainConfig:
                                                    f"pixels: it sees {losses.WINDOW}; give larger crops or no weight")
         if not (self.steps or self.minutes > 0):
             raise ParameterError("minutes", "a schedule needs a length: give --steps or --minutes")
-        for name in ("favoured", "weak", "steady", "plain"):
+        for name in ("favoured", "weak", "steady", "plain", "brushwork"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ParameterError(name, f"{name} is {getattr(self, name)}; it is a share, 0 to 1")
         if not self.teacher and (self.vector_weight or self.picture_weight):
@@ -235,6 +234,7 @@ class Batch(NamedTuple):
     once more with noise in them."""
 
     contents: Tensor                    # (N, 3, H, W) in [0, 1]
+    canvases: Tensor                    # the same with brushwork, on which the answers are painted
     views: Tensor                       # of the styles: (N, 3, view, view), or what frozen stages say of them
     grams: dict[str, Tensor]            # {layer: (N, C, C)}, what the answer has to match
     statistics: dict[str, Tensor]       # {layer: (N, 2, C)}
@@ -403,7 +403,9 @@ class Run:
         steady = round(config.steady * count) if config.paints else 0
         deviations = config.noise * torch.rand((steady, 1, 1, 1), generator=generator, device=self.device)
         noise = deviations * torch.randn((steady, 3, pixels, pixels), generator=generator, device=self.device)
-        return Batch(channels_last(contents), views, grams, statistics, spectra, strengths, own, noise)
+        canvases = data.random_brushwork(contents, config.brushwork, generator)
+        pictures = channels_last(contents), channels_last(canvases)
+        return Batch(*pictures, views, grams, statistics, spectra, strengths, own, noise)
 
     def _fill_bank(self, number: int) -> None:
         if number != self.bank_number:
@@ -415,12 +417,12 @@ class Run:
     def _ask_frozen(self, views: Tensor) -> Tensor:
         return self.pair.predictor.begin(views, self.frozen)
 
-    def _losses(self, contents: Tensor, views: Tensor, grams: dict, statistics: dict, spectra: Tensor,
-                strengths: Tensor, own: Tensor, noise: Tensor, common: Tensor) -> dict[str, Tensor]:
+    def _losses(self, contents: Tensor, canvases: Tensor, views: Tensor, grams: dict, statistics: dict,
+                spectra: Tensor, strengths: Tensor, own: Tensor, noise: Tensor, common: Tensor) -> dict[str, Tensor]:
         """Every loss that has a weight, "loss" being their sum; of a `Batch`, field by field, and of what stood out in
         the answers so far. What stands out in these, "excess", is no loss."""
         config = self.config
-        contents = contents.to(self.dtype)
+        contents, canvases = contents.to(self.dtype), canvases.to(self.dtype)
         vectors = self._vectors(self.pair.predictor, views, own, strengths)
         found: dict[str, Tensor] = {}
         total = vectors.new_zeros((), dtype=torch.float32)
@@ -434,11 +436,11 @@ class Run:
         if not config.paints:
             return {**found, "loss": total}
         count, steady = len(contents), len(noise)
-        noisy = contents[count - steady:] + noise.to(self.dtype)
-        painted = self._call(self.pair.transformer, torch.cat((contents, noisy)),
+        noisy = canvases[count - steady:] + noise.to(self.dtype)
+        painted = self._call(self.pair.transformer, torch.cat((canvases, noisy)),
                              torch.cat((vectors, vectors[count - steady:])), shell=self.shell)
         if config.calm_weight:
-            calm = losses.calm(contents)
+            calm = losses.calm(canvases)        # strokes are no weave
             found["weave"] = losses.weave(painted, torch.cat((calm, calm[count - steady:]))).mean()
             total = total + config.calm_weight * found["weave"]
         painted, again = painted.split((count, steady))
@@ -447,18 +449,17 @@ class Run:
             found["noise"] = (change / (noise.abs().mean((1, 2, 3)) + LEAST_NOISE)).mean()
             total = total + config.steady_weight * found["noise"]
         if config.lattice_weight:
-            ours, photos = (losses.standing_out(losses.spectrum(pictures)) for pictures in (painted, contents))
-            excess = (ours - (photos + losses.standing_out(spectra)) / 2).mean(0)
-            found["lattice"] = (F.relu(common - LEAST_LATTICE) * excess).mean()
+            excess = losses.lattice_excess(painted, canvases, spectra)
+            found["lattice"] = losses.lattice(excess, common)
             total = total + config.lattice_weight * found["lattice"]
             found["excess"] = excess.detach()
         if config.picture_weight:
             with torch.no_grad():
-                wanted = self._call(self.teacher.transformer, contents, wanted)
+                wanted = self._call(self.teacher.transformer, canvases, wanted)
             found["picture"] = F.l1_loss(painted.float(), wanted.float())
             total = total + config.picture_weight * found["picture"]
         if len(own):
-            difference = (painted - contents)[:len(own)].float().abs().mean((1, 2, 3))
+            difference = (painted - canvases)[:len(own)].float().abs().mean((1, 2, 3))
             found["weak"] = ((1 - strengths[:len(own)]) * difference).mean()
             total = total + config.weak_weight * found["weak"] * len(own) / len(contents)
         if self.loss_network is not None:
@@ -517,7 +518,7 @@ class Run:
             group["lr"] = group["peak"] * rate
         found = self.compute(*self.batch(), self.common)
         if "excess" in found:
-            self.common.lerp_(found.pop("excess"), 1 - min(LATTICE_AVERAGE, (1 + self.step) / (10 + self.step)))
+            losses.follow_lattice(self.common, found.pop("excess"), self.step)
         self.optimizer.zero_grad(set_to_none=True)
         found["loss"].backward()
         norm = nn.utils.clip_grad_norm_(list(self.parameters.values()), self.config.clip)

@@ -1,0 +1,107 @@
+"""Brushwork: faint strokes laid over a photo's plain places before it is painted.
+
+A sky, a wall or a blurred background tells the transformer nothing of one place from another, so whatever it paints
+there repeats: a tint, or a hatch. A painter has no such trouble; the brush leaves strokes that follow the forms. So we
+give it some: noise smeared along the photo's own contours (line integral convolution, Cabral and Leedom 1993, along the
+directions of a structure tensor), where the photo has little to say itself. What becomes of them is the style's affair.
+
+Strokes are made on a coarse grid, a few pixels a cell, so they cost next to nothing and are as large beside a picture
+as its style's own (`feedforward.octaves`). The noise is the same for every photo, so a picture comes out the same
+again. `assets/device/brushwork.js` does the same in the browser.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image
+
+from stylizer import images
+from stylizer.images import LUMA, Picture
+
+CELL = 2.0  # pixels, where strokes are as large as in the painting
+HEIGHT = 10.0  # deviation of the strokes on plain places, in levels of 255
+PLAIN = 9.0  # deviation of a photo around a place where they are half as high
+AROUND = 7  # cells a side that are looked at for that
+SIDES = ((5, 1.0), (17, 0.3), (65, 0.1))  # cells a side, and weights, over which contours are followed
+DRIFT = 2.0  # square of levels a cell: contours fainter than that are no guide, and strokes go their own way
+STEPS = (1, 3, 5)  # cells that noise is smeared by, both ways
+LEAST_SIDE = 2  # cells; smaller grids get no strokes
+
+
+def with_brushwork(picture: Picture, scale: float = 1.0, share: float = 1.0) -> Picture:
+    """The picture with strokes on its plain places: `scale` times as broad and long as CELL makes them, `share` times
+    as high as HEIGHT does."""
+    grid = tuple(int(side / (CELL * scale) + 0.5) for side in picture.size)
+    if min(grid) < LEAST_SIDE or not share:
+        return picture
+    small = images.resize_to(Picture(picture.rgb), grid).rgb
+    levels = (128 + share * strokes(small.astype(np.float32) @ LUMA)).round().clip(0, 255).astype(np.uint8)
+    levels = np.asarray(Image.fromarray(levels).resize(picture.size, Image.Resampling.LANCZOS))
+    return Picture(images.brightened(picture.rgb, levels), picture.alpha)
+
+
+def strokes(luminance: np.ndarray) -> np.ndarray:
+    """What is added to each cell, in levels, of their luminance (H, W), 0 to 255."""
+    down, across = directions(luminance)
+    rows, columns = np.indices(luminance.shape, dtype=np.float32)
+    smeared, *_ = _grain(luminance.shape)
+    for step in STEPS:
+        ahead = _sampled(smeared, rows + step * down, columns + step * across)
+        behind = _sampled(smeared, rows - step * down, columns - step * across)
+        smeared = smeared + ahead + behind
+    variance = blurred(luminance**2, AROUND) - blurred(luminance, AROUND) ** 2
+    plain = blurred(PLAIN**2 / (variance.clip(0) + PLAIN**2), 3)
+    return HEIGHT * plain * smeared / smeared.std()
+
+
+def directions(luminance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors (down, across) along the contours of a picture (H, W); where there are none, of a slow drift."""
+    down, across = np.gradient(luminance)
+    doubled = []  # twice the angle: a direction and its opposite are the same
+    for part, drift in zip((across**2 - down**2, 2 * across * down), _grain(luminance.shape)[1:], strict=True):
+        doubled.append(sum(weight * blurred(part, side) for side, weight in SIDES) + DRIFT * drift)
+    angle = np.arctan2(doubled[1], doubled[0]) / 2  # of the steepest way; contours cross it
+    return np.cos(angle), -np.sin(angle)
+
+
+@lru_cache(4)
+def _grain(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What is smeared, and the drift in two parts: the same for all photos of a size."""
+    drifts = (blurred(blurred(noise(shape, kind), 17), 17) for kind in (1, 2))
+    return blurred(noise(shape, 0), 3), *drifts
+
+
+def noise(shape: tuple[int, int], kind: int) -> np.ndarray:
+    """White noise, -1 to 1, that depends on a cell's place alone; a hash, so that a browser has the same."""
+    rows, columns = (axis.astype(np.uint32) for axis in np.indices(shape))
+    mixed = columns * np.uint32(374761393) + rows * np.uint32(668265263) + np.uint32(kind * 2246822519 % 2**32)
+    for shift, factor in ((15, 739982445), (12, 695872825)):
+        mixed = (mixed ^ (mixed >> np.uint32(shift))) * np.uint32(factor)
+    return ((mixed ^ (mixed >> np.uint32(15))) / np.float32(2**31) - 1).astype(np.float32)
+
+
+def blurred(values: np.ndarray, side: int) -> np.ndarray:
+    """Means over squares of so many cells a side, of what of them lies within, (H, W)."""
+    for axis in (0, 1):
+        values = _running_mean(values, side // 2, axis)
+    return values
+
+
+def _running_mean(values: np.ndarray, reach: int, axis: int) -> np.ndarray:
+    length = values.shape[axis]
+    before = np.zeros_like(values.take([0], axis), np.float64)
+    sums = np.concatenate((before, np.cumsum(values, axis, np.float64)), axis)
+    first, last = np.maximum(np.arange(length) - reach, 0), np.minimum(np.arange(length) + reach + 1, length)
+    counts = (last - first).reshape((-1, 1) if axis == 0 else (1, -1))
+    return ((sums.take(last, axis) - sums.take(first, axis)) / counts).astype(np.float32)
+
+
+def _sampled(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Between cells, bilinear; beyond the border the border's own."""
+    height, width = values.shape
+    rows, columns = rows.clip(0, height - 1), columns.clip(0, width - 1)
+    top, left = np.minimum(rows.astype(int), height - 2), np.minimum(columns.astype(int), width - 2)
+    lower, right = rows - top, columns - left
+    above = values[top, left] * (1 - right) + values[top, left + 1] * right
+    below = values[top + 1, left] * (1 - right) + values[top + 1, left + 1] * right
+    return above * (1 - lower) + below * lower
