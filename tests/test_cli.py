@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pictures
@@ -197,7 +198,8 @@ def test_a_run_that_is_interrupted_leaves_whole_pictures_and_goes_on_from_there(
     for number in range(60):
         (album / f"{number:02}.png").write_bytes(pictures.png(pictures.photo(400, 300, seed=number)))
     command = [sys.executable, "-m", "stylizer", "stylize", album, "--style", STYLE, "-o", out]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what runs in the background ignores it
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     end = time.monotonic() + 120
     while not (out.is_dir() and len(list(out.glob("*.png"))) >= 2) and time.monotonic() < end:
         time.sleep(0.02)
