@@ -25,7 +25,7 @@ from stylizer.images import LUMA
 from stylizer.settings import Settings
 
 SOFTEST, SHARPEST, FAINT = 2, 24, 0.2       # of plain pictures: pixels across, and detail that is left at most
-HEIGHTS, BREADTHS = (0.5, 1.25), (0.8, 1.6)     # of brushwork, in parts of what it is at painting
+HEIGHTS, BREADTHS = (0.65, 1.6), (0.8, 1.6)     # of brushwork, in parts of what it is at painting
 AT_ONCE = 256       # files in flight while decoding: bounds the memory, keeps every core busy
 
 
