@@ -5,11 +5,11 @@ there repeats: a tint, or a hatch. A painter has no such trouble; the brush leav
 give it some: noise smeared along the photo's own contours (line integral convolution, Cabral and Leedom 1993, along the
 directions of a structure tensor), where the photo has little to say itself. What becomes of them is the style's affair.
 
-Strokes are made on a coarse grid, a few pixels a cell, so they cost next to nothing and are as large beside a picture
-as its style's own (`feedforward.octaves`). The noise is the same for every photo, so a picture comes out the same
-again. `assets/device/brushwork.js` does the same in the browser.
+Strokes are made on a grid of a few pixels a cell. The noise is the same for every photo, so a picture comes out the
+same again. `assets/device/brushwork.js` does the same in the browser.
 """
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -25,13 +25,15 @@ AROUND = 7  # cells a side that are looked at for that
 SIDES = ((5, 1.0), (17, 0.3), (65, 0.1))  # cells a side, and weights, over which contours are followed
 DRIFT = 2.0  # square of levels a cell: contours fainter than that are no guide, and strokes go their own way
 STEPS = (1, 3, 5)  # cells that noise is smeared by, both ways
+MOST_CELLS = 1_500_000  # of the grid, for what memory it takes; beyond 17 megapixels strokes are broader
 LEAST_SIDE = 2  # cells; smaller grids get no strokes
 
 
 def with_brushwork(picture: Picture, scale: float = 1.0, share: float = 1.0) -> Picture:
     """The picture with strokes on its plain places: `scale` times as broad and long as CELL makes them, `share` times
     as high as HEIGHT does."""
-    grid = tuple(int(side / (CELL * scale) + 0.5) for side in picture.size)
+    cell = max(CELL * scale, math.sqrt(math.prod(picture.size) / MOST_CELLS))
+    grid = tuple(int(side / cell + 0.5) for side in picture.size)
     if min(grid) < LEAST_SIDE or not share:
         return picture
     small = images.resize_to(Picture(picture.rgb), grid).rgb

@@ -412,12 +412,14 @@ def _ground(photo: Photo) -> np.ndarray:
 
 
 def brushed(picture: Picture, look: tiles.Survey | None = None) -> Picture:
-    """A photo with brushwork on its plain places, of strokes as large as those that a style paints at its size.
+    """A photo with brushwork on its plain places, as it is painted.
 
-    A nearly blank page has less of it, and one of a single colour none: it is to stay blank.
+    Its strokes grow with the picture by half as many octaves as a style's: within broader ones there is room for a
+    hatch. A nearly blank page has less of it, and one of a single colour none: it is to stay blank.
     """
     look = look or tiles.survey(picture.rgb)
-    return with_brushwork(picture, 2 ** octaves(*picture.size), 1 - max(look.floor, look.share / tiles.THINGS_SHARE))
+    bare = max(look.floor, look.share / tiles.THINGS_SHARE)
+    return with_brushwork(picture, 2 ** (octaves(*picture.size) / 2), 1 - bare)
 
 
 def faded(painted: np.ndarray, photo: np.ndarray, strength: float) -> np.ndarray:

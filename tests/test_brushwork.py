@@ -5,7 +5,7 @@ import pictures
 import pytest
 import torch
 
-from stylizer import images
+from stylizer import brushwork, images
 from stylizer.brushwork import HEIGHT, blurred, directions, noise, strokes, with_brushwork
 from stylizer.feedforward import brushed
 from stylizer.images import Picture
@@ -43,14 +43,18 @@ def test_strokes_follow_the_contours(degrees):
     assert likeness(along) > 0.4 > 0.2 > abs(likeness(along + np.pi / 2))
 
 
-def test_a_photo_gets_the_same_strokes_again_and_twice_as_large_ones_at_twice_the_size():
-    large = Picture(pictures.photo(896, 600))
-    small = images.resize_to(large, (448, 300))
-    once = brushed(small).rgb
-    assert np.array_equal(once, brushed(small).rgb)
-    on_small = once.astype(float) - small.rgb
-    on_large = images.resize_to(brushed(large), small.size).rgb.astype(float) - small.rgb
-    assert on_small.std() > 2 and np.corrcoef(on_small.ravel(), on_large.ravel())[0, 1] > 0.8
+@pytest.mark.parametrize(("size", "scale"), [((448, 300), 1), ((896, 600), 2**0.5), ((96, 64), 1)])
+def test_a_photo_gets_the_same_strokes_again_and_broader_ones_on_a_larger_one(size, scale):
+    photo = Picture(pictures.photo(*size))
+    assert np.array_equal(brushed(photo).rgb, brushed(photo).rgb)
+    assert np.array_equal(brushed(photo).rgb, with_brushwork(photo, scale).rgb)
+    assert (brushed(photo).rgb.astype(float) - photo.rgb).std() > 1
+
+
+def test_a_huge_picture_has_no_larger_grid_than_memory_holds(monkeypatch):
+    photo = Picture(pictures.photo(400, 300))
+    monkeypatch.setattr(brushwork, "MOST_CELLS", 400 * 300 / 10**2)
+    assert np.array_equal(with_brushwork(photo).rgb, with_brushwork(photo, 10 / brushwork.CELL).rgb)
 
 
 def test_a_nearly_blank_page_has_fewer_strokes_and_one_of_a_single_colour_none():

@@ -9,12 +9,14 @@ const AROUND = 7;                               // cells a side that are looked 
 const SIDES = [[5, 1], [17, 0.3], [65, 0.1]];   // cells a side, and weights, over which contours are followed
 const DRIFT = 2;                                // square of levels a cell: fainter contours are no guide
 const STEPS = [1, 3, 5];                        // cells that noise is smeared by, both ways
+const MOST_CELLS = 1.5e6;                       // of the grid, for what memory it takes
 const LEAST_SIDE = 2;                           // cells; smaller grids get no strokes
 
 /** The picture, opaque, with strokes on its plain places, `scale` times as broad and long as CELL makes them and `share`
  *  times as high as HEIGHT. */
 export function with_brushwork(picture, scale, share = 1) {
-  const [width, height] = [picture.width, picture.height].map((side) => Math.round(side / (CELL * scale)));
+  const cell = Math.max(CELL * scale, Math.sqrt(picture.width * picture.height / MOST_CELLS));
+  const [width, height] = [picture.width, picture.height].map((side) => Math.round(side / cell));
   const whole = opaque(picture);
   if (Math.min(width, height) < LEAST_SIDE || !share) return whole;
   const small = resize_to(whole, width, height);

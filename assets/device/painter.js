@@ -361,14 +361,14 @@ export class Painter {
   }
 }
 
-/** What the encoder sees of a photo: with brushwork on its plain places, of strokes as large as a style's at its size;
- *  less of it on a nearly blank page, which is to stay blank. */
+/** What the encoder sees of a photo: with brushwork on its plain places, which grows by half as many octaves as a style's
+ *  strokes do; less of it on a nearly blank page, which is to stay blank. */
 function ground(photo) {
   const { picture, brushed } = photo;
   if (brushed) return picture;
   const { floor, share } = photo.look ??= pictures.survey(picture);
   const bare = Math.max(floor, share / pictures.THINGS_SHARE);
-  return with_brushwork(picture, 2 ** octaves(picture.width, picture.height), 1 - bare);
+  return with_brushwork(picture, 2 ** (octaves(picture.width, picture.height) / 2), 1 - bare);
 }
 
 const up_to_stride = (length) => STRIDE * Math.ceil(length / STRIDE);
