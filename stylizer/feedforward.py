@@ -275,7 +275,7 @@ class Stylizer:
                     photo.look = tiles.survey(photo.canvas.rgb)
             if not in_tiles and photo.features is None:
                 with stopwatch("encode"):
-                    photo.features = self.runtime.encode(pad(images.to_tensor(_framed(_ground(photo)))))
+                    photo.features = self.runtime.encode(pad(images.to_tensor(framed(_ground(photo)))))
                 interrupt()
             features = photo.features
         if in_tiles:
@@ -293,7 +293,7 @@ class Stylizer:
             else:
                 stylised = self.runtime.decode(features, style.vector, style.added)
         with stopwatch("finish"):
-            return _picture_of(stylised, height, width)
+            return picture_of(stylised, height, width)
 
     def _pieces(self, height: int, width: int) -> tuple[int | None, int]:
         """(side of a tile, samples), the best for which there is memory; (None, 0) paints in one piece."""
@@ -314,14 +314,14 @@ class Stylizer:
         progress: Progress | None, interrupt: Interrupt,
     ) -> np.ndarray:  # fmt: skip
         """A picture too large for one piece: statistics from samples, then tile by tile, (H, W, 3) uint8."""
-        rgb, look = _framed(_ground(photo)), photo.look
+        rgb, look = framed(_ground(photo)), photo.look
 
         def encode(seen: np.ndarray, rows: slice, columns: slice) -> object:
             interrupt()
             return self.runtime.encode(pad(images.to_tensor(seen[rows, columns])))
 
         with stopwatch("measure"):
-            features = [encode(_unframed(rgb), *place) for place in places]
+            features = [encode(unframed(rgb), *place) for place in places]
             affine = self.runtime.measure(
                 features, style.vector, tiles.weigh(places, look), look.floor, style.added
             )
@@ -334,7 +334,7 @@ class Stylizer:
                 if progress:
                     progress(count, len(plan))
         memory.give_back()
-        return _unframed(painted)
+        return unframed(painted)
 
     # Photos remembered, in memory only ------------------------------------------------------------------------------
 
@@ -384,17 +384,18 @@ def pad(content: np.ndarray) -> np.ndarray:
     return np.pad(content, ((0, 0), (0, 0), (0, below), (0, beside)), mode="reflect")
 
 
-def _picture_of(stylised: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Without what `_framed` and `pad` added: (1, 3, H, W) in [0, 1] -> (height, width, 3) uint8."""
+def picture_of(stylised: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Without what `framed` and `pad` added: (1, 3, H, W) in [0, 1] -> (height, width, 3) uint8."""
     return images.from_tensor(stylised[:, :, EDGE : EDGE + height, EDGE : EDGE + width])
 
 
-def _framed(rgb: np.ndarray) -> np.ndarray:
+def framed(rgb: np.ndarray) -> np.ndarray:
     """(H, W, 3) with EDGE mirrored pixels around it."""
     return np.pad(rgb, ((EDGE, EDGE), (EDGE, EDGE), (0, 0)), mode="reflect")
 
 
-def _unframed(rgb: np.ndarray) -> np.ndarray:
+def unframed(rgb: np.ndarray) -> np.ndarray:
+    """Without them again."""
     return rgb[EDGE:-EDGE, EDGE:-EDGE]
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from stylizer import Settings, Stylizer, images, memory, runtimes, weights
 from stylizer.errors import OutOfMemory, ParameterError, PictureOutOfBounds, UnknownStyle, WeightsError
-from stylizer.feedforward import EDGE, Photo, Stopwatch, brushed, octaves, pad, read_style, starts
+from stylizer.feedforward import EDGE, Photo, Stopwatch, brushed, framed, octaves, pad, read_style, starts, unframed
 from stylizer.images import Picture
 from stylizer.runtimes import make_runtime
 from stylizer.tiles import TILE
@@ -272,12 +272,12 @@ def test_a_large_picture_is_painted_by_a_coarser_vector_and_a_small_one_by_its_o
     for size, times in ((448, 0), (640, np.log2(640 / 448))):
         picture = pictures.photo(size, 64)
         painted = stylizer.stylize(picture, vector)
-        canvas = np.pad(brushed(Picture(picture)).rgb, ((EDGE, EDGE), (EDGE, EDGE), (0, 0)), mode="reflect")
+        canvas = framed(brushed(Picture(picture)).rgb)
         features = stylizer.runtime.encode(images.to_tensor(canvas))
         wanted, other = (
-            images.from_tensor(
+            unframed(images.from_tensor(
                 stylizer.runtime.decode(features, (vector + moved * stylizer.coarser)[None].astype(np.float32))
-            )[EDGE:-EDGE, EDGE:-EDGE]
+            ))
             for moved in (times, times + 1)
         )
         assert pictures.near(painted, wanted) and not pictures.near(painted, other, levels=3)

@@ -15,7 +15,7 @@ from studying import random_study
 
 from stylizer import cli, fit, images, losses, studies
 from stylizer.errors import ParameterError, WeightsError
-from stylizer.feedforward import EDGE, Stylizer, brushed
+from stylizer.feedforward import Stylizer, brushed, framed, unframed
 from stylizer.fit import Objectives, StudyConfig, View
 from stylizer.images import Picture
 from stylizer.networks import Transformer, TransformerConfig
@@ -141,8 +141,8 @@ def test_the_engine_paints_by_a_study_what_was_seen_while_it_was_learnt(transfor
         for to, value in zip(tensors, parts, strict=True):
             to.copy_(torch.from_numpy(value))
     rgb = pictures.photo(64, 48)
-    canvas = np.pad(brushed(Picture(rgb)).rgb, ((EDGE, EDGE), (EDGE, EDGE), (0, 0)), mode="reflect")
-    seen = images.from_tensor(learner.paint(View(tensor(rgb), tensor(canvas), 64)).numpy())[EDGE:-EDGE, EDGE:-EDGE]
+    canvas = framed(brushed(Picture(rgb)).rgb)
+    seen = unframed(images.from_tensor(learner.paint(View(tensor(rgb), tensor(canvas), 64)).numpy()))
     painted = stylizer.stylize(rgb, replace(study, vector=vector))
     assert pictures.near(painted, seen, levels=2.5)  # of bf16, where the machine has it
     assert not pictures.near(painted, stylizer.stylize(rgb, vector), levels=8)

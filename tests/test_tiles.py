@@ -12,7 +12,7 @@ import torch
 
 from stylizer import Settings, Stylizer, images, memory, tiles, weights
 from stylizer.errors import ParameterError, PictureOutOfBounds, WeightsError
-from stylizer.feedforward import EDGE, Photo, brushed, pad
+from stylizer.feedforward import Photo, brushed, framed, pad, picture_of
 from stylizer.images import Picture
 from stylizer.networks import Transformer, TransformerConfig, build
 from stylizer.networks.layers import GivenNorm, JointNorm
@@ -121,9 +121,7 @@ def test_tiles_fit_together_exactly(exact, small_tiles):
     weights = tiles.weigh(places, tiles.survey(rgb))
     seen = brushed(Picture(rgb)).rgb
     affine = runtime.measure([encode(seen[place]) for place in places], vector[None], weights)
-    framed = np.pad(seen, ((EDGE, EDGE), (EDGE, EDGE), (0, 0)), mode="reflect")
-    whole = images.from_tensor(runtime.decode_tile(encode(framed), affine, vector[None]))
-    whole = whole[EDGE : EDGE + 331, EDGE : EDGE + 450]
+    whole = picture_of(runtime.decode_tile(encode(framed(seen)), affine, vector[None]), 331, 450)
     assert np.abs(tiled.astype(np.int16) - whole).max() <= 1  # a rounding that fell the other way
 
 

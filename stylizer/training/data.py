@@ -156,6 +156,8 @@ def plain(pictures: Tensor, generator: torch.Generator) -> Tensor:
 def random_brushwork(pictures: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """With strokes on about so many of the pictures, (N, 3, S, S) in [0, 1] -> the same, higher and lower, broader and
     finer than `stylizer.brushwork` makes them."""
+    if not share:
+        return pictures
     some, height, broad = torch.rand((3, len(pictures)), generator=generator, device=generator.device)
     lowest, highest = HEIGHTS
     heights = (some < share) * (lowest + (highest - lowest) * height)

@@ -18,14 +18,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from stylizer import images, losses
 from stylizer.errors import EmptyInput, ParameterError
-from stylizer.feedforward import EDGE, brushed, faded, octaves, read_style
+from stylizer.feedforward import brushed, faded, framed, octaves, pad, picture_of, read_style
 from stylizer.gatys import GatysConfig, computes_in_bf16, optimise
 from stylizer.networks.backbones import VGG16
 from stylizer.settings import Settings
@@ -357,11 +356,9 @@ def painter(pair: Pair, device: torch.device) -> Paint:
         height, width = photo.rgb.shape[:2]
         if added := octaves(width, height):
             wanted = wanted + added * broader()
-        canvas = brushed(images.Picture(photo.rgb)).rgb
-        content = F.pad(as_tensor(canvas, device), (EDGE, EDGE + -width % 4, EDGE, EDGE + -height % 4), mode="reflect")
-        answer = pair.transformer(content, wanted)[..., EDGE : EDGE + height, EDGE : EDGE + width]
-        painted = images.from_tensor(answer.cpu().numpy())
-        return faded(painted, photo.rgb, strength)
+        content = pad(images.to_tensor(framed(brushed(images.Picture(photo.rgb)).rgb)))
+        answer = pair.transformer(torch.from_numpy(content).to(device), wanted).cpu().numpy()
+        return faded(picture_of(answer, height, width), photo.rgb, strength)
 
     return paint
 
