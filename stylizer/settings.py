@@ -6,7 +6,7 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -138,6 +138,10 @@ def setting(default: Any, kind: Kind, reason: str, shown_default: str = "") -> A
     return field(**made, metadata={"kind": kind, "reason": reason, "default": shown_default})
 
 
+def _default(each: Field) -> Any:
+    return each.default if each.default_factory is MISSING else each.default_factory()
+
+
 class Checked:
     """What the dataclasses of settings share: every value is checked, whoever makes them."""
 
@@ -146,8 +150,10 @@ class Checked:
 
     def __post_init__(self):
         for each in fields(self):
-            value = each.metadata["kind"].check(each.name, getattr(self, each.name))
-            object.__setattr__(self, each.name, value)
+            kind, value = each.metadata["kind"], getattr(self, each.name)
+            if isinstance(kind, Folder) and value == _default(each):  # training needs no gallery; who does will say so
+                kind = Folder(must_exist=False)
+            object.__setattr__(self, each.name, kind.check(each.name, value))
         for name, other in self.AT_MOST:
             low, high = getattr(self, name), getattr(self, other)
             if low > high:

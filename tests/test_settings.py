@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stylizer import runtimes
-from stylizer.errors import ParameterError, shown
+from stylizer import Stylizer, runtimes
+from stylizer.errors import ParameterError, WeightsError, shown
 from stylizer.parameters import (
     STYLE_SCALES,
     VECTOR_BOUND,
@@ -212,3 +212,12 @@ def test_what_came_is_told_in_about_sixty_characters_on_one_line():
         words = shown(value)
         assert len(words) < 150 and "\n" not in words and words.isprintable(), words
     assert shown("nope") == "'nope'" and shown("a" * 10**7) == f"'{'a' * 60}'… (10000000 characters)"
+
+
+def test_training_needs_none_of_our_own_folders_but_a_folder_that_is_named_must_exist(monkeypatch, tmp_path):
+    monkeypatch.setattr("stylizer.settings.PACKAGE", tmp_path / "stylizer")
+    assert Settings().models == tmp_path / "models"
+    with pytest.raises(ParameterError, match="a folder that exists"):
+        Settings.from_env({"STYLIZER_MODELS": str(tmp_path / "models")})
+    with pytest.raises(WeightsError, match="is missing"):
+        Stylizer(settings=Settings())
