@@ -50,7 +50,7 @@ export: install
 	$(BIN)/python -m stylizer.training.export
 
 vectors: install
-	$(BIN)/python -m stylizer.training.vectors --masters $(DATA)/masters
+	$(BIN)/python -m stylizer.training.vectors --masters $(DATA)/masters --paintings $(DATA)/style.tar $(DATA)/texture.tar
 
 bench: install
 	$(BIN)/python benchmarks/speed.py

@@ -3,7 +3,8 @@
 A sky, a wall or a blurred background tells the transformer nothing of one place from another, so whatever it paints
 there repeats: a tint, or a hatch. A painter has no such trouble; the brush leaves strokes that follow the forms. So we
 give it some: noise smeared along the photo's own contours (line integral convolution, Cabral and Leedom 1993, along the
-directions of a structure tensor), where the photo has little to say itself. What becomes of them is the style's affair.
+directions of a structure tensor), where the photo has little to say itself. They are as high as the painting is rough
+where it is calmest: a Vermeer's wall is smooth, a van Gogh's sky is not.
 
 Strokes are made on a grid of a few pixels a cell. The noise is the same for every photo, so a picture comes out the
 same again. `assets/device/brushwork.js` does the same in the browser.
@@ -19,9 +20,13 @@ from stylizer import images
 from stylizer.images import LUMA, Picture
 
 CELL = 2.0  # pixels, where strokes are as large as in the painting
-HEIGHT = 10.0  # deviation of the strokes on plain places, in levels of 255
+HEIGHTS = 3.0, 16.0  # least and most deviation of the strokes on plain places, in levels of 255,
+BOLDNESS = 1.6  # and how much of it a level of a painting's roughness makes
+CALMEST = 10  # percent of a painting that count as its calmest places,
+DETAIL, PLACE = (3, 17), 33  # pixels: the detail that is measured there, and the squares in which it is
 PLAIN = 9.0  # deviation of a photo around a place where they are half as high
 AROUND = 7  # cells a side that are looked at for that
+SMOOTH = 9  # cells a side over which slopes are averaged first: a JPEG's blocks have contours, too
 SIDES = ((5, 1.0), (17, 0.3), (65, 0.1))  # cells a side, and weights, over which contours are followed
 DRIFT = 2.0  # square of levels a cell: contours fainter than that are no guide, and strokes go their own way
 STEPS = (1, 3, 5)  # cells that noise is smeared by, both ways
@@ -29,21 +34,38 @@ MOST_CELLS = 1_500_000  # of the grid, for what memory it takes; beyond 17 megap
 LEAST_SIDE = 2  # cells; smaller grids get no strokes
 
 
-def with_brushwork(picture: Picture, scale: float = 1.0, share: float = 1.0) -> Picture:
-    """The picture with strokes on its plain places: `scale` times as broad and long as CELL makes them, `share` times
-    as high as HEIGHT does."""
+def roughness(luminance: np.ndarray) -> float:
+    """Of a painting, (H, W) in levels, shorter side 384: the deviation of its detail where it is calmest, in levels."""
+    detail = blurred(luminance, DETAIL[0]) - blurred(luminance, DETAIL[1])
+    return float(np.sqrt(np.percentile(blurred(detail**2, PLACE), CALMEST)))
+
+
+def read_roughness(vector: np.ndarray, way: np.ndarray) -> float:
+    """What a style vector (100,) says of its painting's roughness, by a way (101,) that was fitted to many."""
+    octaves = np.dot(vector.astype(np.float64), way[:-1]) + way[-1]  # a caller's own numbers may be any
+    return 2.0 ** float(octaves.clip(0, 8)) - 1
+
+
+def height_for(roughness: float) -> int:
+    """Of the strokes for a painting so rough, in whole levels: what differs by less than one may share a canvas."""
+    return round(min(max(BOLDNESS * roughness, HEIGHTS[0]), HEIGHTS[1]))
+
+
+def with_brushwork(picture: Picture, height: float, scale: float = 1.0) -> Picture:
+    """The picture with strokes on its plain places: of such a deviation in levels, `scale` times as broad and long as
+    CELL makes them."""
     cell = max(CELL * scale, math.sqrt(math.prod(picture.size) / MOST_CELLS))
     grid = tuple(int(side / cell + 0.5) for side in picture.size)
-    if min(grid) < LEAST_SIDE or not share:
+    if min(grid) < LEAST_SIDE or not height:
         return picture
     small = images.resize_to(Picture(picture.rgb), grid).rgb
-    levels = (128 + share * strokes(small.astype(np.float32) @ LUMA)).round().clip(0, 255).astype(np.uint8)
+    levels = (128 + height * strokes(small.astype(np.float32) @ LUMA)).round().clip(0, 255).astype(np.uint8)
     levels = np.asarray(Image.fromarray(levels).resize(picture.size, Image.Resampling.LANCZOS))
     return Picture(images.brightened(picture.rgb, levels), picture.alpha)
 
 
 def strokes(luminance: np.ndarray) -> np.ndarray:
-    """What is added to each cell, in levels, of their luminance (H, W), 0 to 255."""
+    """What is added to each cell, of their luminance (H, W), 0 to 255; of deviation 1 where that is plain."""
     down, across = directions(luminance)
     rows, columns = np.indices(luminance.shape, dtype=np.float32)
     smeared, *_ = _grain(luminance.shape)
@@ -53,12 +75,12 @@ def strokes(luminance: np.ndarray) -> np.ndarray:
         smeared = smeared + ahead + behind
     variance = blurred(luminance**2, AROUND) - blurred(luminance, AROUND) ** 2
     plain = blurred(PLAIN**2 / (variance.clip(0) + PLAIN**2), 3)
-    return HEIGHT * plain * smeared / smeared.std()
+    return plain * smeared / smeared.std()
 
 
 def directions(luminance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Unit vectors (down, across) along the contours of a picture (H, W); where there are none, of a slow drift."""
-    down, across = np.gradient(luminance)
+    down, across = (blurred(slope, SMOOTH) for slope in np.gradient(luminance))
     doubled = []  # twice the angle: a direction and its opposite are the same
     for part, drift in zip((across**2 - down**2, 2 * across * down), _grain(luminance.shape)[1:], strict=True):
         doubled.append(sum(weight * blurred(part, side) for side, weight in SIDES) + DRIFT * drift)

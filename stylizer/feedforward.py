@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from stylizer import images, memory, studies, tiles, weights
-from stylizer.brushwork import with_brushwork
+from stylizer.brushwork import height_for, read_roughness, with_brushwork
 from stylizer.errors import OutOfMemory, ParameterError, PictureOutOfBounds, WeightsError, shown
 from stylizer.images import Picture
 from stylizer.parameters import (
@@ -38,6 +38,7 @@ READ_SIDE = 384  # and the shorter side of a painting that such squares cover
 READ_FOR = 448  # longest side of a picture in which strokes are then as large, beside it, as in the painting
 MOST_OCTAVES = 1.5  # as much larger as they are made to be at most: with two octaves colours paled
 EDGE = 8  # pixels that are mirrored around a photo and painted with it: a strip of 4 shows where the network's own lie
+FEATURE_BYTES = 16 * 2**20  # of one photo, that are kept for more than one height of brushwork
 FADE = 0.25  # the strength below which the photo itself shows through; at 0 it is all there is
 
 PictureSource = str | os.PathLike | bytes | Image.Image | np.ndarray | Picture
@@ -58,7 +59,7 @@ class Photo:
     canvas: Picture  # what is painted: larger where strokes are to look smaller
     draft: "Photo | None" = None  # what is painted before, smaller: where strokes are to look larger
     brushed: bool = False  # whether the canvas has brushwork on it already
-    features: object = None  # of the encoder
+    features: dict[int, object] = field(default_factory=dict)  # of the encoder, by the height of brushwork that it saw
     own_vector: np.ndarray | None = None  # (1, 100), what the predictor makes of the photo itself
     look: tiles.Survey | None = None  # at the canvas
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -91,7 +92,7 @@ class Stylizer:
         self.runtime = make_runtime(self.settings)
         self.gallery: dict[str, Style] = read_gallery(self.settings.styles)
         stored = read_vectors(self.settings.styles)
-        self.coarser = stored.coarser
+        self.coarser, self.roughness = stored.coarser, stored.roughness
         predictor = weights.fingerprint(self.settings.models, f"{self.settings.predictor_stem}.safetensors")
         self.model = f"{self.settings.predictor_stem}@{predictor}"
         check_gallery(stored.predictors, predictor)
@@ -138,6 +139,10 @@ class Stylizer:
         check_styles(len(styles), self.settings.max_styles)
         shares = check_weights(weights, len(styles))
         return blend([self.style(style, interrupt) for style in styles], shares)
+
+    def brush_height(self, vector: np.ndarray) -> int:
+        """Of the strokes that are laid on photos for a style vector (100,), in levels: as rough as its painting is."""
+        return height_for(read_roughness(vector, self.roughness))
 
     def _check_origin(self, study: Study) -> None:
         """Added to other weights the same numbers paint something else."""
@@ -235,6 +240,7 @@ class Stylizer:
         stopwatch = Stopwatch() if stopwatch is None else stopwatch
         style = style if isinstance(style, Blend) else Blend(style)
         strength, vector, added = check_strength(strength), check_vector(style.vector)[None], style.added
+        height = self.brush_height(vector[0])
         if strength == 0:
             return photo.picture
         if strength < 1:
@@ -244,11 +250,11 @@ class Stylizer:
                         photo.own_vector = read_style(self.runtime.predict, photo.picture, interrupt=interrupt)
             vector = strength * vector + (1 - strength) * photo.own_vector
             added = None if added is None else np.float32(strength) * added
-        style, canvas = Blend(vector, added), photo
+        style, canvas = Blend(vector, added, height), photo
         if photo.draft:
             draft = self._paint(photo.draft, style, stopwatch, progress, interrupt)
             with stopwatch("resize"):
-                canvas = _revised(photo, draft, strength * photo.draft_share)
+                canvas = _revised(photo, height, draft, strength * photo.draft_share)
         rgb = self._paint(canvas, style, stopwatch, progress, interrupt)
         interrupt()
         with stopwatch("finish"):
@@ -273,11 +279,12 @@ class Stylizer:
             if photo.look is None:
                 with stopwatch("survey"):
                     photo.look = tiles.survey(photo.canvas.rgb)
-            if not in_tiles and photo.features is None:
+            if not in_tiles and style.height not in photo.features:
                 with stopwatch("encode"):
-                    photo.features = self.runtime.encode(pad(images.to_tensor(framed(_ground(photo)))))
+                    canvas = pad(images.to_tensor(framed(_ground(photo, style.height))))
+                    self._keep(photo, style.height, self.runtime.encode(canvas))
                 interrupt()
-            features = photo.features
+            features = photo.features.get(style.height)
         if in_tiles:
             places = tiles.samples(height, width, photo.look, samples)
             plan = tiles.cover(height + 2 * EDGE, width + 2 * EDGE, tile)
@@ -294,6 +301,12 @@ class Stylizer:
                 stylised = self.runtime.decode(features, style.vector, style.added)
         with stopwatch("finish"):
             return picture_of(stylised, height, width)
+
+    def _keep(self, photo: Photo, height: int, features: object) -> None:
+        """Of a small photo, which a wall shows in all styles, all heights; of a large one the last."""
+        if (len(photo.features) + 1) * self.runtime.feature_bytes(features) > FEATURE_BYTES:
+            photo.features.clear()
+        photo.features[height] = features
 
     def _pieces(self, height: int, width: int) -> tuple[int | None, int]:
         """(side of a tile, samples), the best for which there is memory; (None, 0) paints in one piece."""
@@ -314,7 +327,7 @@ class Stylizer:
         progress: Progress | None, interrupt: Interrupt,
     ) -> np.ndarray:  # fmt: skip
         """A picture too large for one piece: statistics from samples, then tile by tile, (H, W, 3) uint8."""
-        rgb, look = framed(_ground(photo)), photo.look
+        rgb, look = framed(_ground(photo, style.height)), photo.look
 
         def encode(seen: np.ndarray, rows: slice, columns: slice) -> object:
             interrupt()
@@ -368,7 +381,7 @@ class Stylizer:
             return bool(self._photos and self._photos.popitem(last=False))
 
     def _bytes(self, photo: Photo) -> int:
-        features = self.runtime.feature_bytes(photo.features) if photo.features is not None else 0
+        features = sum(map(self.runtime.feature_bytes, list(photo.features.values())))
         alpha = 0 if photo.picture.alpha is None else photo.picture.alpha.nbytes
         canvas = 0 if photo.canvas is photo.picture else photo.canvas.rgb.nbytes
         draft = self._bytes(photo.draft) if photo.draft else 0
@@ -399,28 +412,28 @@ def unframed(rgb: np.ndarray) -> np.ndarray:
     return rgb[EDGE:-EDGE, EDGE:-EDGE]
 
 
-def _revised(photo: Photo, draft: np.ndarray, share: float) -> Photo:
+def _revised(photo: Photo, height: int, draft: np.ndarray, share: float) -> Photo:
     """The canvas with so much of the painted draft, enlarged: what is painted over it has that one's large strokes, and
     is sharp, where the draft alone would look out of focus."""
     enlarged = images.resize_to(Picture(draft), photo.canvas.size).rgb
-    canvas = Picture(images.lerp(_ground(photo), enlarged, share))
+    canvas = Picture(images.lerp(_ground(photo, height), enlarged, share))
     return Photo(canvas, canvas, brushed=True)
 
 
-def _ground(photo: Photo) -> np.ndarray:
+def _ground(photo: Photo, height: int) -> np.ndarray:
     """What the encoder sees of a canvas, (H, W, 3) uint8."""
-    return photo.canvas.rgb if photo.brushed else brushed(photo.canvas, photo.look).rgb
+    return photo.canvas.rgb if photo.brushed else brushed(photo.canvas, height, photo.look).rgb
 
 
-def brushed(picture: Picture, look: tiles.Survey | None = None) -> Picture:
-    """A photo with brushwork on its plain places, as it is painted.
+def brushed(picture: Picture, height: float, look: tiles.Survey | None = None) -> Picture:
+    """A photo with brushwork on its plain places, of such a deviation in levels, as it is painted.
 
     Its strokes grow with the picture by half as many octaves as a style's: within broader ones there is room for a
     hatch. A nearly blank page has less of it, and one of a single colour none: it is to stay blank.
     """
     look = look or tiles.survey(picture.rgb)
     bare = max(look.floor, look.share / tiles.THINGS_SHARE)
-    return with_brushwork(picture, 2 ** (octaves(*picture.size) / 2), 1 - bare)
+    return with_brushwork(picture, (1 - bare) * height, 2 ** (octaves(*picture.size) / 2))
 
 
 def faded(painted: np.ndarray, photo: np.ndarray, strength: float) -> np.ndarray:

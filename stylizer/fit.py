@@ -313,21 +313,22 @@ def study(
     if own is not None:
         pictures += [images.as_picture(own, settings)] * max(1, len(pictures) // (OWN_EVERY - 1))
     cuda = settings.device in ("auto", "cuda") and torch.cuda.is_available()
+    vector = stylizer.style_vector(picture, interrupt)
     return fit(
-        load_transformer(settings), network, picture, stylizer.style_vector(picture, interrupt),
-        views_of(pictures, config), config,
+        load_transformer(settings), network, picture, vector,
+        views_of(pictures, stylizer.brush_height(vector), config), config,
         name=name, origin=stylizer.transformer, coarser=stylizer.coarser, device="cuda" if cuda else "cpu",
     )  # fmt: skip
 
 
-def views_of(photos: Iterable[Picture], config: StudyConfig) -> list[View]:
+def views_of(photos: Iterable[Picture], height: int, config: StudyConfig) -> list[View]:
     """A view of each: whole at `config.size`, and of every third a window somewhere in it at `config.large`."""
     generator, found = np.random.default_rng(config.seed), []
     for number, photo in enumerate(photos):
         if number % LARGE_EVERY != LARGE_EVERY - 1 or config.large <= config.size:
-            found.append(View(*_with_canvas(photo, config.size), config.size))
+            found.append(View(*_with_canvas(photo, height, config.size), config.size))
             continue
-        pixels, canvas = _with_canvas(photo, config.large)
+        pixels, canvas = _with_canvas(photo, height, config.large)
         side = min(config.size // STRIDE * STRIDE, *pixels.shape[2:])
         top, left = (int(generator.integers(length - side + 1)) for length in pixels.shape[2:])
         window = (..., slice(top, top + side), slice(left, left + side))
@@ -335,10 +336,10 @@ def views_of(photos: Iterable[Picture], config: StudyConfig) -> list[View]:
     return found
 
 
-def _with_canvas(photo: Picture, size: int) -> tuple[Tensor, Tensor]:
-    """The photo at that longer side, and as it is painted."""
+def _with_canvas(photo: Picture, height: int, size: int) -> tuple[Tensor, Tensor]:
+    """The photo at that longer side, and as it is painted, with brushwork of that height."""
     picture = images.resize(photo, size)
-    return tensor_of(picture, size), tensor_of(brushed(picture), size)
+    return tensor_of(picture, size), tensor_of(brushed(picture, height), size)
 
 
 def _shows_waves(pictures: Tensor) -> bool:

@@ -19,11 +19,12 @@ import numpy as np
 
 from stylizer import studies, weights
 from stylizer.errors import ParameterError, UnknownStyle, WeightsError, shown
-from stylizer.parameters import check_vector
+from stylizer.parameters import VECTOR_SIZE, check_vector
 from stylizer.studies import SUFFIX, Study
 
 LIST, VECTORS, STUDIES = "styles.toml", "vectors.safetensors", "studies"
-COARSER = "/coarser"  # among the vectors; no style can be called so
+COARSER, ROUGHNESS = "/coarser", "/roughness"  # among the vectors; no style can be called so
+TYPICAL = 5.0  # roughness of a painting where nothing is stored that says it
 KINDS = ("original", "master")
 MAX_NAME = 100  # characters of a style's name
 
@@ -46,6 +47,7 @@ class Blend:
 
     vector: np.ndarray  # (100,) float32
     added: np.ndarray | None = None  # by studies to the transformer's weights, (ADDED_SIZE,) float32; None: nothing
+    height: int = 0  # of the strokes that are laid on a photo before, in levels; the engine sees to it
 
     @classmethod
     def of(cls, style: "Style | Study | Blend") -> "Blend":
@@ -164,19 +166,21 @@ def read_studies(folder: Path) -> dict[str, Study]:
 class StoredVectors:
     of_styles: Mapping[str, np.ndarray]  # {name: (100,)}
     coarser: np.ndarray  # (100,): what is added to a vector for strokes twice as large; zeros where it is not stored
+    roughness: np.ndarray  # (101,): the way from a vector to a painting's roughness, `brushwork.read_roughness`
     predictors: Sequence[str]  # fingerprints of the one that made them and of those that answer in the same space
 
 
 def read_vectors(folder: Path) -> StoredVectors:
     """WeightsError where there are none, or others than the checksum says."""
     vectors, metadata = weights.parse(weights.read(folder, VECTORS), VECTORS)
+    roughness = vectors.pop(ROUGHNESS, np.append(np.zeros(VECTOR_SIZE), np.log2(1 + TYPICAL)))
     for name, vector in vectors.items():
         try:
             vectors[name] = check_vector(vector)
         except ParameterError as cause:
             raise WeightsError(f"{folder / VECTORS} is damaged at {shown(name)}: {cause}") from cause
-    coarser = vectors.pop(COARSER, np.zeros(100, np.float32))
-    return StoredVectors(vectors, coarser, metadata.get("predictor", "").split())
+    coarser = vectors.pop(COARSER, np.zeros(VECTOR_SIZE, np.float32))
+    return StoredVectors(vectors, coarser, roughness.astype(np.float32), metadata.get("predictor", "").split())
 
 
 def named(gallery: Mapping[str, Style], style: object) -> Style | None:

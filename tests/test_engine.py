@@ -56,6 +56,13 @@ def test_strength_zero_is_the_photo_and_one_the_style(stylizer, photo):
     assert not pictures.near(full, photo, levels=5)
 
 
+@pytest.fixture
+def same_strokes(stylizer, monkeypatch):
+    """Brushwork is as high as the style wants it at every strength; a vector between style and photo has its own."""
+    monkeypatch.setattr(stylizer, "brush_height", lambda vector: 8)
+
+
+@pytest.mark.usefixtures("same_strokes")
 def test_at_low_strengths_the_photo_shows_through(stylizer, photo):
     own, style = stylizer.style_vector(photo), stylizer.style_vector(STYLE)
     painted = np.asarray(stylizer.stylize(photo, 0.1 * style + 0.9 * own), np.float32)
@@ -63,6 +70,7 @@ def test_at_low_strengths_the_photo_shows_through(stylizer, photo):
     assert pictures.near(stylizer.stylize(photo, STYLE, strength=0.1), expected)
 
 
+@pytest.mark.usefixtures("same_strokes")
 def test_strength_interpolates_between_the_two_vectors(stylizer, photo):
     own, style = stylizer.style_vector(photo), stylizer.style_vector(STYLE)
     quarter = stylizer.stylize(photo, STYLE, strength=0.25)
@@ -272,7 +280,7 @@ def test_a_large_picture_is_painted_by_a_coarser_vector_and_a_small_one_by_its_o
     for size, times in ((448, 0), (640, np.log2(640 / 448))):
         picture = pictures.photo(size, 64)
         painted = stylizer.stylize(picture, vector)
-        canvas = framed(brushed(Picture(picture)).rgb)
+        canvas = framed(brushed(Picture(picture), stylizer.brush_height(vector)).rgb)
         features = stylizer.runtime.encode(images.to_tensor(canvas))
         wanted, other = (
             unframed(images.from_tensor(

@@ -9,10 +9,10 @@ import pytest
 from conftest import SHARED
 from safetensors.numpy import save
 
-from stylizer import Stylizer, weights
+from stylizer import Stylizer, brushwork, weights
 from stylizer.errors import UnknownStyle, WeightsError
-from stylizer.feedforward import read_style
-from stylizer.images import Picture
+from stylizer.feedforward import READ_SIDE, read_style
+from stylizer.images import LUMA, Picture, as_picture, resize_shorter
 from stylizer.settings import Settings
 from stylizer.styles import KINDS, LIST, VECTORS, find, read_gallery, read_list, read_vectors
 from stylizer.training import vectors
@@ -91,6 +91,42 @@ def test_what_makes_strokes_broader_is_the_mean_way_from_pictures_seen_small_to_
     found = vectors.coarser(grain, drawn)
     assert found.shape == (100,) and found[0] > 0.05       # noise seen small is averaged away
     assert np.allclose(found, np.mean(ways, axis=0)[0], rtol=1e-4)
+
+
+def test_how_rough_a_painting_is_is_learnt_from_many_and_read_from_a_vector():
+    generator = np.random.default_rng(0)
+
+    def drawn(detail: float) -> Picture:
+        grain = generator.normal(0, detail, (384, 384, 1)).repeat(3, axis=2)
+        return Picture((128 + grain).clip(0, 255).astype(np.uint8))
+
+    def read(square):               # the first number says it, the second is always the same, the others are chance
+        vector = generator.normal(size=(1, 100)).astype(np.float32)
+        vector[0, :2] = np.log2(1 + 255 * square.std()), 3
+        return vector
+
+    way = vectors.way_to_roughness(read, map(drawn, np.linspace(1, 40, 150)))
+    assert way.shape == (101,) and way.dtype == np.float32
+    for detail in (10, 20, 30):
+        picture = drawn(detail)
+        found = brushwork.read_roughness(read_style(read, picture)[0], way)
+        assert found == pytest.approx(brushwork.roughness(picture.rgb @ LUMA), rel=0.3)
+
+
+@pytest.mark.parametrize("kind", ["original", "master"])
+def test_what_is_stored_says_how_rough_the_gallerys_paintings_are(kind):
+    entries = [entry for entry in read_list(FOLDER) if entry["kind"] == kind]
+    folder = FOLDER if kind == "original" else SHARED / "data/masters"
+    if not folder.is_dir():
+        pytest.skip("the masters' pictures are not here")
+    stored, settings = read_vectors(FOLDER), Settings(device="cpu")
+    pairs = [
+        (brushwork.read_roughness(stored.of_styles[entry["name"]], stored.roughness), brushwork.roughness(
+            resize_shorter(as_picture(vectors.picture_of(entry, FOLDER, folder), settings), READ_SIDE).rgb @ LUMA))
+        for entry in entries
+    ]  # fmt: skip
+    said, measured = np.log2(1 + np.array(pairs)).T
+    assert np.corrcoef(said, measured)[0, 1] > (0.8 if kind == "master" else 0.4)
 
 
 def test_what_makes_strokes_broader_is_stored_with_the_gallery():

@@ -336,6 +336,7 @@ def test_a_tiles_address_changes_with_all_that_decides_it(stylizer, settings, tm
         made.add(samples.SampleTiles(other).version(style))
 
     changed(coarser=stylizer.coarser + 1)
+    changed(roughness=stylizer.roughness + 1)
     changed(settings=replace(settings, transformer="plain"))
     assets = tmp_path / "assets"
     assets.mkdir()

@@ -69,10 +69,10 @@ def learnt(transformer, backbone, vector, **config) -> list[fit.Step]:
 
 def test_a_view_is_painted_with_brushwork_and_judged_beside_the_photo():
     photo = Picture(pictures.photo(300, 200))
-    small, _, large = fit.views_of([photo] * 3, StudyConfig(size=128, large=256))
+    small, _, large = fit.views_of([photo] * 3, 8, StudyConfig(size=128, large=256))
     shown = images.resize(photo, 128)
     assert torch.equal(small.pixels[0, :, :84], tensor(shown.rgb)[0, :, :84])
-    assert torch.equal(small.canvas[0, :, :84], tensor(brushed(shown).rgb)[0, :, :84])
+    assert torch.equal(small.canvas[0, :, :84], tensor(brushed(shown, 8).rgb)[0, :, :84])
     assert small.longest == 128 and large.longest == 256 and large.canvas.shape == large.pixels.shape
     assert 1 / 255 < (large.canvas - large.pixels).std() < 10 / 255
 
@@ -141,7 +141,7 @@ def test_the_engine_paints_by_a_study_what_was_seen_while_it_was_learnt(transfor
         for to, value in zip(tensors, parts, strict=True):
             to.copy_(torch.from_numpy(value))
     rgb = pictures.photo(64, 48)
-    canvas = framed(brushed(Picture(rgb)).rgb)
+    canvas = framed(brushed(Picture(rgb), stylizer.brush_height(vector)).rgb)
     seen = unframed(images.from_tensor(learner.paint(View(tensor(rgb), tensor(canvas), 64)).numpy()))
     painted = stylizer.stylize(rgb, replace(study, vector=vector))
     assert pictures.near(painted, seen, levels=2.5)  # of bf16, where the machine has it
@@ -160,7 +160,7 @@ def test_on_large_photos_it_is_learnt_for_the_strokes_that_they_are_painted_with
 
 def test_every_third_photo_is_seen_large_by_a_window_beside_a_painting_as_large():
     config = StudyConfig(size=64, large=160, painting_size=80)
-    views = fit.views_of([Picture(pictures.photo(128, 96))] * 6, config)
+    views = fit.views_of([Picture(pictures.photo(128, 96))] * 6, 8, config)
     assert [(view.longest, tuple(view.pixels.shape[2:])) for view in views] == 2 * [
         (64, (48, 64)), (64, (48, 64)), (160, (64, 64))
     ]  # fmt: skip

@@ -119,7 +119,7 @@ def test_tiles_fit_together_exactly(exact, small_tiles):
     places = tiles.samples(331, 450)
     encode, runtime = (lambda part: exact.runtime.encode(pad(images.to_tensor(part)))), exact.runtime
     weights = tiles.weigh(places, tiles.survey(rgb))
-    seen = brushed(Picture(rgb)).rgb
+    seen = brushed(Picture(rgb), exact.brush_height(vector)).rgb
     affine = runtime.measure([encode(seen[place]) for place in places], vector[None], weights)
     whole = picture_of(runtime.decode_tile(encode(framed(seen)), affine, vector[None]), 331, 450)
     assert np.abs(tiled.astype(np.int16) - whole).max() <= 1  # a rounding that fell the other way

@@ -3,30 +3,38 @@
 import { brightened, luma, opaque, resize_to } from "./picture.js";
 
 const CELL = 2;                                 // px, where strokes are as large as in the painting
-const HEIGHT = 10;                              // deviation of the strokes on plain places, in levels of 255
+const HEIGHTS = [3, 16];                        // least and most deviation of the strokes on plain places, in levels,
+const BOLDNESS = 1.6;                           // and how much of it a level of a painting's roughness makes
 const PLAIN = 9;                                // deviation of a photo around a place where they are half as high
 const AROUND = 7;                               // cells a side that are looked at for that
+const SMOOTH = 9;                               // cells a side over which slopes are averaged first
 const SIDES = [[5, 1], [17, 0.3], [65, 0.1]];   // cells a side, and weights, over which contours are followed
 const DRIFT = 2;                                // square of levels a cell: fainter contours are no guide
 const STEPS = [1, 3, 5];                        // cells that noise is smeared by, both ways
 const MOST_CELLS = 1.5e6;                       // of the grid, for what memory it takes
 const LEAST_SIDE = 2;                           // cells; smaller grids get no strokes
 
-/** The picture, opaque, with strokes on its plain places, `scale` times as broad and long as CELL makes them and `share`
- *  times as high as HEIGHT. */
-export function with_brushwork(picture, scale, share = 1) {
+/** Of the strokes for a style vector, in whole levels; `way` says what a vector says of its painting's roughness. */
+export function height_for(vector, way) {
+  const octaves = vector.reduce((all, value, index) => all + value * way[index], way[vector.length]);
+  return Math.round(Math.min(Math.max(BOLDNESS * (2 ** octaves - 1), HEIGHTS[0]), HEIGHTS[1]));
+}
+
+/** The picture, opaque, with strokes on its plain places: of such a deviation in levels, `scale` times as broad and long
+ *  as CELL makes them. */
+export function with_brushwork(picture, height, scale) {
   const cell = Math.max(CELL * scale, Math.sqrt(picture.width * picture.height / MOST_CELLS));
-  const [width, height] = [picture.width, picture.height].map((side) => Math.round(side / cell));
+  const grid = [picture.width, picture.height].map((side) => Math.round(side / cell));
   const whole = opaque(picture);
-  if (Math.min(width, height) < LEAST_SIDE || !share) return whole;
-  const small = resize_to(whole, width, height);
-  const levels = { width, height, data: new Uint8ClampedArray(4 * width * height).fill(255) };
-  strokes({ width, height, values: luma(small) }).forEach((level, index) =>
-    levels.data.fill(128 + share * level, 4 * index, 4 * index + 3));
+  if (Math.min(...grid) < LEAST_SIDE || !height) return whole;
+  const small = resize_to(whole, ...grid), [across, down] = grid;
+  const levels = { width: across, height: down, data: new Uint8ClampedArray(4 * across * down).fill(255) };
+  strokes({ ...levels, values: luma(small) }).forEach((level, index) =>
+    levels.data.fill(128 + height * level, 4 * index, 4 * index + 3));
   return brightened(whole, resize_to(levels, picture.width, picture.height));
 }
 
-/** What is added to each cell, in levels; a grid is {width, height, values}. */
+/** What is added to each cell, of deviation 1 where that is plain; a grid is {width, height, values}. */
 function strokes(luminance) {
   const { width, height } = luminance, [down, across] = directions(luminance);
   let smeared = blurred({ width, height, values: noise(width, height, 0) }, 3);
@@ -43,7 +51,7 @@ function strokes(luminance) {
     PLAIN ** 2 / (Math.max(square - mean[index] ** 2, 0) + PLAIN ** 2)), 3).values;
   const { values } = smeared, average = sum(values) / values.length;
   const deviation = Math.sqrt(sum(values.map((value) => (value - average) ** 2)) / values.length);
-  return values.map((value, index) => HEIGHT * plain[index] * value / deviation);
+  return values.map((value, index) => plain[index] * value / deviation);
 }
 
 /** Unit vectors (down, across) along the contours of a grid; where there are none, of a slow drift. */
@@ -51,8 +59,10 @@ function directions(luminance) {
   const { width, height, values } = luminance;
   const slope = (index, place, length, step) => (place === 0 ? values[index + step] - values[index]
     : place === length - 1 ? values[index] - values[index - step] : (values[index + step] - values[index - step]) / 2);
-  const down = values.map((_, index) => slope(index, Math.floor(index / width), height, width));
-  const across = values.map((_, index) => slope(index, index % width, width, 1));
+  const [down, across] = [
+    values.map((_, index) => slope(index, Math.floor(index / width), height, width)),
+    values.map((_, index) => slope(index, index % width, width, 1)),
+  ].map((slopes) => blurred({ width, height, values: slopes }, SMOOTH).values);
   const doubled = [                             // twice the angle: a direction and its opposite are the same
     down.map((value, index) => across[index] ** 2 - value ** 2), down.map((value, index) => 2 * across[index] * value),
   ].map((part, index) => {

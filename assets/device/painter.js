@@ -1,6 +1,6 @@
 /* Photo + style vector -> painted photo, the arithmetic of stylizer/feedforward.py on networks that run here. */
 
-import { with_brushwork } from "./brushwork.js";
+import { height_for, with_brushwork } from "./brushwork.js";
 import * as pictures from "./picture.js";
 import * as studies from "./study.js";
 
@@ -12,7 +12,8 @@ const MOST_OCTAVES = 1.5;                       // and as much larger as they ar
 const EDGE = 8;                                 // px that are mirrored around a photo and painted with it
 const FADE = 0.25;                              // the strength below which the photo itself shows through
 const STRIDE = 4;                               // of the encoder: pictures are mirrored up to multiples of it
-const KEPT_BYTES = 128 * 2 ** 20;               // what photos between slider moves may take together
+const KEPT_BYTES = 128 * 2 ** 20;               // what photos between slider moves may take together,
+const FEATURE_BYTES = 16 * 2 ** 20;             // and one photo's features for more than one height of brushwork
 const WALL_SIDE = 176;
 // Larger pictures are painted in tiles, as stylizer/tiles.py says: all by one set of statistics, measured on samples of
 // the photo. A tile's margin is the network's reach, so tiles fit without a seam. The first kind is taken that may be
@@ -34,13 +35,13 @@ export class Painter {
   /** `lost` rejects when the graphics card does; `whole`: pixels that are painted in one piece; `large()` gives the
    *  networks {measure, tile} for what is larger. */
   constructor({
-    predictor, encoder, decoder, large, Tensor, gallery, coarser, layers, transformer, study_of, limits, whole,
-    lost = new Promise(() => {}),
+    predictor, encoder, decoder, large, Tensor, gallery, coarser, roughness, layers, transformer, study_of, limits,
+    whole, lost = new Promise(() => {}),
   }) {
-    Object.assign(this, { predictor, encoder, decoder, large, Tensor, gallery, coarser, limits, whole, lost });
+    Object.assign(this, { predictor, encoder, decoder, large, Tensor, gallery, coarser, roughness, limits, whole });
     // What studies add to: layers [channels, out_channels, kernel_size] of a transformer, by its fingerprint; and
     // (name) => promise of the bytes of a gallery style's study, null where it has none.
-    Object.assign(this, { layers, transformer, study_of });
+    Object.assign(this, { layers, transformer, study_of, lost });
     this.nothing = studies.size(layers);        // how many numbers a study adds; 0: this transformer takes none
     this.photos = new Map();                    // key: {picture, full, look, features, samples, …}, the oldest first
   }
@@ -193,7 +194,7 @@ export class Painter {
 
   /** The photo painted by a style, the size that came in, its alpha kept. */
   async paint(photo, { vector, added }, strength, keep_colors = false, job = null) {
-    const { full } = photo;
+    const { full } = photo, height = height_for(vector, this.roughness);
     if (strength === 0) {
       this.trim();
       return full;
@@ -203,16 +204,15 @@ export class Painter {
       vector = blend([vector, photo.own_vector], [strength, 1 - strength]);
       added = added ? blend([added], [strength]) : null;
     }
-    const style = { vector, added };
+    const style = { vector, added, height };
     let painted;
     if (photo.draft) {                          // what is painted over it has its large strokes, and is sharp
       const draft = await this.paint_canvas(photo.draft, style, job);
       const enlarged = pictures.resize_to(draft, full.width, full.height);
       const share = strength * photo.draft_share;
-      const canvas = { picture: pictures.lerp(ground(photo), enlarged, share), brushed: true };
+      const canvas = { picture: pictures.lerp(ground(photo, height), enlarged, share), brushed: true };
       painted = await this.paint_canvas(canvas, style, job);
-      canvas.features?.dispose();
-      canvas.samples?.dispose();
+      forget(canvas);
     } else painted = await this.paint_canvas(photo, style, job);
     painted = pictures.resize_to(painted, full.width, full.height);
     if (strength < FADE) painted = pictures.lerp(pictures.opaque(full), painted, strength / FADE);
@@ -223,27 +223,38 @@ export class Painter {
   }
 
   /** The photo's picture painted, opaque. */
-  async paint_canvas(photo, { vector, added }, job) {
+  async paint_canvas(photo, { vector, added, height: brush }, job) {
     const { width, height } = photo.picture, painted = pictures.opaque(photo.picture);
     const broader = this.style(blend([vector, this.coarser], [1, octaves(width, height)]));
     const way = up_to_stride(width) * up_to_stride(height) > this.whole ? "paint_in_tiles" : "paint_whole";
-    const greatest = await this[way](photo, { vector: broader, ...this.studied(added) }, painted, job);
+    const greatest = await this[way](photo, { vector: broader, ...this.studied(added) }, brush, painted, job);
     if (!(greatest > 1 / 255)) throw Object.assign(new Error("the picture came out black"), { kind: "black" });
     return painted;
   }
 
-  /** Fills `painted` and returns its greatest value, NaN if any is. */
-  async paint_whole(photo, style, painted) {
+  /** Fills `painted` and returns its greatest value, NaN if any is. `brush`: how high the strokes are. */
+  async paint_whole(photo, style, brush, painted) {
     const { width, height } = painted, [wide, high] = [width, height].map((side) => up_to_stride(side + 2 * EDGE));
-    photo.features ??= await this.encode(ground(photo), [-EDGE, -EDGE, wide, high]);
+    const features = await this.features(photo, brush, wide, high);
     photo.look ??= pictures.survey(photo.picture);
-    const stylised = photo.look.calm ? await this.paint_calm(photo, style, wide, high)
-      : (await this.run(this.decoder, { features: photo.features, ...style })).stylised;
+    const stylised = photo.look.calm ? await this.paint_calm(photo.look, features, style, wide, high)
+      : (await this.run(this.decoder, { features, ...style })).stylised;
     return pictures.from_planes(stylised.data, wide, high, [EDGE, EDGE], painted, [0, 0, width, height]);
   }
 
+  /** Of a small photo, which a wall shows in all styles, they are kept for all heights; of a large one for the last. */
+  async features(photo, brush, wide, high) {
+    const kept = photo.features ??= new Map();
+    if (!kept.has(brush)) {
+      const found = await this.encode(ground(photo, brush), [-EDGE, -EDGE, wide, high]);
+      if ((kept.size + 1) * 4 * found.size > FEATURE_BYTES) dispose_all(kept);
+      kept.set(brush, found);
+    }
+    return kept.get(brush);
+  }
+
   /** A nearly blank picture: statistics that its things count for, and that its rounding does not. */
-  async paint_calm({ features, look }, { vector, ...studied }, wide, high) {
+  async paint_calm(look, features, { vector, ...studied }, wide, high) {
     const { measure, tile } = await this.large();
     const counts = this.counts([[-EDGE, -EDGE, wide, high]], look);
     const { affine } = await this.run(measure, { features, vector, ...counts, ...studied });
@@ -259,14 +270,17 @@ export class Painter {
   }
 
   /** As `paint_whole`, piece by piece: the pixels of a tile that lie nearer to it than to any other are kept. */
-  async paint_in_tiles(photo, { vector, ...studied }, painted, job) {
+  async paint_in_tiles(photo, { vector, ...studied }, brush, painted, job) {
     const { width, height } = painted;
     const { measure, tile } = await this.large();
     photo.look ??= pictures.survey(photo.picture);
     const windows = this.windows(photo.picture, photo.look), counts = this.counts(windows, photo.look);
-    const seen = ground(photo);
-    photo.samples ??= await this.sample(seen, windows);
-    const { affine } = await this.run(measure, { features: photo.samples, vector, ...counts, ...studied });
+    const seen = ground(photo, brush), samples = photo.samples ??= new Map();
+    if (!samples.has(brush)) {
+      dispose_all(samples);
+      samples.set(brush, await this.sample(seen, windows));
+    }
+    const { affine } = await this.run(measure, { features: samples.get(brush), vector, ...counts, ...studied });
     const { side } = this.tiles();
     const [across, down] = [width, height].map((length) => axis(length, side));
     let greatest = 0, done = 0;
@@ -344,31 +358,38 @@ export class Painter {
 
   /** Forget the oldest photos until what is kept fits. */
   trim() {
-    const cost = ({ picture, full, draft, features, samples }) => picture.data.length
-      + (full === picture ? 0 : full.data.length) + (draft ? cost(draft) : 0)
-      + 4 * ((features?.size ?? 0) + (samples?.size ?? 0));
+    const cost = (photo) => photo.picture.data.length
+      + (photo.full === photo.picture ? 0 : photo.full.data.length) + (photo.draft ? cost(photo.draft) : 0)
+      + encoded(photo).flatMap((each) => [...each.values()]).reduce((all, { size }) => all + 4 * size, 0);
     let sum = [...this.photos.values()].reduce((all, photo) => all + cost(photo), 0);
     for (const [name, photo] of this.photos) {
       if (sum <= KEPT_BYTES) return;
       sum -= cost(photo);
-      for (const each of [photo, photo.draft ?? photo]) {
-        each.features?.dispose();
-        each.samples?.dispose();
-        each.features = each.samples = null;    // a wall may still be at it
-      }
+      forget(photo);                            // a wall may still be at it
+      if (photo.draft) forget(photo.draft);
       this.photos.delete(name);
     }
   }
 }
 
-/** What the encoder sees of a photo: with brushwork on its plain places, which grows by half as many octaves as a style's
- *  strokes do; less of it on a nearly blank page, which is to stay blank. */
-function ground(photo) {
+/** What is kept of a photo, tensors by the height of the brushwork that was encoded. */
+const encoded = ({ features, samples }) => [features, samples].filter(Boolean);
+
+const forget = (photo) => encoded(photo).forEach(dispose_all);
+
+function dispose_all(tensors) {
+  tensors.forEach((tensor) => tensor.dispose());
+  tensors.clear();
+}
+
+/** What the encoder sees of a photo: with brushwork of such a height on its plain places, which grows by half as many
+ *  octaves as a style's strokes do; less of it on a nearly blank page, which is to stay blank. */
+function ground(photo, height) {
   const { picture, brushed } = photo;
   if (brushed) return picture;
   const { floor, share } = photo.look ??= pictures.survey(picture);
   const bare = Math.max(floor, share / pictures.THINGS_SHARE);
-  return with_brushwork(picture, 2 ** (octaves(picture.width, picture.height) / 2), 1 - bare);
+  return with_brushwork(picture, (1 - bare) * height, 2 ** (octaves(picture.width, picture.height) / 2));
 }
 
 const up_to_stride = (length) => STRIDE * Math.ceil(length / STRIDE);

@@ -98,10 +98,11 @@ async function start({ base, provider, whole }) {
     encoder: await make(loaded.encoder, provider, provider === "webgpu" ? KEEP_ON_CARD : {}),
     decoder: await make(loaded.decoder, provider),
   });
-  const { styles, coarser, layers, transformer } = JSON.parse(new TextDecoder().decode(loaded.gallery));
+  const { styles, coarser, roughness, layers, transformer } = JSON.parse(new TextDecoder().decode(loaded.gallery));
   const study_of = async (name) => (Object.hasOwn(manifest.studies, name) ? load(manifest.studies[name], base) : null);
   const options = {
-    Tensor: ort.Tensor, limits: manifest.limits, whole, gallery: styles, coarser, layers, transformer, study_of,
+    Tensor: ort.Tensor, limits: manifest.limits, whole, gallery: styles, coarser, roughness, layers, transformer,
+    study_of,
   };
   const predictor = await make(loaded.predictor, "wasm");       // small, and exact where vectors are kept
   const on_processor = new Painter({ ...options, predictor, ...await networks("wasm") });

@@ -218,12 +218,13 @@ def save_samples(run: Run, folder: Path, side: int = 256) -> None:
     """A sheet: styles across the top, photos down the left, what the averaged weights paint between them."""
     pair = run.averaged()
     photos, styles = (data.resize(some / 255, side) for some in (run.contents[:4], run.styles[:6]))
-    vectors = pair.predictor(styles)
-    heights, generator = torch.ones(len(photos), device=run.device), data.generator_for(run.device, 0)
-    canvases = data.with_brushwork(photos, 1.0, heights, generator)
+    vectors, heights = pair.predictor(styles), data.brush_heights(styles)
     rows = [torch.cat([torch.ones_like(photos[:1]), styles])]
-    for photo, canvas in zip(photos, canvases, strict=True):
-        painted = [pair.transformer(canvas[None], vector[None]) for vector in vectors]
+    for photo in photos:
+        canvases = data.with_brushwork(photo.expand(len(styles), -1, -1, -1), 1.0, heights,
+                                       data.generator_for(run.device, 0))
+        painted = [pair.transformer(canvas[None], vector[None])
+                   for canvas, vector in zip(canvases, vectors, strict=True)]
         rows.append(torch.cat([photo[None], *painted]))
     sheet = torch.stack(rows).mul(255).round().byte().cpu()             # (rows, columns, 3, side, side)
     height, width = sheet.shape[0] * side, sheet.shape[1] * side

@@ -25,7 +25,7 @@ from stylizer.images import LUMA
 from stylizer.settings import Settings
 
 SOFTEST, SHARPEST, FAINT = 2, 24, 0.2       # of plain pictures: pixels across, and detail that is left at most
-HEIGHTS, BREADTHS = (0.65, 1.6), (0.8, 1.6)     # of brushwork, in parts of what it is at painting
+HIGHER, BROADER = (0.65, 1.6), (0.8, 1.6)       # brushwork, in parts of what it is at painting
 AT_ONCE = 256       # files in flight while decoding: bounds the memory, keeps every core busy
 
 
@@ -153,20 +153,34 @@ def plain(pictures: Tensor, generator: torch.Generator) -> Tensor:
     return torch.cat(found)
 
 
-def random_brushwork(pictures: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """With strokes on about so many of the pictures, (N, 3, S, S) in [0, 1] -> the same, higher and lower, broader and
-    finer than `stylizer.brushwork` makes them."""
+def brush_heights(paintings: Tensor) -> Tensor:
+    """Of the strokes for paintings (N, 3, S, S) in [0, 1], as large as when they are read: (N,) in levels."""
+    luma = torch.from_numpy(LUMA).to(paintings.device)
+    luminance = torch.einsum("nchw,c->nhw", paintings, luma)[:, None] * 255
+    detail = _blurred(luminance, brushwork.DETAIL[0]) - _blurred(luminance, brushwork.DETAIL[1])
+    places = _blurred(detail.square(), brushwork.PLACE).flatten(1)
+    rough = places.quantile(brushwork.CALMEST / 100, dim=1).sqrt()
+    return (brushwork.BOLDNESS * rough).clamp(*brushwork.HEIGHTS)
+
+
+def random_brushwork(pictures: Tensor, heights: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """With strokes of about these heights (N,) in levels on about so many of the pictures, (N, 3, S, S) in [0, 1] ->
+    the same, somewhat higher and lower, broader and finer than `stylizer.brushwork` makes them."""
     if not share:
         return pictures
-    some, height, broad = torch.rand((3, len(pictures)), generator=generator, device=generator.device)
-    lowest, highest = HEIGHTS
-    heights = (some < share) * (lowest + (highest - lowest) * height)
-    return with_brushwork(pictures, BREADTHS[0] * (BREADTHS[1] / BREADTHS[0]) ** float(broad[0]), heights, generator)
+    some, higher, broader = torch.rand((3, len(pictures)), generator=generator, device=generator.device)
+    heights = (some < share) * heights * _between(HIGHER, higher)
+    return with_brushwork(pictures, float(_between(BROADER, broader[0])), heights, generator)
+
+
+def _between(ends: tuple[float, float], share: Tensor) -> Tensor:
+    """0 to 1 -> from the one to the other, by equal ratios."""
+    return ends[0] * (ends[1] / ends[0]) ** share
 
 
 def with_brushwork(pictures: Tensor, scale: float, heights: Tensor, generator: torch.Generator) -> Tensor:
-    """`stylizer.brushwork` for a batch on any device, (N, 3, S, S) in [0, 1]: of heights (N,), parts of HEIGHT, and
-    with noise that is drawn anew."""
+    """`stylizer.brushwork` for a batch on any device, (N, 3, S, S) in [0, 1]: of heights (N,) in levels, and with noise
+    that is drawn anew."""
     side = round(pictures.shape[-1] / (brushwork.CELL * scale))
     luma = torch.from_numpy(LUMA).to(pictures.device)
     grid = torch.einsum("nchw,c->nhw", resize(pictures, side), luma)[:, None] * 255
@@ -178,7 +192,7 @@ def with_brushwork(pictures: Tensor, scale: float, heights: Tensor, generator: t
 def _strokes(luminance: Tensor, noise: Tensor) -> Tensor:
     """`brushwork.strokes` of (N, 1, H, W), with noise (3, N, 1, H, W) of the three kinds."""
     height, width = luminance.shape[2:]
-    down, across = (part.squeeze(0) for part in torch.gradient(luminance, dim=(2, 3)))
+    down, across = (_blurred(slope, brushwork.SMOOTH) for slope in torch.gradient(luminance, dim=(2, 3)))
     first, second = (
         sum(weight * _blurred(part, side) for side, weight in brushwork.SIDES)
         + brushwork.DRIFT * _blurred(_blurred(drift, 17), 17)
@@ -195,7 +209,7 @@ def _strokes(luminance: Tensor, noise: Tensor) -> Tensor:
         )
     variance = _blurred(luminance.square(), brushwork.AROUND) - _blurred(luminance, brushwork.AROUND).square()
     plain = _blurred(brushwork.PLAIN**2 / (variance.clamp(min=0) + brushwork.PLAIN**2), 3)
-    return brushwork.HEIGHT * plain * smeared / smeared.std((1, 2, 3), correction=0, keepdim=True)
+    return plain * smeared / smeared.std((1, 2, 3), correction=0, keepdim=True)
 
 
 def _blurred(values: Tensor, side: int) -> Tensor:

@@ -23,8 +23,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from stylizer import images, losses
+from stylizer.brushwork import height_for, roughness
 from stylizer.errors import EmptyInput, ParameterError
-from stylizer.feedforward import brushed, faded, framed, octaves, pad, picture_of, read_style
+from stylizer.feedforward import READ_SIDE, brushed, faded, framed, octaves, pad, picture_of, read_style
 from stylizer.gatys import GatysConfig, computes_in_bf16, optimise
 from stylizer.networks.backbones import VGG16
 from stylizer.settings import Settings
@@ -344,6 +345,15 @@ def painter(pair: Pair, device: torch.device) -> Paint:
             vectors[key] = torch.from_numpy(read_style(predict, picture)).to(device)
         return vectors[key]
 
+    heights: dict[str, int] = {}
+
+    def brush_height(style: Sample) -> int:
+        """Of brushwork: the roughness is measured, since other weights may have vectors of another space."""
+        if style.name not in heights:
+            luminance = images.resize_shorter(style.whole, READ_SIDE).rgb @ images.LUMA
+            heights[style.name] = height_for(roughness(luminance))
+        return heights[style.name]
+
     @cache
     def broader() -> Tensor:
         return torch.from_numpy(coarser(predict, originals(Settings()))).to(device)
@@ -356,7 +366,7 @@ def painter(pair: Pair, device: torch.device) -> Paint:
         height, width = photo.rgb.shape[:2]
         if added := octaves(width, height):
             wanted = wanted + added * broader()
-        content = pad(images.to_tensor(framed(brushed(images.Picture(photo.rgb)).rgb)))
+        content = pad(images.to_tensor(framed(brushed(images.Picture(photo.rgb), brush_height(style)).rgb)))
         answer = pair.transformer(torch.from_numpy(content).to(device), wanted).cpu().numpy()
         return faded(picture_of(answer, height, width), photo.rgb, strength)
 

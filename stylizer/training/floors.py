@@ -16,13 +16,14 @@ import torch
 from safetensors.numpy import save
 
 from stylizer import images, weights
+from stylizer.brushwork import height_for
 from stylizer.errors import StylizerError
 from stylizer.feedforward import brushed
 from stylizer.fit import default_photos, load_transformer
 from stylizer.networks import Transformer
 from stylizer.networks.layers import JointNorm
 from stylizer.settings import Settings
-from stylizer.styles import read_gallery
+from stylizer.styles import TYPICAL, read_gallery
 from stylizer.tiles import STRIDE
 from stylizer.training.export import write_checksums
 
@@ -78,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _tensor(picture: images.Picture) -> np.ndarray:
-    rgb = brushed(images.resize(picture, SIDE)).rgb
+    rgb = brushed(images.resize(picture, SIDE), height_for(TYPICAL)).rgb
     height, width = (side // STRIDE * STRIDE for side in rgb.shape[:2])
     return images.to_tensor(rgb[:height, :width])
 

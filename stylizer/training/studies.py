@@ -10,6 +10,7 @@ Look at what comes. In `styles/styles.toml` a style may say `study = { painting_
 """
 
 import argparse
+import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -59,7 +60,6 @@ def run_studies(options: argparse.Namespace, device: torch.device, teacher: VGG 
     configs = {entry["name"]: config_of(entry, given) for entry in wanted}
     pictures = {entry["name"]: picture_of(entry, settings.styles, options.masters) for entry in wanted}
     photos = _photos(options.content, options.photos)
-    views = fit.views_of(photos, StudyConfig(**given))
     network = teacher or gatys.load_backbone(gatys.default_backbone(settings), settings)
     folder = settings.styles / STUDIES
     folder.mkdir(exist_ok=True)
@@ -68,10 +68,12 @@ def run_studies(options: argparse.Namespace, device: torch.device, teacher: VGG 
         if time.monotonic() > end:
             print(f"stopped for now; the same command goes on with {name}")
             break
-        picture, began = images.as_picture(path, settings), time.monotonic()
+        picture, began, vector = images.as_picture(path, settings), time.monotonic(), stylizer.gallery[name].vector
+        seen = random.Random(name).sample(photos, min(len(photos), configs[name].steps))
+        views = fit.views_of(seen, stylizer.brush_height(vector), configs[name])
         before = folder / f"{name}{SUFFIX}"
         steps = fit.fit(
-            fit.load_transformer(settings), network, picture, stylizer.gallery[name].vector, views, configs[name],
+            fit.load_transformer(settings), network, picture, vector, views, configs[name],
             name=name, origin=stylizer.transformer, coarser=stylizer.coarser, device=device,
             start=studies.read(before) if before.exists() and name not in options.only else None,
         )  # fmt: skip

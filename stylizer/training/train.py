@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from stylizer import losses
 from stylizer.errors import NotFinite, ParameterError, WeightsError
+from stylizer.feedforward import READ_SIDE
 from stylizer.gatys import computes_in_bf16
 from stylizer.networks import PREDICTORS, StylePredictor, Transformer, TransformerConfig, describe
 from stylizer.networks.backbones import VGG
@@ -179,12 +180,14 @@ class StyleBank:
     grams: dict[str, Tensor]            # {layer: (M, C, C)}
     statistics: dict[str, Tensor]       # {layer: (M, 2, C)}
     spectra: Tensor                     # (M, 2, 64, 64), (M, 0) where no loss needs them
+    heights: Tensor                     # (M,), of the brushwork on photos that are painted so, in levels
 
-    def take(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor], Tensor]:
+    def take(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor], Tensor, Tensor]:
         views = self.views[rows]
         return (views.float() / 255 if views.dtype == torch.uint8 else views,
                 {layer: values[rows] for layer, values in self.grams.items()},
-                {layer: values[rows] for layer, values in self.statistics.items()}, self.spectra[rows])
+                {layer: values[rows] for layer, values in self.statistics.items()},
+                self.spectra[rows], self.heights[rows])
 
 
 @torch.no_grad()
@@ -195,7 +198,7 @@ def build_bank(styles: Tensor, loss_network: VGG | None, config: TrainConfig, nu
     In place of the views it holds what `frozen`, the first stages of a trunk, says of them.
     """
     generator = data.generator_for(styles.device, config.seed, 1, number)
-    views, grams, statistics, spectra = [], [], [], []
+    views, grams, statistics, spectra, heights = [], [], [], [], []
     dtype = working_dtype(config, styles.device)
     for index in tqdm(range(0, config.bank, BANK_CHUNK), desc="measuring styles", leave=False):
         count = min(BANK_CHUNK, config.bank - index)
@@ -206,6 +209,7 @@ def build_bank(styles: Tensor, loss_network: VGG | None, config: TrainConfig, nu
         side = config.style_sides[index // BANK_CHUNK % len(config.style_sides)]
         crops = data.jitter_colors(data.random_crops(chosen, side, generator), config.jitter, generator)
         seen = data.resize(crops, config.view)
+        heights.append(data.brush_heights(data.resize(crops, side * READ_SIDE // config.stored)))
         views.append(frozen(channels_last(seen)) if frozen else (seen * 255).round().byte())
         if config.paints and config.lattice_weight:
             spectra.append(losses.spectrum(crops))
@@ -215,7 +219,7 @@ def build_bank(styles: Tensor, loss_network: VGG | None, config: TrainConfig, nu
             grams.append({layer: gram.to(dtype) for layer, (gram, _) in measured.items()})
             statistics.append({layer: losses.channel_statistics(*moments) for layer, moments in measured.items()})
     return StyleBank(torch.cat(views), _stacked(grams), _stacked(statistics),
-                     torch.cat(spectra) if spectra else styles.new_empty((config.bank, 0)))
+                     torch.cat(spectra) if spectra else styles.new_empty((config.bank, 0)), torch.cat(heights))
 
 
 def _stacked(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -391,7 +395,8 @@ class Run:
         contents = data.resize(data.random_crops(chosen, side, generator), pixels)
         if plain := int(config.plain * count + draws.random()):     # of small batches, one in some
             contents[-plain:] = data.plain(contents[-plain:], generator)
-        views, grams, statistics, spectra = self.bank.take(data.random_rows(len(self.bank.views), count, generator))
+        rows = data.random_rows(len(self.bank.views), count, generator)
+        views, grams, statistics, spectra, heights = self.bank.take(rows)
         weak = round(config.weak * count) if config.paints else 0
         strengths = torch.ones(count, device=self.device)
         strengths[:weak] = (2 * torch.rand(weak, generator=generator, device=self.device) - 1).clamp(min=0)
@@ -403,7 +408,7 @@ class Run:
         steady = round(config.steady * count) if config.paints else 0
         deviations = config.noise * torch.rand((steady, 1, 1, 1), generator=generator, device=self.device)
         noise = deviations * torch.randn((steady, 3, pixels, pixels), generator=generator, device=self.device)
-        canvases = data.random_brushwork(contents, config.brushwork, generator)
+        canvases = data.random_brushwork(contents, heights, config.brushwork, generator)
         pictures = channels_last(contents), channels_last(canvases)
         return Batch(*pictures, views, grams, statistics, spectra, strengths, own, noise)
 

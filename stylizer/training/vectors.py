@@ -6,7 +6,8 @@ names that styles.toml gives as `source`; any good reproduction will do, the sho
 The predictor that is set makes the vectors. The other ones in models/ are asked too, and those that agree with it,
 being distilled from it, are listed as of the same space: with them the gallery and every transformer work as well.
 Beside the vectors there is what makes strokes broader: the mean way from a picture's vector to that of the same picture
-seen twice as large, which is nearly the same way for all (docs/design.md).
+seen twice as large, which is nearly the same way for all; and the way from a vector to the roughness of its painting,
+fitted to the many of `--paintings`, without which what is stored stays (docs/design.md).
 
 Vectors are compared in the gammas and betas that the transformer makes of them: of their numbers most change next to
 nothing in a picture.
@@ -14,8 +15,9 @@ nothing in a picture.
 
 import argparse
 import hashlib
+import itertools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,16 +25,19 @@ import numpy as np
 from safetensors.numpy import save
 from tqdm import tqdm
 
-from stylizer import weights
+from stylizer import images, weights
+from stylizer.brushwork import roughness
 from stylizer.errors import ParameterError, StylizerError
-from stylizer.feedforward import read_style
-from stylizer.images import Picture, as_picture
+from stylizer.feedforward import READ_SIDE, read_style
+from stylizer.images import LUMA, Picture, as_picture, resize_shorter
 from stylizer.runtimes import make_runtime
 from stylizer.settings import Settings
 from stylizer.studies import SUFFIX
-from stylizer.styles import COARSER, STUDIES, VECTORS, read_list
+from stylizer.styles import COARSER, ROUGHNESS, STUDIES, VECTORS, read_list, read_vectors
+from stylizer.training.data import files
 
 OCTAVE = 320, 640  # shorter sides at which pictures are seen small and large; ours are 540 to 640
+RIDGE = 10.0  # of the regression on vectors, whose numbers have deviation 1 in it
 SAME_SPACE = 0.5  # of the variance that another predictor has to explain; one of another space explains none
 
 
@@ -64,6 +69,31 @@ def coarser(predict: Callable[[np.ndarray], np.ndarray], pictures: Iterable[Pict
     """What is added to a vector for strokes twice as large, float32 (100,)."""
     ways = [read_style(predict, picture, OCTAVE[1]) - read_style(predict, picture, OCTAVE[0]) for picture in pictures]
     return np.mean(ways, axis=0, dtype=np.float64)[0].astype(np.float32)
+
+
+def way_to_roughness(predict: Callable[[np.ndarray], np.ndarray], pictures: Iterable[Picture]) -> np.ndarray:
+    """What makes log2(1 + roughness) of a vector, float32 (101,), the last one added: ridge regression."""
+    vectors, wanted = [], []
+    for picture in pictures:
+        vectors.append(read_style(predict, picture)[0])
+        wanted.append(np.log2(1 + roughness(resize_shorter(picture, READ_SIDE).rgb @ LUMA)))
+    vectors, wanted = np.asarray(vectors, np.float64), np.asarray(wanted)
+    mean, deviation = vectors.mean(0), vectors.std(0).clip(1e-6)
+    rows = (vectors - mean) / deviation
+    way = np.linalg.solve(rows.T @ rows + RIDGE * np.eye(rows.shape[1]), rows.T @ (wanted - wanted.mean())) / deviation
+    left = wanted - vectors @ way
+    print(f"roughness of {len(wanted)} paintings: {1 - left.var() / wanted.var():.0%} of its variance explained, "
+          f"{left.std():.2f} octaves off")
+    return np.append(way, left.mean()).astype(np.float32)
+
+
+def decoded(settings: Settings, sources: Iterable[Path]) -> Iterator[Picture]:
+    """Every picture of these tars and folders that can be read."""
+    for name, content in tqdm(itertools.chain.from_iterable(map(files, sources)), desc="paintings", unit="picture"):
+        try:
+            yield images.decode(content, settings, name)
+        except StylizerError as error:
+            print(f"vectors: {name} is skipped: {error}", file=sys.stderr)
 
 
 def heads_of(settings: Settings) -> np.ndarray:
@@ -106,6 +136,8 @@ def write_checksums(folder: Path) -> None:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m stylizer.training.vectors", description=__doc__.splitlines()[0])
     parser.add_argument("--masters", type=Path, help="folder with the masters' pictures")
+    parser.add_argument("--paintings", type=Path, nargs="*", default=[],
+                        help="tars or folders of some thousand paintings, to fit the way to a painting's roughness to")
     options = parser.parse_args(arguments)
     settings = replace(Settings.from_env(), device="cpu", precision="f32")
     try:
@@ -114,8 +146,11 @@ def main(arguments: list[str] | None = None) -> int:
     except StylizerError as error:
         print(f"vectors: {error}", file=sys.stderr)
         return 2
-    broader = coarser(make_runtime(settings).predict, originals(settings))
-    data = save({**vectors, COARSER: broader}, {"predictor": " ".join(predictors)})
+    predict = make_runtime(settings).predict
+    broader, way = coarser(predict, originals(settings)), read_vectors(settings.styles).roughness
+    if options.paintings:
+        way = way_to_roughness(predict, decoded(settings, options.paintings))
+    data = save({**vectors, COARSER: broader, ROUGHNESS: way}, {"predictor": " ".join(predictors)})
     (settings.styles / VECTORS).write_bytes(data)
     write_checksums(settings.styles)
     print(f"{settings.styles / VECTORS}: {len(vectors)} vectors by {settings.predictor_stem}@{predictors[0]}")

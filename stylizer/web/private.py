@@ -68,7 +68,8 @@ def make_private(stylizer: Stylizer) -> Blueprint:
     vectors = {style.name: _numbers(style.vector) for style in stylizer.gallery.values()}
     studied = {f"{style.name}{SUFFIX}": style.study for style in stylizer.gallery.values() if style.study}
     stored = {
-        "styles": vectors, "coarser": _numbers(stylizer.coarser), "transformer": stylizer.transformer,
+        "styles": vectors, "coarser": _numbers(stylizer.coarser), "roughness": _numbers(stylizer.roughness),
+        "transformer": stylizer.transformer,
         "layers": [layer[1:] for layer in LAYERS] if stylizer.takes_studies else [],
     }  # fmt: skip
     gallery, networks = json.dumps(stored, separators=(",", ":")).encode(), set(_networks(settings).values())

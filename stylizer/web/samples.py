@@ -21,7 +21,7 @@ class SampleTiles:
         transformer = [line for line in listed if line[0].startswith(settings.transformer_stem)]
         self._basis = hashlib.sha256(repr((__version__, SAMPLE_SIDE, TILE_QUALITY, transformer)).encode())
         self._basis.update((settings.assets / SAMPLE).read_bytes())
-        self._basis.update(stylizer.coarser.tobytes())
+        self._basis.update(stylizer.coarser.tobytes() + stylizer.roughness.tobytes())
 
     def version(self, style: Style) -> str:
         digest = self._basis.copy()
