@@ -20,13 +20,12 @@ from stylizer import images
 from stylizer.images import LUMA, Picture
 
 CELL = 2.0  # pixels, where strokes are as large as in the painting
-HEIGHTS = 3.0, 16.0  # least and most deviation of the strokes on plain places, in levels of 255,
-BOLDNESS = 1.6  # and how much of it a level of a painting's roughness makes
+HEIGHTS = 3.0, 10.0  # least and most deviation of the strokes on plain places, in levels of 255,
+BOLDNESS = 1.2  # and how much of it a level of a painting's roughness makes
 CALMEST = 10  # percent of a painting that count as its calmest places,
 DETAIL, PLACE = (3, 17), 33  # pixels: the detail that is measured there, and the squares in which it is
 PLAIN = 9.0  # deviation of a photo around a place where they are half as high
 AROUND = 7  # cells a side that are looked at for that
-SMOOTH = 9  # cells a side over which slopes are averaged first: a JPEG's blocks have contours, too
 SIDES = ((5, 1.0), (17, 0.3), (65, 0.1))  # cells a side, and weights, over which contours are followed
 DRIFT = 2.0  # square of levels a cell: contours fainter than that are no guide, and strokes go their own way
 STEPS = (1, 3, 5)  # cells that noise is smeared by, both ways
@@ -80,7 +79,7 @@ def strokes(luminance: np.ndarray) -> np.ndarray:
 
 def directions(luminance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Unit vectors (down, across) along the contours of a picture (H, W); where there are none, of a slow drift."""
-    down, across = (blurred(slope, SMOOTH) for slope in np.gradient(luminance))
+    down, across = np.gradient(luminance)
     doubled = []  # twice the angle: a direction and its opposite are the same
     for part, drift in zip((across**2 - down**2, 2 * across * down), _grain(luminance.shape)[1:], strict=True):
         doubled.append(sum(weight * blurred(part, side) for side, weight in SIDES) + DRIFT * drift)

@@ -3,11 +3,10 @@
 import { brightened, luma, opaque, resize_to } from "./picture.js";
 
 const CELL = 2;                                 // px, where strokes are as large as in the painting
-const HEIGHTS = [3, 16];                        // least and most deviation of the strokes on plain places, in levels,
-const BOLDNESS = 1.6;                           // and how much of it a level of a painting's roughness makes
+const HEIGHTS = [3, 10];                        // least and most deviation of the strokes on plain places, in levels,
+const BOLDNESS = 1.2;                           // and how much of it a level of a painting's roughness makes
 const PLAIN = 9;                                // deviation of a photo around a place where they are half as high
 const AROUND = 7;                               // cells a side that are looked at for that
-const SMOOTH = 9;                               // cells a side over which slopes are averaged first
 const SIDES = [[5, 1], [17, 0.3], [65, 0.1]];   // cells a side, and weights, over which contours are followed
 const DRIFT = 2;                                // square of levels a cell: fainter contours are no guide
 const STEPS = [1, 3, 5];                        // cells that noise is smeared by, both ways
@@ -59,10 +58,8 @@ function directions(luminance) {
   const { width, height, values } = luminance;
   const slope = (index, place, length, step) => (place === 0 ? values[index + step] - values[index]
     : place === length - 1 ? values[index] - values[index - step] : (values[index + step] - values[index - step]) / 2);
-  const [down, across] = [
-    values.map((_, index) => slope(index, Math.floor(index / width), height, width)),
-    values.map((_, index) => slope(index, index % width, width, 1)),
-  ].map((slopes) => blurred({ width, height, values: slopes }, SMOOTH).values);
+  const down = values.map((_, index) => slope(index, Math.floor(index / width), height, width));
+  const across = values.map((_, index) => slope(index, index % width, width, 1));
   const doubled = [                             // twice the angle: a direction and its opposite are the same
     down.map((value, index) => across[index] ** 2 - value ** 2), down.map((value, index) => 2 * across[index] * value),
   ].map((part, index) => {

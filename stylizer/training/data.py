@@ -192,7 +192,7 @@ def with_brushwork(pictures: Tensor, scale: float, heights: Tensor, generator: t
 def _strokes(luminance: Tensor, noise: Tensor) -> Tensor:
     """`brushwork.strokes` of (N, 1, H, W), with noise (3, N, 1, H, W) of the three kinds."""
     height, width = luminance.shape[2:]
-    down, across = (_blurred(slope, brushwork.SMOOTH) for slope in torch.gradient(luminance, dim=(2, 3)))
+    down, across = (part.squeeze(0) for part in torch.gradient(luminance, dim=(2, 3)))
     first, second = (
         sum(weight * _blurred(part, side) for side, weight in brushwork.SIDES)
         + brushwork.DRIFT * _blurred(_blurred(drift, 17), 17)
