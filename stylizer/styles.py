@@ -24,7 +24,8 @@ from stylizer.studies import SUFFIX, Study
 
 LIST, VECTORS, STUDIES = "styles.toml", "vectors.safetensors", "studies"
 COARSER, ROUGHNESS = "/coarser", "/roughness"  # among the vectors; no style can be called so
-TYPICAL = 5.0  # roughness of a painting where nothing is stored that says it
+TYPICAL = 5.0  # roughness of a painting,
+UNKNOWN = np.append(np.zeros(VECTOR_SIZE), np.log2(1 + TYPICAL)).astype(np.float32)  # where nothing says it
 KINDS = ("original", "master")
 MAX_NAME = 100  # characters of a style's name
 
@@ -173,14 +174,14 @@ class StoredVectors:
 def read_vectors(folder: Path) -> StoredVectors:
     """WeightsError where there are none, or others than the checksum says."""
     vectors, metadata = weights.parse(weights.read(folder, VECTORS), VECTORS)
-    roughness = vectors.pop(ROUGHNESS, np.append(np.zeros(VECTOR_SIZE), np.log2(1 + TYPICAL)))
+    roughness = vectors.pop(ROUGHNESS, UNKNOWN)
     for name, vector in vectors.items():
         try:
             vectors[name] = check_vector(vector)
         except ParameterError as cause:
             raise WeightsError(f"{folder / VECTORS} is damaged at {shown(name)}: {cause}") from cause
     coarser = vectors.pop(COARSER, np.zeros(VECTOR_SIZE, np.float32))
-    return StoredVectors(vectors, coarser, roughness.astype(np.float32), metadata.get("predictor", "").split())
+    return StoredVectors(vectors, coarser, roughness, metadata.get("predictor", "").split())
 
 
 def named(gallery: Mapping[str, Style], style: object) -> Style | None:

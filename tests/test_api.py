@@ -191,15 +191,19 @@ def test_a_tile_shows_what_a_painting_of_its_size_shows_be_it_by_name_or_by_vect
     assert np.abs(tile - np.asarray(stylizer.stylize(photo, STYLE), float)).mean() < 8     # WebP's loss, no more
 
 
-def test_a_wall_encodes_its_photo_once(settings, photo, monkeypatch):
+def test_a_wall_encodes_its_photo_once_for_each_height_of_brushwork(settings, photo, stylizer, monkeypatch):
     from stylizer.runtimes import OpenVinoRuntime
     from stylizer.web import create_app
 
     encoded, encode = [], OpenVinoRuntime.encode
     monkeypatch.setattr(OpenVinoRuntime, "encode", lambda self, content: encoded.append(1) or encode(self, content))
     client = create_app(settings).server.test_client()
-    assert len(tiles(post(client, "/api/v1/wall", content=photo, style_name=[STYLE, "kintsugi", "batik"]))) == 3
-    assert len(encoded) == 1
+    names = [STYLE, "the-night-watch", "batik", "girl-with-a-pearl-earring"]
+    heights = {stylizer.brush_height(stylizer.gallery[name].vector) for name in names}
+    assert 1 < len(heights) < len(names)
+    for _ in range(2):
+        assert len(tiles(post(client, "/api/v1/wall", content=photo, style_name=names))) == len(names)
+        assert len(encoded) == len(heights)
 
 
 def test_a_wall_is_painted_as_it_is_read_and_ends_when_its_reader_goes(app, photo, monkeypatch):

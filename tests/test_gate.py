@@ -346,10 +346,10 @@ def test_a_tiles_address_changes_with_all_that_decides_it(stylizer, settings, tm
     for name in ("SAMPLE_SIDE", "TILE_QUALITY"):
         monkeypatch.setattr(samples, name, getattr(samples, name) + 1)
         changed()
-    assert len(made) == 7
+    assert len(made) == 8
     monkeypatch.undo()
     changed(settings=replace(settings, predictor="inception-v3"))        # tiles are painted by vectors
-    assert len(made) == 7
+    assert len(made) == 8
 
 
 def test_the_page_asks_for_tiles_by_their_version_and_a_wrong_one_is_not_kept(client, app, stylizer):

@@ -297,7 +297,8 @@ def test_a_missing_or_damaged_file_is_said_in_one_line(study, tmp_path, capsys):
 # Painting -----------------------------------------------------------------------------------------------------------
 
 
-def test_strength_scales_what_is_added(stylizer, study, photo):
+def test_strength_scales_what_is_added(stylizer, study, photo, monkeypatch):
+    monkeypatch.setattr(stylizer, "brush_height", lambda vector: 8)  # else as high as the whole style wants it
     half = Blend(study.vector, (study.added() / 2).astype(np.float32))
     own = stylizer.style_vector(photo)
     mean = replace(half, vector=((study.vector + own) / 2).astype(np.float32))

@@ -33,7 +33,7 @@ from stylizer.images import LUMA, Picture, as_picture, resize_shorter
 from stylizer.runtimes import make_runtime
 from stylizer.settings import Settings
 from stylizer.studies import SUFFIX
-from stylizer.styles import COARSER, ROUGHNESS, STUDIES, VECTORS, read_list, read_vectors
+from stylizer.styles import COARSER, ROUGHNESS, STUDIES, UNKNOWN, VECTORS, read_list, read_vectors
 from stylizer.training.data import files
 
 OCTAVE = 320, 640  # shorter sides at which pictures are seen small and large; ours are 540 to 640
@@ -147,9 +147,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"vectors: {error}", file=sys.stderr)
         return 2
     predict = make_runtime(settings).predict
-    broader, way = coarser(predict, originals(settings)), read_vectors(settings.styles).roughness
+    broader, way = coarser(predict, originals(settings)), UNKNOWN
     if options.paintings:
         way = way_to_roughness(predict, decoded(settings, options.paintings))
+    elif (settings.styles / VECTORS).exists():
+        way = read_vectors(settings.styles).roughness
     data = save({**vectors, COARSER: broader, ROUGHNESS: way}, {"predictor": " ".join(predictors)})
     (settings.styles / VECTORS).write_bytes(data)
     write_checksums(settings.styles)
