@@ -21,6 +21,7 @@ from stylizer.parameters import (
     check_weights,
 )
 from stylizer.settings import Choice, Deployment, Folder, Number, Settings, Switch, Text, Whole
+from stylizer.web import create_app
 
 ROOT = Path(__file__).parents[1]
 EVERY = [(cls, name, each) for cls in (Settings, Deployment) for name, each in cls.variables().items()]
@@ -221,3 +222,5 @@ def test_training_needs_none_of_our_own_folders_but_a_folder_that_is_named_must_
         Settings.from_env({"STYLIZER_MODELS": str(tmp_path / "models")})
     with pytest.raises(WeightsError, match="is missing"):
         Stylizer(settings=Settings())
+    with pytest.raises(ParameterError, match="assets is .* a folder that exists"):
+        create_app(Settings())

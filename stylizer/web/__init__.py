@@ -13,7 +13,7 @@ from stylizer import memory
 from stylizer.feedforward import Stylizer
 from stylizer.serving.limits import Limits
 from stylizer.serving.server import Server, stop_at_signals
-from stylizer.settings import Settings
+from stylizer.settings import Folder, Settings
 from stylizer.web import callbacks, classic, optimise, private, study
 from stylizer.web.api import make_api
 from stylizer.web.form import FormRequest
@@ -49,8 +49,10 @@ class StylizerServer(Flask):
 
 
 def create_app(settings: Settings | None = None) -> Dash:
-    """The application, its weights loaded and checked; `.server` is the WSGI callable. Raises WeightsError."""
+    """The application, its weights loaded and checked; `.server` is the WSGI callable. WeightsError, and ParameterError
+    where the page's files are missing."""
     settings = settings or Settings.from_env()
+    Folder().check("assets", settings.assets)  # our own need not be there for those who only train
     memory.settle()
     stylizer = Stylizer(settings=settings)
     server = StylizerServer("stylizer", static_folder=None)
