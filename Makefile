@@ -6,13 +6,18 @@ RUN ?= runs/default
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test install device train-gpu train-cpu export vectors bench lint release lock sbom clean
+.PHONY: run test lint install device tools contract train-gpu train-cpu export vectors bench release lock sbom clean
 
 run: install device
 	$(BIN)/stylizer serve
 
-test: install device
+test: install tools
+	@if [ -d node_modules/eslint ]; then node --test tests/js/*.test.js; fi
 	$(BIN)/python -m pytest
+
+lint: install tools
+	$(BIN)/ruff check .
+	@if [ -d node_modules/eslint ]; then npx eslint . && npx tsc; fi
 
 install: $(VENV)/installed
 
@@ -30,8 +35,18 @@ NPM_CI := npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 device:
 	@if [ ! $(NODE_FILES) -nt package-lock.json ]; then \
 		if ! command -v npm >/dev/null; then echo "npm is missing: the page will paint on the server alone"; \
-		elif $(NPM_CI); then touch $(NODE_FILES); \
+		elif $(NPM_CI) --omit=dev; then touch $(NODE_FILES); \
 		else echo "npm could not fetch onnxruntime-web: the page will paint on the server alone"; fi; fi
+
+# What checks the page's scripts as well: eslint, tsc, axe.
+tools:
+	@if [ ! -d node_modules/eslint ] || [ ! $(NODE_FILES) -nt package-lock.json ]; then \
+		if ! command -v npm >/dev/null; then echo "npm is missing: the page's scripts are not checked"; \
+		else $(NPM_CI) && touch $(NODE_FILES); fi; fi
+
+# the numbers and names that Python and the page share, for the page
+contract: install
+	$(BIN)/python -m stylizer.contract
 
 # docs/training.md says what is needed; both go on where they were cut
 TRAIN = $(BIN)/python -m stylizer.training train --run $(RUN) --vgg $(VGG) --content $(DATA)/content.tar \
@@ -54,9 +69,6 @@ vectors: install
 
 bench: install
 	$(BIN)/python benchmarks/speed.py
-
-lint: install
-	$(BIN)/ruff check .
 
 release: install
 	$(BIN)/python -m pip install --quiet --editable '.[release]'

@@ -39,8 +39,8 @@ DRAG = """(value) => new Promise(async (resolve) => {
     const start = performance.now();
     move(value);
     const observer = new MutationObserver(() => {
-        const { flight, next } = stylizer.state;
-        if (flight?.preview || next?.preview) return;       // that was an earlier movement's
+        const shown = performance.getEntriesByType("resource").filter(({ name }) => name.endsWith("/stylize"));
+        if (shown.at(-1)?.startTime < start) return;        // that was an earlier movement's
         observer.disconnect();
         requestAnimationFrame(() => resolve(performance.now() - start));
     });
@@ -113,7 +113,7 @@ def slider(page: Page, moves: int) -> None:
 
     page.get_by_role("button", name="Transfer").click()
     page.get_by_role("status").filter(has_text="Painted in").wait_for(timeout=WAIT)
-    idle = "!stylizer.state.flight && !stylizer.state.next"
+    idle = "document.getElementById('result-frame').getAttribute('aria-busy') === 'false'"
     delays = []
     page.on("requestfinished", count)
     blocked(page)

@@ -81,11 +81,14 @@ DIFFERENCE = """async () => {
         context.drawImage(bitmap, 0, 0);
         return context.getImageData(0, 0, bitmap.width, bitmap.height).data;
     };
-    const content = await (await fetch(stylizer.state.page.sample)).blob();
-    const style_name = stylizer.state.page.first_style;
+    const { state } = await import("/assets/page/state.js");
+    const { engine } = await import("/assets/engines/engine.js");
+    const { server } = await import("/assets/engines/server.js");
+    const content = await (await fetch(state.page.sample)).blob();
+    const style_name = state.page.first_style;
     const wish = { content, style_name, size: 512, format: "png" };
-    const here = await pixels(await stylizer.engine().post("api/v1/stylize", wish));
-    const there = await pixels(await stylizer.server.post("api/v1/stylize", wish));
+    const here = await pixels(await engine().post("api/v1/stylize", wish));
+    const there = await pixels(await server.post("api/v1/stylize", wish));
     return here.reduce((sum, value, index) => sum + Math.abs(value - there[index]), 0) * 4 / 3 / here.length;
 }"""
 

@@ -7,7 +7,7 @@ directions of a structure tensor), where the photo has little to say itself. The
 where it is calmest: a Vermeer's wall is smooth, a van Gogh's sky is not.
 
 Strokes are made on a grid of a few pixels a cell. The noise is the same for every photo, so a picture comes out the
-same again. `assets/device/brushwork.js` does the same in the browser.
+same again. `assets/engines/worker/brushwork.js` does the same in the browser.
 """
 
 import math

@@ -169,6 +169,14 @@ def pixels(locator) -> np.ndarray:
     return decoded(locator.screenshot())
 
 
+STATE = 'const { state } = await import("/assets/page/state.js");'  # for scripts that tests evaluate
+
+
+def state(page, of: str):
+    """What the page's shared state holds, by an expression of `state`."""
+    return page.evaluate(f"async () => {{ {STATE} return {of}; }}")
+
+
 def tile(page, name: str):
     return page.locator(f".tiles input[value='{name}'] + label img").first
 

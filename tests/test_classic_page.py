@@ -96,7 +96,10 @@ def test_a_pause_gives_the_place_back_and_going_on_ends_at_the_same_step(tab, cl
 
 def test_while_the_device_paints_nothing_is_posted_neither_anew_nor_after_a_pause(tab, classic_server):
     paint_and_pause(tab)
-    tab.evaluate("stylizer.state.engine = { post: async () => { throw new Error('not here'); } }")
+    tab.evaluate("""async () => {
+        const { use } = await import("/assets/engines/engine.js");
+        use({ post: async () => { throw new Error("not here"); } });
+    }""")
     classic_server.posts.clear()
     for button in ("Go on", "Paint anew"):
         tab.get_by_role("button", name=button).click()
@@ -118,6 +121,19 @@ def test_polish_goes_on_from_the_studios_result(open_studio, classic_server):
     for field, value in ((b"start", b"\x89PNG"), (b"style_name", b"stained-glass"), (b"steps", b"30")):
         assert re.search(rb'name="%s"[^\r]*\r\n(Content-Type[^\r]*\r\n)?\r\n%s' % (field, value), form), field
     expect(page.get_by_label("Begin with")).to_have_value("studio")
+    expect(page.locator("#classic-style-caption")).to_have_text("Stained glass")
+    expect(page.locator("#classic-status")).to_contain_text("of 30")
+
+
+def test_polish_takes_the_style_that_is_on_show_whatever_was_chosen_since(open_studio):
+    page = open_studio()
+    choose(page.get_by_role("radio", name="Stained glass"))
+    page.get_by_role("button", name="Transfer").click()
+    expect(page.get_by_role("status").first).to_contain_text("Painted in")
+    page.route("**/api/v1/stylize", lambda route: route.fulfill(status=422, json={"detail": "no", "status": 422}))
+    choose(page.get_by_role("radio", name="The Starry Night Vincent van Gogh, 1889"))
+    expect(page.locator("#result-note")).to_have_text("No.")
+    page.get_by_role("button", name="Polish").click()
     expect(page.locator("#classic-style-caption")).to_have_text("Stained glass")
     expect(page.locator("#classic-status")).to_contain_text("of 30")
 
@@ -155,9 +171,9 @@ def test_the_single_pass_that_was_compared_with_is_let_go_of_with_its_picture(ta
     steps(tab, 1)
     tab.get_by_role("button", name="Paint", exact=True).click()
     expect(tab.locator("#classic-status")).to_contain_text("Done, 1 step")
-    tab.get_by_label("Compare with").select_option("single")
     before = tab.locator("#classic-before")
-    photo = tab.evaluate("stylizer.state.job.before")
+    photo = before.get_attribute("src")
+    tab.get_by_label("Compare with").select_option("single")
     expect(before).not_to_have_attribute("src", photo)
     single = before.get_attribute("src")
     assert single.startswith("blob:")

@@ -4,7 +4,7 @@ import base64
 
 import numpy as np
 import pictures
-from browsing import decoded, difference, expect, shown, transfer, until, upload_photo
+from browsing import decoded, difference, expect, shown, state, transfer, until, upload_photo
 
 PASTE = """([data, type, text]) => {
     const clipboardData = new DataTransfer();
@@ -60,7 +60,7 @@ def test_the_camera_starts_on_a_click_shows_a_mirror_takes_a_true_photo_and_stop
     expect(dialog).to_be_hidden()
     expect(page.locator("#photo-caption")).to_contain_text("camera")
     assert camera_tracks(page) == ["ended"]
-    taken = page.evaluate("stylizer.state.photo.file.arrayBuffer().then((each) => [...new Uint8Array(each)])")
+    taken = state(page, "[...new Uint8Array(await state.photo.file.arrayBuffer())]")
     assert difference(decoded(bytes(taken)), seen) < difference(decoded(bytes(taken)), seen[:, ::-1])
     page.get_by_role("button", name="Camera").click()
     expect(take).to_be_enabled()

@@ -2,7 +2,6 @@
 
 import base64
 import re
-from pathlib import Path
 
 import numpy as np
 import pictures
@@ -13,9 +12,6 @@ from stylizer import images
 from stylizer.brushwork import with_brushwork
 from stylizer.images import Picture
 from stylizer.settings import Settings
-
-ASSETS = Path(__file__).parents[1] / "assets"
-SCRIPTS = sorted(ASSETS.glob("*.js"))
 
 
 @pytest.fixture(scope="module")
@@ -28,71 +24,6 @@ def studio(desktop, server):
     page.close()
 
 
-# Names ---------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def defined(browser):
-    """{script: (what it adds to `stylizer`, what it adds to `stylizer.state`)}, each script run alone."""
-    page, found = browser.new_page(), {}
-    for script in SCRIPTS:
-        page.evaluate("delete window.stylizer")
-        page.add_script_tag(content=script.read_text(encoding="utf-8"))
-        found[script.name] = page.evaluate(
-            "[Object.keys(stylizer).filter((key) => key !== 'state'), Object.keys(stylizer.state)]"
-        )
-    page.close()
-    return found
-
-
-@pytest.mark.parametrize("part", [0, 1], ids=["stylizer", "stylizer.state"])
-def test_no_two_scripts_define_the_same_name(defined, part):
-    owners: dict[str, list[str]] = {}
-    for script, parts in defined.items():
-        for name in parts[part]:
-            owners.setdefault(name, []).append(script)
-    assert len(owners) > 20
-    assert {name: scripts for name, scripts in owners.items() if len(scripts) > 1} == {}
-
-
-def test_every_key_of_the_state_that_is_used_is_defined_by_some_script(defined):
-    known = {name for _, keys in defined.values() for name in keys}
-    for script in SCRIPTS:
-        used = set(re.findall(r"(?<![\w.])state\.(\w+)", script.read_text(encoding="utf-8")))
-        assert used <= known, script.name
-
-
-DOWNLOADS = [
-    ("Agnès", "agnès-the-starry-night.png"),
-    ("Agne\u0300s", "agnès-the-starry-night.png"),          # as some systems write it: the accent by itself
-    ("照片 🎨", "照片-the-starry-night.png"),
-    ("Фото", "фото-the-starry-night.png"),
-    ("नमस्ते", "नमस्ते-the-starry-night.png"),
-    ("../../etc/passwd", "etc-passwd-the-starry-night.png"),
-    (".hidden", "hidden-the-starry-night.png"),
-    ('a/b\\c:d*e?f"g<h>i|j', "a-b-c-d-e-f-g-h-i-j-the-starry-night.png"),
-    ("🎨", "the-starry-night.png"),
-]
-
-
-@pytest.mark.parametrize(("photo", "name"), DOWNLOADS)
-def test_a_download_keeps_the_letters_of_any_script_and_nothing_that_file_systems_forbid(studio, photo, name):
-    made = studio.evaluate("""(name) => {
-        const job = { photo: { name }, style: { title: "The Starry Night" } };
-        return [stylizer.file_name(job, "png"), stylizer.file_name(job, "jpeg", "-classic")];
-    }""", photo)  # fmt: skip
-    assert made == [name, name.replace(".png", "-classic.jpg")]
-
-
-@pytest.mark.parametrize("photo", ["x" * 400, "照" * 400, "\U00020000" * 400, "", "---"])
-def test_a_download_is_never_nameless_nor_longer_than_file_systems_take(studio, photo):
-    name = studio.evaluate(
-        "(name) => stylizer.file_name({ photo: { name }, style: { title: '🎨' } }, 'jpeg', '-classic')", photo
-    )
-    assert name.removesuffix("-classic.jpg") and len(name.encode()) <= 255
-    assert name[0] not in "-."
-
-
 # What the server answers ---------------------------------------------------------------------------------------------
 
 ASK = """async ({ path, fields, retries }) => {
@@ -100,7 +31,8 @@ ASK = """async ({ path, fields, retries }) => {
     const options = { retries, on_wait: (each) => words.push(each), on_tile: ({ index }) => tiles.push(index) };
     try {
         const content = new Blob(["picture"]);
-        const answer = await stylizer.server.post(path, { content, ...fields }, options);
+        const { server } = await import("/assets/engines/server.js");
+        const answer = await server.post(path, { content, ...fields }, options);
         return { words, tiles, bytes: answer?.size };
     } catch (error) {
         return { words, tiles, name: error.constructor.name, error: error.message, away: error.away };
@@ -182,7 +114,8 @@ def test_a_wait_ends_at_once_when_nobody_wants_the_painting_any_more(studio):
         const controller = new AbortController(), since = performance.now();
         const on_wait = () => controller.abort();       // before the wait has begun
         const { signal } = controller;
-        await stylizer.server.post("api/v1/stylize", { style_name: "a" }, { signal, on_wait }).catch(() => {});
+        const { server } = await import("/assets/engines/server.js");
+        await server.post("api/v1/stylize", { style_name: "a" }, { signal, on_wait }).catch(() => {});
         return performance.now() - since;
     }""")
     studio.unroute("**/api/v1/stylize")
@@ -196,8 +129,10 @@ def test_a_picture_that_the_browser_cannot_make_is_told_in_words_and_tried_again
     first, second = studio.evaluate("""async () => {
         const { toBlob } = HTMLCanvasElement.prototype;
         HTMLCanvasElement.prototype.toBlob = (take) => take(null);      // as beyond a canvas's bounds
-        const photo = { ...stylizer.state.photo, copies: {} };
-        const copy = () => stylizer.copy_of(photo, 300).then(({ size }) => size, ({ message }) => message);
+        const { state } = await import("/assets/page/state.js");
+        const { copy_of } = await import("/assets/page/pictures.js");
+        const photo = { ...state.photo, copies: {} };
+        const copy = () => copy_of(photo, 300).then(({ size }) => size, ({ message }) => message);
         const first = await copy();
         HTMLCanvasElement.prototype.toBlob = toBlob;
         return [first, await copy()];
@@ -208,10 +143,11 @@ def test_a_picture_that_the_browser_cannot_make_is_told_in_words_and_tried_again
 
 def test_copies_of_one_width_and_another_height_are_two(studio):
     sizes = studio.evaluate("""async () => {
-        const file = await new Promise((resolve) => stylizer.draw(new OffscreenCanvas(1, 1), 20, 400).toBlob(resolve));
+        const { copy_of, draw } = await import("/assets/page/pictures.js");
+        const file = await new Promise((resolve) => draw(new OffscreenCanvas(1, 1), 20, 400).toBlob(resolve));
         const photo = { file, name: "tower", width: 20, height: 400, type: "image/png", copies: {} };
         const size = async (longest) => {
-            const { width, height } = await createImageBitmap(await stylizer.copy_of(photo, longest));
+            const { width, height } = await createImageBitmap(await copy_of(photo, longest));
             return [width, height];
         };
         return [await size(384), await size(374)];
@@ -221,10 +157,12 @@ def test_copies_of_one_width_and_another_height_are_two(studio):
 
 def test_a_wall_or_photo_that_the_browser_cannot_read_any_more_is_told_in_our_words(page):
     upload_photo(page)
-    page.evaluate("""() => {
+    page.evaluate("""async () => {
+        const { state } = await import("/assets/page/state.js");
+        const { fill_wall } = await import("/assets/page/wall.js");
         window.createImageBitmap = async () => { throw new DOMException("The source image…", "InvalidStateError"); };
-        stylizer.state.photo.copies = {};
-        stylizer.fill_wall();
+        state.photo.copies = {};
+        fill_wall();
     }""")
     expect(page.locator("#style-note")).to_have_text(
         "The gallery cannot show your picture: This browser cannot read the picture; save it as JPEG or PNG."
@@ -238,7 +176,7 @@ def test_without_the_sample_photo_the_page_says_so_and_takes_ones_own(desktop, s
     page.route("**/sample.jpg*", lambda route: route.abort())
     page.goto(server.url)
     expect(page.locator("#photo-note")).to_contain_text("sample photo could not be loaded")
-    page.evaluate("stylizer.fill_wall()")
+    page.evaluate("import('/assets/page/wall.js').then(({ fill_wall }) => fill_wall())")
     upload_photo(page, pictures.png(pictures.photo(96, 64)))
     transfer(page)
     page.close()
@@ -249,7 +187,7 @@ def test_a_cut_out_has_the_servers_colours_in_the_browser_whatever_is_hidden_und
     expected = images.resize_to(images.decode(pictures.cut_out(255), Settings(), "content"), size)
     for hidden in (0, 255):
         made = studio.evaluate("""async ({ file, size }) => {
-            const { decode, resize_to } = await import("/assets/device/picture.js");
+            const { decode, resize_to } = await import("/assets/engines/worker/picture.js");
             const bytes = Uint8Array.from(atob(file), (each) => each.charCodeAt(0));
             return btoa(resize_to(await decode(new Blob([bytes])), ...size).data.reduce(
                 (text, byte) => text + String.fromCharCode(byte), ""));
@@ -264,7 +202,7 @@ def test_a_cut_out_has_the_servers_colours_in_the_browser_whatever_is_hidden_und
 def test_the_browser_lays_on_the_servers_strokes(studio, size):
     photo = pictures.photo(*size)
     made = studio.evaluate("""async ({ file, size: [width, height], strokes }) => {
-        const { with_brushwork } = await import("/assets/device/brushwork.js");
+        const { with_brushwork } = await import("/assets/engines/worker/brushwork.js");
         const rgb = Uint8Array.from(atob(file), (each) => each.charCodeAt(0));
         const data = new Uint8ClampedArray(4 * width * height);
         data.forEach((_, at) => data[at] = at % 4 === 3 ? 255 : rgb[3 * Math.floor(at / 4) + at % 4]);
@@ -278,7 +216,7 @@ def test_the_browser_lays_on_the_servers_strokes(studio, size):
 def test_the_browser_makes_strokes_as_high_for_a_style_as_the_server(studio, stylizer):
     vectors = {name: style.vector.tolist() for name, style in stylizer.gallery.items()}
     found = studio.evaluate("""async ([vectors, way]) => {
-        const { height_for } = await import("/assets/device/brushwork.js");
+        const { height_for } = await import("/assets/engines/worker/brushwork.js");
         return Object.fromEntries(Object.entries(vectors).map(([name, vector]) => [name, height_for(vector, way)]));
     }""", [vectors, stylizer.roughness.tolist()])  # fmt: skip
     assert found == {name: stylizer.brush_height(style.vector) for name, style in stylizer.gallery.items()}

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pictures
 import pytest
-from browsing import choose, decoded, difference, expect, settle, shown, until, upload, upload_photo
+from browsing import choose, decoded, difference, expect, settle, shown, state, until, upload, upload_photo
 
 from stylizer import studies
 
@@ -23,7 +23,7 @@ def with_painting(page):
 
 
 def study(page, steps: int) -> None:
-    page.evaluate("(steps) => { stylizer.state.page.study_steps = steps; }", steps)
+    state(page, f"state.page.study_steps = {steps}")
     page.get_by_role("button", name="Study this painting").click()
 
 
@@ -72,7 +72,7 @@ def test_a_study_is_kept_in_the_browser_only_if_asked_and_can_be_forgotten(with_
     page.reload()
     expect(page.locator("#photo-caption")).to_contain_text("sample")
     page.wait_for_timeout(300)
-    assert not page.evaluate("stylizer.state.own")
+    assert not state(page, "state.own")
     upload(page, "Style picture", PAINTING, "my garden.png")
     study(page, 1)
     expect(page.locator("#study-words")).to_contain_text("Studied", timeout=60_000)
@@ -90,12 +90,12 @@ def test_a_study_is_kept_in_the_browser_only_if_asked_and_can_be_forgotten(with_
     expect(keep).to_be_checked()
     keep.click()
     expect(keep).not_to_be_checked()
-    until(page, lambda: not page.evaluate("stylizer.state.own[0].kept"))
+    until(page, lambda: not state(page, "state.own[0].kept"))
     page.wait_for_timeout(300)
     page.reload()
     expect(page.locator("#photo-caption")).to_contain_text("sample")
     page.wait_for_timeout(300)
-    assert not page.evaluate("stylizer.state.own")
+    assert not state(page, "state.own")
 
 
 def test_one_that_is_stopped_keeps_what_it_had(with_painting, server):

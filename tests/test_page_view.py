@@ -10,17 +10,31 @@ import zlib
 
 import numpy as np
 import pictures
-import pytest
-from browsing import add_style, choose, difference, expect, pixels, settle, shown, transfer, until, upload, upload_photo
-
-from stylizer.errors import ParameterError
-from stylizer.parameters import check_strength, check_style_scale, check_vector
+from browsing import (
+    STATE,
+    add_style,
+    choose,
+    difference,
+    expect,
+    pixels,
+    settle,
+    shown,
+    state,
+    transfer,
+    until,
+    upload,
+    upload_photo,
+)
 
 # Zoom and pan ------------------------------------------------------------------------------------------------------
 
 
 def view(page) -> dict:
-    return page.evaluate("({ ...stylizer.state.view })")
+    """{zoom, x, y} of the result, as the style sheet has it: x and y in CSS pixels."""
+    return page.locator("#result-frame").evaluate("""(frame) => {
+        const property = (name, initial) => parseFloat(frame.style.getPropertyValue(name) || initial);
+        return { zoom: property("--zoom", 1), x: property("--x", 0), y: property("--y", 0) };
+    }""")
 
 
 def centre(page) -> tuple[float, float]:
@@ -116,7 +130,7 @@ def test_the_divider_still_compares_when_zoomed_and_a_pinch_zooms(open_page):
 def test_the_cost_is_said_before_running_and_grows_with_the_size(page):
     cost = page.locator("#size-cost")
     upload_photo(page, pictures.png(pictures.photo(1400, 700)))
-    per_pixel = page.evaluate("stylizer.state.page.bytes_per_pixel")
+    per_pixel = state(page, "state.page.bytes_per_pixel")
     for size in (512, 1024):
         page.get_by_label("Size").select_option(str(size))
         megabytes = 10 * math.ceil(size * size / 2 * per_pixel / 1e7)
@@ -127,7 +141,11 @@ def test_a_long_painting_says_what_is_left_and_can_be_cancelled(page, server):
     upload_photo(page)
     transfer(page)
     before = shown(page)
-    page.evaluate("stylizer.state.paces = stylizer.state.paces.map((pace) => ({ ...pace, seconds: 40 }))")
+    page.evaluate(f"""async () => {{
+        {STATE}
+        const {{ learn_pace, megapixels }} = await import("/assets/page/cost.js");
+        for (const size of [384, 1024]) learn_pace(megapixels(state.photo, size, 1).in_all, 40);
+    }}""")
     server.held["0.35"] = threading.Event()
     try:
         page.get_by_label("Strength").fill("0.35")
@@ -321,17 +339,3 @@ def test_a_link_is_opened_where_the_sample_photo_is_missing(desktop, server):
     page.goto(f"{server.url}#{code_with(BATIK)}")
     expect(page.locator("#style-caption")).to_have_text("Batik")
     page.close()
-
-
-def test_what_a_code_may_say_is_what_the_server_takes(page):
-    bounds = page.evaluate("stylizer.state.page.bounds")
-    for check, values in (
-        (check_strength, bounds["strength"]), (check_style_scale, bounds["style_scale"]),
-        (check_vector, [[-bounds["vector"]] * 100, [bounds["vector"]] * 100]),
-    ):  # fmt: skip
-        for value in values:
-            check(value)
-    for check, (least, most) in ((check_strength, bounds["strength"]), (check_style_scale, bounds["style_scale"])):
-        for value in (least - 0.01, most + 0.01):
-            with pytest.raises(ParameterError):
-                check(value)

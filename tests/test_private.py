@@ -19,6 +19,7 @@ from browsing import (
     expect,
     settle,
     shown,
+    state,
     transfer,
     until,
     upload,
@@ -38,7 +39,7 @@ needs_runtime = pytest.mark.skipif(
     not private.has_runtime(SETTINGS), reason="onnxruntime-web is not installed: make device (needs npm)"
 )
 CLOSE = 1  # of 255: what a browser's picture may differ from the server's, on average
-WORKER, PAGE_SIDE = "/assets/device/worker.js", "/assets/device.js"
+WORKER, PICTURE = "/assets/engines/worker/worker.js", "/assets/engines/worker/picture.js"
 
 
 class Server:
@@ -132,7 +133,9 @@ def ready(page) -> None:
 def copy_of(page, longest: int = 1024) -> bytes:
     """What the page would send of its photo."""
     return base64.b64decode(page.evaluate("""async (longest) => {
-        const blob = await stylizer.copy_of(stylizer.state.photo, longest);
+        const { state } = await import("/assets/page/state.js");
+        const { copy_of } = await import("/assets/page/pictures.js");
+        const blob = await copy_of(state.photo, longest);
         const bytes = new Uint8Array(await blob.arrayBuffer());
         return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ""));
     }""", longest))  # fmt: skip
@@ -140,6 +143,29 @@ def copy_of(page, longest: int = 1024) -> bytes:
 
 def prefix(script: str):
     return lambda data: script.encode() + b"\n" + data
+
+
+def exactly(data: bytes, old: bytes, new: bytes) -> bytes:
+    """What a fault is put into must be there."""
+    assert data.count(old) == 1, old
+    return data.replace(old, new)
+
+
+SMALL_PIECES = """async () => {
+    const { LADDER } = await import("/assets/engines/device.js");
+    for (const way of LADDER) way.whole = 2 ** 18;
+}"""
+
+
+def open_with_small_pieces(open_private):
+    """The page on a device that paints 512 x 512 pixels in one piece at most."""
+    page = open_private()
+    ready(page)
+    page.get_by_label("On this device").uncheck()
+    page.evaluate(SMALL_PIECES)
+    choose(page.get_by_label("On this device"))
+    ready(page)
+    return page
 
 
 # Painting -----------------------------------------------------------------------------------------------------------
@@ -176,9 +202,12 @@ def test_dragging_strength_and_keeping_colours_paint_as_the_server_does(studio, 
 @pytest.mark.parametrize("style_scale", ["0.5", "2"])
 def test_a_style_scale_paints_as_the_server_does(studio, private_server, style_scale):
     ours = decoded(base64.b64decode(studio.evaluate("""async (style_scale) => {
-        const content = await stylizer.copy_of(stylizer.state.photo, 1024);
+        const { state } = await import("/assets/page/state.js");
+        const { engine } = await import("/assets/engines/engine.js");
+        const { copy_of } = await import("/assets/page/pictures.js");
+        const content = await copy_of(state.photo, 1024);
         const fields = { content, style_name: ["great-wave"], size: "original", style_scale, format: "png" };
-        const blob = await stylizer.engine().post("api/v1/stylize", fields);
+        const blob = await engine().post("api/v1/stylize", fields);
         const bytes = new Uint8Array(await blob.arrayBuffer());
         return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ""));
     }""", style_scale)))  # fmt: skip
@@ -194,9 +223,10 @@ def test_a_cut_out_is_painted_as_by_the_server_whatever_is_hidden_under_it(
     studio, private_server, hidden, style_scale, close
 ):
     ours = studio.evaluate("""async ([file, style_scale]) => {
+        const { engine } = await import("/assets/engines/engine.js");
         const content = new Blob([Uint8Array.from(atob(file), (each) => each.charCodeAt(0))]);
         const fields = { content, style_name: ["rainy-boulevard"], size: "original", style_scale, format: "png" };
-        const blob = await stylizer.engine().post("api/v1/stylize", fields);
+        const blob = await engine().post("api/v1/stylize", fields);
         const bytes = new Uint8Array(await blob.arrayBuffer());
         return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ""));
     }""", [base64.b64encode(pictures.cut_out(hidden)).decode(), style_scale])  # fmt: skip
@@ -209,11 +239,12 @@ def test_a_cut_out_is_painted_as_by_the_server_whatever_is_hidden_under_it(
 
 
 PAINT_BY_STUDY = """async ([photo, study, fields]) => {
+    const { engine } = await import("/assets/engines/engine.js");
     const blob_of = (text) => new Blob([Uint8Array.from(atob(text), (each) => each.charCodeAt(0))]);
     const content = blob_of(photo), style = [blob_of(study)];
     try {
         const options = { content, style, size: "original", format: "png", ...fields };
-        const blob = await stylizer.engine().post("api/v1/stylize", options);
+        const blob = await engine().post("api/v1/stylize", options);
         const bytes = new Uint8Array(await blob.arrayBuffer());
         return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ""));
     } catch (error) {
@@ -268,7 +299,7 @@ def test_the_wall_and_a_mix_with_an_own_painting_come_from_the_device(studio, pr
     if not keep.is_checked():
         choose(keep)
     settle(studio)
-    vector = studio.evaluate("stylizer.state.own[0].vector")
+    vector = state(studio, "state.own[0].vector")
     read_there = private_server.painting(copy_of(studio), style=(io.BytesIO(own), "own.png"))
     read_here = private_server.painting(copy_of(studio), style_vector=vector)
     assert difference(read_there, read_here) < 3        # one look at the whole would be 10 off
@@ -281,10 +312,11 @@ def test_the_wall_and_a_mix_with_an_own_painting_come_from_the_device(studio, pr
 
 @needs_runtime
 def test_a_large_photo_is_painted_in_tiles_that_show_no_seam(open_private, private_server):
-    page = open_private({PAGE_SIDE: lambda data: data.replace(b"const WHOLE = 1.5e6;", b"const WHOLE = 2 ** 18;")})
-    ready(page)
+    page = open_with_small_pieces(open_private)
     upload_photo(page, pictures.png(pictures.photo(840, 420)))
     page.get_by_label("Keep colours").uncheck()
+    page.get_by_role("button", name="Transfer").click()
+    expect(page.get_by_role("status")).to_have_text(re.compile("^Painting piece . of 2…$"))
     transfer(page)
     tiled, whole = shown(page), private_server.painting(copy_of(page), style_name="rainy-boulevard")
     error = np.abs(tiled.astype(float) - whole).mean(axis=(0, 2))   # of each column
@@ -307,9 +339,10 @@ CALM = {
 def test_a_calm_picture_is_the_servers_too(studio, private_server, calm):
     page = pictures.png(CALM[calm]())
     ours = decoded(base64.b64decode(studio.evaluate("""async (page) => {
+        const { engine } = await import("/assets/engines/engine.js");
         const content = new Blob([Uint8Array.from(atob(page), (letter) => letter.charCodeAt(0))]);
         const fields = { content, style_name: ["great-wave"], size: "original", format: "png" };
-        const blob = await stylizer.engine().post("api/v1/stylize", fields);
+        const blob = await engine().post("api/v1/stylize", fields);
         const bytes = new Uint8Array(await blob.arrayBuffer());
         return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ""));
     }""", base64.b64encode(page).decode())))  # fmt: skip
@@ -318,8 +351,7 @@ def test_a_calm_picture_is_the_servers_too(studio, private_server, calm):
 
 @needs_runtime
 def test_in_tiles_a_small_thing_is_found_wherever_it_lies(open_private, private_server):
-    page = open_private({PAGE_SIDE: lambda data: data.replace(b"const WHOLE = 1.5e6;", b"const WHOLE = 2 ** 18;")})
-    ready(page)
+    page = open_with_small_pieces(open_private)
     drawn = pictures.disc(1000, 700, (830, 560), 20)
     upload_photo(page, pictures.png(drawn))
     page.get_by_label("Keep colours").uncheck()
@@ -352,13 +384,18 @@ def test_with_the_network_off_the_page_reloads_and_paints(open_private, private_
 @needs_runtime
 def test_nobody_waits_for_a_painting_that_was_given_up_before_it_was_asked_for(studio):
     for engine in ("here", "server"):
-        outcome = studio.evaluate("""async (engine) => {
-            const { post } = { here: stylizer.engine(), server: stylizer.server }[engine];
+        outcome = studio.evaluate("""async (which) => {
+            const { engine } = await import("/assets/engines/engine.js");
+            const { server } = await import("/assets/engines/server.js");
+            const chosen = { here: engine(), server }[which];
             const fields = { content: new Blob(["picture"]), style_name: ["batik"] }, signal = AbortSignal.abort("no");
-            return post("api/v1/stylize", fields, { signal }).then(() => "painted", (reason) => reason);
+            return chosen.post("api/v1/stylize", fields, { signal }).then(() => "painted", (reason) => reason);
         }""", engine)  # fmt: skip
         assert outcome == "no", engine
-    waiting = studio.evaluate("[...stylizer.state.device.jobs.values()].map(({ path }) => path)")
+    waiting = studio.evaluate("""async () => {
+        const { engine } = await import("/assets/engines/engine.js");
+        return [...engine().jobs.values()].map(({ path }) => path);
+    }""")
     assert "api/v1/stylize" not in waiting
 
 
@@ -366,9 +403,12 @@ def test_nobody_waits_for_a_painting_that_was_given_up_before_it_was_asked_for(s
 @pytest.mark.parametrize("name", ["constructor", "__proto__", "nowhere"])
 def test_a_style_is_one_of_the_gallery_whatever_else_bears_its_name(studio, name):
     said = studio.evaluate("""async (name) => {
-        const content = await stylizer.copy_of(stylizer.state.photo, 64);
+        const { state } = await import("/assets/page/state.js");
+        const { engine } = await import("/assets/engines/engine.js");
+        const { copy_of } = await import("/assets/page/pictures.js");
+        const content = await copy_of(state.photo, 64);
         const fields = { content, style_name: [name], format: "png" };
-        return stylizer.engine().post("api/v1/stylize", fields).then(() => "painted", ({ message }) => message);
+        return engine().post("api/v1/stylize", fields).then(() => "painted", ({ message }) => message);
     }""", name)  # fmt: skip
     assert said == f"There is no style {name}."
 
@@ -476,7 +516,7 @@ def test_where_memory_is_short_smaller_pieces_are_painted(open_private, private_
 def test_a_black_picture_is_never_shown_as_success(open_private, private_server):
     colours = b"red = planes[at], green = planes[at + area], blue = planes[at + 2 * area];"
     black = b"red = 0, green = 0, blue = 0;"
-    page = open_private({"/assets/device/picture.js": lambda data: data.replace(colours, black)})
+    page = open_private({PICTURE: lambda data: exactly(data, colours, black)})
     ready(page)
     page.get_by_role("button", name="Transfer").click()
     expect(page.locator("#device-dialog")).to_contain_text("came out black", timeout=60_000)

@@ -16,13 +16,14 @@ LAYERS = [
     {"styles"},
     {"runtimes"},
     {"feedforward", "gatys", "fit"},
+    {"contract"},
     {"training", "web", "cli", "doctor"},
     {"__main__"},
 ]
 SERVING = {
     "errors", "parameters", "settings", "tiles", "memory", "containers", "alpha", "colours", "tones", "images",
     "weights", "studies", "styles", "runtimes", "feedforward", "cli", "__main__", "doctor", "web", "serving",
-    "files", "progress", "brushwork",
+    "files", "progress", "brushwork", "contract",
 }  # fmt: skip
 HEAVY = {"torch", "torchvision", "openvino", "onnx"}
 

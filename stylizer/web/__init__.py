@@ -1,5 +1,6 @@
 """The web application: one Flask server with the page (Dash) and the HTTP API. Nothing is stored between requests."""
 
+import json
 import os
 import socket
 import sys
@@ -19,8 +20,9 @@ from stylizer.web.api import make_api
 from stylizer.web.form import FormRequest
 from stylizer.web.gate import guard
 from stylizer.web.jobs import Jobs
-from stylizer.web.layout import make_layout
+from stylizer.web.layout import make_layout, page_data
 from stylizer.web.observe import observe
+from stylizer.web.private import SERVICE_WORKER
 from stylizer.web.problems import problem
 from stylizer.web.turns import Turns
 
@@ -35,10 +37,12 @@ PAGE = """<!DOCTYPE html>
 <meta name="color-scheme" content="light dark">
 <meta name="description" content="Your photo, painted like any painting. Runs on this machine; keeps no picture.">
 {%css%}
+{modules}
 </head>
 <body>
 <noscript>Stylizer needs JavaScript: it prepares your pictures here, and the server keeps none.</noscript>
 {%app_entry%}
+<script type="application/json" id="page">{page}</script>
 <div>{%config%}{%scripts%}{%renderer%}</div>
 </body>
 </html>"""
@@ -72,10 +76,12 @@ def create_app(settings: Settings | None = None) -> Dash:
     server.register_blueprint(_make_site(settings))
     app = Dash(
         "stylizer", server=server, title="Stylizer", update_title=None, assets_folder=str(settings.assets.resolve()),
-        assets_path_ignore=["device"],          # workers: served, but no scripts of the page
+        assets_path_ignore=["^engines$", "^page$"], assets_ignore=r"^contract\.js$",  # main.mjs imports them
         compress=True,                          # text alone: pictures and weights are small already
-        index_string=PAGE, meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
+        meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
     )  # fmt: skip
+    app.index_string = _index(stylizer)
+    app.renderer = "// started by main.mjs, once it has given Dash its functions"
     app.layout = make_layout(stylizer)
     callbacks.register(app, settings.max_styles)
     private.register(app)
@@ -84,6 +90,16 @@ def create_app(settings: Settings | None = None) -> Dash:
     _harden(app)
     server.register_error_handler(Exception, problem)
     return app
+
+
+def _index(stylizer: Stylizer) -> str:
+    """PAGE with what the scripts must know, and with the addresses of all of them, so that they load side by side."""
+    assets = stylizer.settings.assets
+    files = sorted(file for pattern in ("*.js", "page/*.js", "engines/*.js") for file in assets.glob(pattern))
+    addresses = [file.relative_to(assets).as_posix() for file in files if file.name != SERVICE_WORKER]
+    links = "\n".join(f'<link rel="modulepreload" href="assets/{address}">' for address in addresses)
+    data = json.dumps(page_data(stylizer)).replace("<", "\\u003c")  # nothing in it may end the script element
+    return PAGE.replace("{modules}", links).replace("{page}", data)
 
 
 def serve(app: Dash, host: str, port: int, on_ready: Callable[[], None] = lambda: None) -> None:

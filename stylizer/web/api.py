@@ -11,6 +11,7 @@ from flask import Blueprint, Response, jsonify, request, stream_with_context
 from werkzeug.exceptions import NotFound
 
 from stylizer import images
+from stylizer.contract import PATHS, TILE_FORMAT
 from stylizer.errors import NotReady, ParameterError, UnknownStyle
 from stylizer.feedforward import Interrupt, Stopwatch, Stylizer
 from stylizer.images import FORMATS
@@ -44,7 +45,7 @@ def make_api(stylizer: Stylizer, turns: Turns) -> Blueprint:
     tiles, samples = SampleTiles(stylizer), {}
     ready = threading.Event()
 
-    @api.post("/api/v1/stylize")
+    @api.post(f"/{PATHS['stylize']}")
     def stylize() -> Response:
         expect_fields(STYLIZE_FIELDS)
         stopwatch, form, interrupt = Stopwatch(), request.form, interrupt_of(request.environ)
@@ -73,7 +74,7 @@ def make_api(stylizer: Stylizer, turns: Turns) -> Blueprint:
             "Server-Timing": ", ".join(f"{stage};dur={1000 * seconds:.1f}" for stage, seconds in stopwatch.items()),
         })  # fmt: skip
 
-    @api.post("/api/v1/wall")
+    @api.post(f"/{PATHS['wall']}")
     def wall() -> Response:
         expect_fields(WALL_FIELDS)
         content, wanted, side = upload("content"), tiles_of_wall(stylizer), wall_side()
@@ -92,7 +93,7 @@ def make_api(stylizer: Stylizer, turns: Turns) -> Blueprint:
                     # A turn is for one tile: a painting that is wanted meanwhile waits for no more than that.
                     with place.turn(megapixels, interrupt, patient=True):  # what was begun is not broken off
                         tile = stylizer.paint(photo, Blend.of(style), interrupt=interrupt)
-                        picture = images.encode(tile, "webp", quality=TILE_QUALITY)
+                        picture = images.encode(tile, TILE_FORMAT, quality=TILE_QUALITY)
                     yield json_line({"index": index, "style": name, "picture": base64.b64encode(picture).decode()})
             except Exception as error:  # the status went out with the first tile, so the words come as the last line
                 yield json_line({"problem": describe(error)})
@@ -106,7 +107,7 @@ def make_api(stylizer: Stylizer, turns: Turns) -> Blueprint:
         response.call_on_close(place.leave)  # a generator that was never begun does not come to its end
         return response
 
-    @api.post("/api/v1/vectors")
+    @api.post(f"/{PATHS['vectors']}")
     def vectors() -> Response:
         expect_fields({"style"})
         style, interrupt = upload("style"), interrupt_of(request.environ)

@@ -1,5 +1,7 @@
-"""What follows from what on the page. Every callback runs in the browser, in assets/*.js: no pixel and no choice
-is sent through Dash, and a slider move costs the server nothing but the painting."""
+"""What follows from what on the page. Every callback runs in the browser, as a function that assets/main.mjs names: no
+pixel and no choice is sent through Dash, and a slider move costs the server nothing but the painting.
+
+The functions take and give values by the ids of components, in snake case; see `by_name` in assets/page/dash.js."""
 
 from dash import ClientsideFunction, Dash, Input, Output, State
 
@@ -7,7 +9,7 @@ from stylizer.web.layout import TRIES
 
 
 def register(app: Dash, most_styles: int) -> None:
-    app.clientside_callback(_in_studio("start"), Input("page", "data"))
+    app.clientside_callback(_in_studio("start"), Input("studio", "id"))  # once
     app.clientside_callback(
         _in_studio("own_tiles"),
         Output("own", "options"),
@@ -17,7 +19,6 @@ def register(app: Dash, most_styles: int) -> None:
         _in_studio("search"),
         Output("search-count", "children"),
         Input("search", "value"), Input("own-styles", "data"),
-        State("page", "data"),
     )  # fmt: skip
     app.clientside_callback(                # choosing in one part of the wall undoes the choice in the others
         _in_studio("choose"),
@@ -25,13 +26,13 @@ def register(app: Dash, most_styles: int) -> None:
         Input("own", "value"), Input("originals", "value"), Input("masters", "value"), Input("own-styles", "data"),
         Input("restored", "data"), Input("mix-add", "n_clicks"),
         *[Input(f"{part}-{index}", "n_clicks") for part in ("slot", "drop") for index in range(most_styles)],
-        State("page", "data"), State("mix", "data"),
+        State("mix", "data"),
     )  # fmt: skip
     app.clientside_callback(
         _in_studio("weigh"),
         Output("style", "data"), Output("style-caption", "children"),
         Input("mix", "data"), Input("balance", "value"), Input("place", "data"),
-        State("page", "data"), prevent_initial_call=True,
+        prevent_initial_call=True,
     )  # fmt: skip
     app.clientside_callback(
         _in_studio("say_strength"), Output("strength-value", "children"), Input("strength", "value")

@@ -1,6 +1,6 @@
 """The Classic tab: the picture itself is optimised (stylizer/web/optimise.py), and one watches it grow.
 
-assets/classic.js fills it: the networks with their layers come from the server when the tab is first opened, since
+assets/page/classic.js fills it: the networks with their layers come from the server when the tab is first opened, since
 asking for them costs it the import of torch.
 """
 
@@ -33,7 +33,6 @@ def make_panel(styles: list[Style], settings: Settings) -> html.Div:
 
 
 def register(app: Dash) -> None:
-    app.clientside_callback(_in_classic("start"), Input("classic-parts", "id"))  # once
     app.clientside_callback(
         _in_classic("show_photo"), Output("classic-photo-caption", "children"), Input("photo", "data")
     )
@@ -44,12 +43,10 @@ def register(app: Dash) -> None:
         Output("classic-style", "data"), Output("classic-own", "value"), Output("classic-originals", "value"),
         Output("classic-style-caption", "children"),
         Input("classic-own", "value"), Input("classic-originals", "value"), Input("own-styles", "data"),
-        State("page", "data"),
     )  # fmt: skip
     app.clientside_callback(
         _in_classic("follow_network"),
-        Output("content-layer", "options"), Output("content-layer", "value"),
-        Output("style-layers", "options"), Output("style-layers", "value"), Output("network-note", "children"),
+        Output("content-layer", "value"), Output("style-layers", "value"), Output("network-note", "children"),
         Input("backbone", "value"), Input("classic-choices", "data"),
         prevent_initial_call=True,
     )  # fmt: skip

@@ -17,6 +17,7 @@ from werkzeug.formparser import FormDataParser
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
 from stylizer import images, parameters
+from stylizer.contract import WALL_SIDE, WALL_SIDES, WALL_TILES
 from stylizer.errors import EmptyInput, MalformedRequest, ParameterError, StylizerError, TooManyParts, shown
 from stylizer.feedforward import READ_SIDE, Interrupt, Stylizer
 from stylizer.images import FORMATS
@@ -32,7 +33,6 @@ from stylizer.parameters import (
 from stylizer.settings import Settings
 from stylizer.studies import looks_like_study
 from stylizer.styles import Blend, Style, find
-from stylizer.web.openapi import WALL_SIDE, WALL_SIDES, WALL_TILES
 
 MAX_PARTS = 256  # of a form: a wall of 200 styles, its photo and its size
 MAX_TEXT = 8192  # bytes of a text field: 100 numbers with all their digits are 2,500

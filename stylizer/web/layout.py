@@ -1,6 +1,6 @@
-"""The page's elements. Dash holds what was chosen; pictures stay in the browser, where assets/*.js handle them.
+"""The page's elements. Dash holds what was chosen; pictures stay in the browser, where assets/page/*.js handle them.
 
-The two file inputs are made by photo.js inside `photo-drop` and `style-drop`: Dash has no native one, and dcc.Upload
+The two file inputs are made by files.js inside `photo-drop` and `style-drop`: Dash has no native one, and dcc.Upload
 would send pixels through callbacks and has no accessible name.
 """
 
@@ -10,12 +10,10 @@ import dash_bootstrap_components as dbc
 from dash import dcc, get_asset_url, html
 
 from stylizer.feedforward import Stylizer
-from stylizer.parameters import STRENGTHS, STYLE_SCALES, VECTOR_BOUND
 from stylizer.runtimes import BYTES_PER_PIXEL
 from stylizer.settings import Settings
 from stylizer.studies import STEPS
 from stylizer.styles import Style
-from stylizer.tiles import WHOLE_PIXELS
 from stylizer.web import about, classic, private
 from stylizer.web.elements import FORMATS, choice, drawn_slider, labelled, note, range_slider
 from stylizer.web.samples import SampleTiles
@@ -28,24 +26,20 @@ NO_STUDIES = "Studies need torch on this server, and its separable transformer."
 POLISH = "Goes on from this painting in Classic, step by step"
 
 
-def make_layout(stylizer: Stylizer) -> html.Div:
-    """The whole page, around one engine. Raises WeightsError where the list of weights is missing."""
-    settings, styles, tiles = stylizer.settings, list(stylizer.gallery.values()), SampleTiles(stylizer)
-    names = [style.name for style in styles]
+def page_data(stylizer: Stylizer) -> dict:
+    """What the scripts must know of this server: its settings, its gallery, what it can do."""
+    settings, styles = stylizer.settings, list(stylizer.gallery.values())
     has_torch = find_spec("torch") is not None
-    first = FIRST_STYLE if FIRST_STYLE in names else names[0]
-    page = {
+    return {
         "sample": get_asset_url("sample.jpg"),
         "preview_size": PREVIEW_SIZE,
         "min_side": settings.min_side,
         "max_bytes": settings.max_body_bytes,
         "max_megapixels": settings.max_megapixels,
-        "first_style": first,
+        "first_style": _first(styles),
         "tries": TRIES,
         "max_styles": settings.max_styles,
-        "bounds": {"strength": STRENGTHS, "style_scale": STYLE_SCALES, "vector": VECTOR_BOUND},
         "model": stylizer.model,
-        "whole_pixels": WHOLE_PIXELS,
         "bytes_per_pixel": BYTES_PER_PIXEL.get(stylizer.runtime.precision, max(BYTES_PER_PIXEL.values())),
         "classic": has_torch,
         "pictured": [style.name for style in styles if style.picture],
@@ -55,10 +49,15 @@ def make_layout(stylizer: Stylizer) -> html.Div:
         "titles": {style.name: _title(style) for style in styles},
         "words": {style.name: f"{style.title} {style.artist} {style.year}" for style in styles},
     }
+
+
+def make_layout(stylizer: Stylizer) -> html.Div:
+    """The whole page, around one engine. Raises WeightsError where the list of weights is missing."""
+    settings, styles, tiles = stylizer.settings, list(stylizer.gallery.values()), SampleTiles(stylizer)
+    first = _first(styles)
     return html.Div(
         [
-            dcc.Store(id="page", data=page),            # what the scripts must know
-            dcc.Store(id="photo"),                      # {name, width, height}; its pixels are photo.js's
+            dcc.Store(id="photo"),                      # {name, width, height}; its pixels stay in the page
             dcc.Store(id="own-styles", data=[]),        # [{name, title, picture (blob URL), vector, study}]
             dcc.Store(id="mix"),                        # {slots: [a style or null], active: the slot that tiles fill}
             dcc.Store(id="restored"),                   # a mix that an earlier try brings back
@@ -75,6 +74,11 @@ def make_layout(stylizer: Stylizer) -> html.Div:
             _footer(),
         ]
     )
+
+
+def _first(styles: list[Style]) -> str:
+    names = [style.name for style in styles]
+    return FIRST_STYLE if FIRST_STYLE in names else names[0]
 
 
 def _title(style: Style) -> str:

@@ -3,15 +3,11 @@
 import html
 
 from stylizer import __version__
-from stylizer.errors import ParameterError, StylizerError
+from stylizer.contract import LOSS_WEIGHT_BOUND, PATHS, WALL_SIDE, WALL_SIDES, WALL_TILES, codes
 from stylizer.images import FORMATS
 from stylizer.parameters import STRENGTHS, STYLE_SCALES, VECTOR_BOUND, VECTOR_SIZE, WEIGHT_BOUND
 from stylizer.settings import Settings
 from stylizer.studies import STEPS
-
-WALL_SIDE, WALL_SIDES = 176, (64, 320)  # longest side of a wall's tile in pixels: by default, and the bounds
-WALL_TILES = 200  # in one request
-LOSS_WEIGHT_BOUND = 1e9  # of content, style and grain, to the classic mode
 
 
 def specification(settings: Settings) -> dict:
@@ -106,14 +102,14 @@ def specification(settings: Settings) -> dict:
         "openapi": "3.1.0",
         "info": {"title": "Stylizer", "version": __version__, "description": "Arbitrary style transfer. No cookies, nothing stored."},
         "paths": {
-            "/api/v1/stylize": {"post": _post("Paint a photo", stylize, ["content"], {media: {"schema": {"type": "string", "format": "binary"}} for media in FORMATS.values()}, problems)},
-            "/api/v1/wall": {"post": _post("A photo in many styles, small", wall, ["content"], {"application/x-ndjson": {"schema": tile}}, problems)},
-            "/api/v1/vectors": {"post": _post("A painting's style vector", {"style": picture}, ["style"], {"application/json": {"schema": vector}}, problems)},
-            "/api/v1/optimise": {
+            f"/{PATHS['stylize']}": {"post": _post("Paint a photo", stylize, ["content"], {media: {"schema": {"type": "string", "format": "binary"}} for media in FORMATS.values()}, problems)},
+            f"/{PATHS['wall']}": {"post": _post("A photo in many styles, small", wall, ["content"], {"application/x-ndjson": {"schema": tile}}, problems)},
+            f"/{PATHS['vectors']}": {"post": _post("A painting's style vector", {"style": picture}, ["style"], {"application/json": {"schema": vector}}, problems)},
+            f"/{PATHS['optimise']}": {
                 "get": _get("The classic mode's networks with their layers, defaults and bounds", "application/json", choices, reading(422, 501)),
                 "post": _post("A photo optimised step by step (Gatys et al. 2016)", optimise, ["content"], {"application/x-ndjson": {"schema": optimised}}, problems),
             },
-            "/api/v1/study": {"post": _post("A study of one painting: a minute or more of learning", study, [], {"application/x-ndjson": {"schema": studied}}, problems)},
+            f"/{PATHS['study']}": {"post": _post("A study of one painting: a minute or more of learning", study, [], {"application/x-ndjson": {"schema": studied}}, problems)},
             "/api/v1/styles": {"get": _get("The gallery", "application/json", styles, reading())},
             "/api/v1/styles/{name}/sample.webp": {"get": {**_get("A sample photo painted in a gallery style", "image/webp", {"type": "string", "format": "binary"}, reading(404, 429, 503)), "parameters": [name, {"name": "v", "in": "query", "schema": {"type": "string"}, "description": "The version that the page asks for, whose answer may be kept for good; another one is a 404"}]}},
             "/api/v1/styles/{name}/picture.webp": {"get": {**_get("An original's own picture, small; of the masters none is stored", "image/webp", {"type": "string", "format": "binary"}, reading(404)), "parameters": [name]}},
@@ -122,7 +118,7 @@ def specification(settings: Settings) -> dict:
         },
         "components": {"schemas": {"Problem": {
             "type": "object", "description": "RFC 9457",
-            "properties": {"type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"}, "detail": {"type": "string"}, "code": {"type": "string", "enum": sorted(_codes())}, "field": {"type": "string"}},
+            "properties": {"type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"}, "detail": {"type": "string"}, "code": {"type": "string", "enum": sorted(codes())}, "field": {"type": "string"}},
         }}},
     }  # fmt: skip
 
@@ -139,18 +135,6 @@ def _post(summary: str, fields: dict, required: list[str], answer: dict, problem
 def _get(summary: str, media: str, schema: dict, problems: dict) -> dict:
     answer = {"description": summary, "content": {media: {"schema": schema}}}
     return {"summary": summary, "responses": {"200": answer, **problems}}
-
-
-GENERAL = {  # {code: (status, title)} of what no error class of ours stands for
-    "bad-request": (400, "Bad Request"), "not-found": (404, "Not Found"), "method-not-allowed": (405, "Method Not Allowed"),
-    "internal": (500, "Something went wrong here"),
-}  # fmt: skip
-
-
-def _codes() -> dict[str, tuple[int, str]]:
-    """{code: (status, title)} of every problem there is."""
-    classes = [*StylizerError.__subclasses__(), *ParameterError.__subclasses__()]
-    return GENERAL | {each.code: (each.status, each.title) for each in classes}
 
 
 def docs_page(spec: dict) -> str:
@@ -171,7 +155,7 @@ def docs_page(spec: dict) -> str:
                 parts += [f"<p>{html.escape(each['schema']['description'])}.</p>" for each in answers if "description" in each["schema"]]
     rows = "".join(
         f"<tr id='{code}'><th scope='row'><code>{code}</code></th><td>{status}</td><td>{html.escape(title)}</td></tr>"
-        for code, (status, title) in sorted(_codes().items())
+        for code, (status, title) in sorted(codes().items())
     )
     parts.append(f"<h2>Errors</h2><p>Each is <code>application/problem+json</code> with one of these codes.</p><div class='scroll'><table>{rows}</table></div>")
     parts.append(

@@ -5,6 +5,7 @@ from functools import partial
 from flask import Blueprint, Response, jsonify, request
 
 from stylizer import images
+from stylizer.contract import LOSS_WEIGHT_BOUND, PATHS
 from stylizer.errors import ParameterError, shown
 from stylizer.feedforward import READ_SIDE, Stylizer
 from stylizer.images import Picture
@@ -13,7 +14,6 @@ from stylizer.settings import Settings
 from stylizer.styles import find
 from stylizer.web.form import contents, expect_fields, picture_format, upload
 from stylizer.web.jobs import Jobs, Work, picture_text
-from stylizer.web.openapi import LOSS_WEIGHT_BOUND
 from stylizer.weights import DOWNLOADS
 
 FIELDS = frozenset(
@@ -29,12 +29,12 @@ PREVIEW_SECONDS = 0.5  # between pictures at the least
 def add_routes(api: Blueprint, stylizer: Stylizer, jobs: Jobs) -> None:
     settings = stylizer.settings
 
-    @api.get("/api/v1/optimise")
+    @api.get(f"/{PATHS['optimise']}")
     def choices() -> Response:
         jobs.need_torch("the classic mode")
         return jsonify(describe_choices(settings))
 
-    @api.post("/api/v1/optimise")
+    @api.post(f"/{PATHS['optimise']}")
     def optimise() -> Response:
         expect_fields(FIELDS)
         jobs.need_torch("the classic mode")

@@ -33,6 +33,7 @@ RUNTIMES = {
     "webgpu-jspi": ("ort.jspi.min.mjs", "ort-wasm-simd-threaded.jspi"),
     "webgpu": ("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify"),
 }
+SERVICE_WORKER = "service-worker.js"  # in assets/engines/
 GALLERY = "gallery.json"  # every style's vector, what makes strokes broader, and what studies add to
 MEDIA = {".mjs": "text/javascript", ".wasm": "application/wasm", ".onnx": "application/octet-stream"}
 KEPT = "public, max-age=31536000, immutable"
@@ -131,7 +132,7 @@ def make_private(stylizer: Stylizer) -> Blueprint:
     @private.get("/service-worker.js")
     def service_worker() -> Response:
         """At the root, because a service worker sees only what lies beside and below it."""
-        script = (settings.assets / "device" / "service-worker.js").read_bytes()
+        script = (settings.assets / "engines" / SERVICE_WORKER).read_bytes()
         return Response(script, mimetype="text/javascript", headers={"Cache-Control": "no-cache"})
 
     return private

@@ -5,6 +5,7 @@ import base64
 from flask import Blueprint, Response, request
 
 from stylizer import images, studies
+from stylizer.contract import PATHS
 from stylizer.errors import ParameterError
 from stylizer.feedforward import READ_SIDE, Stylizer
 from stylizer.images import Picture
@@ -22,7 +23,7 @@ PREVIEW_SIDE = 384  # its longest side in pixels
 def add_routes(api: Blueprint, stylizer: Stylizer, jobs: Jobs) -> None:
     settings = stylizer.settings
 
-    @api.post("/api/v1/study")
+    @api.post(f"/{PATHS['study']}")
     def study() -> Response:
         expect_fields(FIELDS)
         jobs.need_torch("a study")
