@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stylizer import Settings, gatys, images, losses
+from stylizer import Settings, gatys, images, loss_networks, losses
 from stylizer.gatys import GatysConfig
-from stylizer.networks.backbones import Backbone, build_backbone, load_vgg16
+from stylizer.networks.backbones import Backbone
 from stylizer.training.pairs import read_safetensors
 
 
@@ -42,10 +42,10 @@ def main() -> None:
     parser.add_argument("--save", type=Path, help="folder for the pictures")
     options = parser.parse_args()
     settings = Settings.from_env()
-    judge = load_vgg16(read_safetensors(options.vgg)[0])
-    narrow = (build_backbone("narrow", read_safetensors(options.narrow)[0]) if options.narrow
-              else gatys.load_backbone("narrow", settings))  # fmt: skip
-    networks = {"vgg16": judge, "narrow": narrow, "small": gatys.load_backbone("small", settings)}
+    judge = loss_networks.load_vgg16(read_safetensors(options.vgg)[0])
+    narrow = (loss_networks.build("narrow", read_safetensors(options.narrow)[0]) if options.narrow
+              else loss_networks.load("narrow", settings))  # fmt: skip
+    networks = {"vgg16": judge, "narrow": narrow, "small": loss_networks.load("small", settings)}
     found: dict[str, list] = {name: [] for name in networks}
     for photo_path, style_path in itertools.product(options.photos, options.styles):
         photo, painting = tensor(photo_path, options.size), tensor(style_path, options.size)

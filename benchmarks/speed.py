@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from stylizer import Settings, images
-from stylizer.feedforward import read_style
 from stylizer.images import Picture
+from stylizer.reading import read_style
 from stylizer.runtimes import TorchRuntime, make_runtime
 
 ROOT = Path(__file__).parents[1]

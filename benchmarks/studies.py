@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from stylizer import Settings, Stylizer, images, losses
-from stylizer.networks.backbones import VGG16, load_vgg16
+from stylizer.loss_networks import load_vgg16
+from stylizer.networks.backbones import VGG16
 from stylizer.styles import Blend, Style, read_list
 from stylizer.training import meter
 from stylizer.training.pairs import read_safetensors

@@ -1,34 +1,35 @@
-"""Pixels that nobody sees must not be seen by the network either: what lies under alpha 0 is filled from around it.
+"""Invisible pixels must not influence the network either: those under alpha 0 are filled from their surroundings.
 
-Nor those that can hardly be seen: the rim of a cut-out holds rests of the ground it was cut from, and a ring of them a
-pixel wide at a tenth of opacity would change a painting's middle by 60 of 255 levels.
+The same goes for barely visible ones: the rim of a cut-out has remnants of its old background, and a one-pixel ring of
+them at 10 % opacity would change the middle of a painting by 60 of 255 levels.
 """
 
 import numpy as np
 from PIL import Image
 
-GREY = 128  # a picture that is transparent all over
-FAINT, CLEAR = 64, 128  # alpha: below the one a pixel's colour is its surroundings', from the other on its own
+GREY = 128  # colour of a fully transparent picture
+FAINT, CLEAR = 64, 128  # alpha: up to the first a pixel takes its surroundings' colour, from the second its own
 
 _alphas = np.arange(256)
-# How much a pixel counts among others: by the fourth power, so that what is faint says nothing beside what is opaque.
+# Weight of a pixel in means: the fourth power, so that faint pixels hardly count next to opaque ones.
 KNOWN = 65535
 WEIGHTS = np.where(_alphas > 0, np.maximum((_alphas / 255) ** 4 * KNOWN, 1), 0).astype(np.uint16)
-SHADOW = 2  # squares of 2^2 pixels that are faint for the most part are no rim but a soft shadow, with a colour to keep
-OWN = (((_alphas - FAINT) / (CLEAR - FAINT)).clip(0, 1)).astype(np.float32)  # the share of its own colour that stays
+SHADOW = 2  # mostly covered squares of 2^2 pixels are not a rim but a soft shadow, whose colour is kept
+OWN = (((_alphas - FAINT) / (CLEAR - FAINT)).clip(0, 1)).astype(np.float32)  # share of its own colour a pixel keeps
 
 
 def fill_hidden(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """(H, W, 3) with faint pixels coloured by the nearest visible ones; the same array where none is faint.
+    """(H, W, 3) with faint pixels coloured by the nearest visible ones; the same array if none is faint.
 
-    Push and pull (Gortler et al. 1996): colours are averaged into ever coarser pictures, each counting as much as it is
-    seen, and each finer one takes from the coarser what it lacks. Colours of alpha 128 and more stay to the bit.
+    Push-pull (Gortler et al. 1996): colours are averaged, weighted by visibility, into ever coarser pictures, and each
+    finer one takes what it lacks from the coarser. Colours of alpha 128 and above stay bit for bit.
     """
     if alpha.min() >= CLEAR:
         return rgb
     if not alpha.any():
         return np.full_like(rgb, GREY)
-    finer, colours, weights = [], rgb, WEIGHTS[alpha]
+    finer: list[tuple[np.ndarray, np.ndarray]] = []
+    colours, weights = rgb, WEIGHTS[alpha]
     covered = Image.fromarray((alpha > 0).astype(np.uint8) * 255)
     while not finer or (max(weights.shape) > 1 and finer[-1][1].min() < 1):
         colours, weights = _halved(colours, weights)
@@ -44,7 +45,7 @@ def fill_hidden(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def mixed(around: np.ndarray, own: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """`around` with `share` (H, W) of `own`, in `around`; in bands, because floats take four times a picture."""
+    """Mix `share` (H, W) of `own` into `around`, in place; in bands, because floats take four times the memory."""
     for top in range(0, len(own), 256):
         rows = slice(top, top + 256)
         for channel in range(3):
@@ -55,7 +56,7 @@ def mixed(around: np.ndarray, own: np.ndarray, share: np.ndarray) -> np.ndarray:
 
 
 def _halved(colours: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means over squares of 2 x 2, and their weights: fully known where they add up to one opaque pixel."""
+    """Means over 2 x 2 squares, and their weights: fully known if they add up to one opaque pixel."""
     height, width = (-(-side // 2) for side in weights.shape)
     means, counts = np.empty((height, width, 3), np.uint8), np.zeros((height, width), np.uint32)
     quarters = [

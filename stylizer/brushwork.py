@@ -1,13 +1,13 @@
-"""Brushwork: faint strokes laid over a photo's plain places before it is painted.
+"""Brushwork: faint strokes laid over a photo's plain areas before it is painted.
 
-A sky, a wall or a blurred background tells the transformer nothing of one place from another, so whatever it paints
-there repeats: a tint, or a hatch. A painter has no such trouble; the brush leaves strokes that follow the forms. So we
-give it some: noise smeared along the photo's own contours (line integral convolution, Cabral and Leedom 1993, along the
-directions of a structure tensor), where the photo has little to say itself. They are as high as the painting is rough
-where it is calmest: a Vermeer's wall is smooth, a van Gogh's sky is not.
+In a sky, a wall or a blurred background every place looks the same to the transformer, so whatever it paints there
+repeats: a flat tint, or hatching. A painter's brush leaves strokes that follow the forms. So we add some: noise smeared
+along the photo's own contours (line integral convolution, Cabral and Leedom 1993, along the directions of a structure
+tensor), where the photo has little detail of its own. Their height follows the painting's roughness where it is
+calmest: a Vermeer's wall is smooth, a van Gogh's sky is not.
 
-Strokes are made on a grid of a few pixels a cell. The noise is the same for every photo, so a picture comes out the
-same again. `assets/engines/worker/brushwork.js` does the same in the browser.
+Strokes are made on a grid with cells of a few pixels. The noise is the same for every photo, so results are
+reproducible. `assets/engines/worker/brushwork.js` does the same in the browser.
 """
 
 import math
@@ -19,42 +19,41 @@ from PIL import Image
 from stylizer import images
 from stylizer.images import LUMA, Picture
 
-CELL = 2.0  # pixels, where strokes are as large as in the painting
-HEIGHTS = 3.0, 10.0  # least and most deviation of the strokes on plain places, in levels of 255,
-BOLDNESS = 1.2  # and how much of it a level of a painting's roughness makes
+CELL = 2.0  # side in pixels of a grid cell, if strokes are as large as in the painting
+HEIGHTS = 3.0, 10.0  # smallest and largest deviation of strokes in plain areas, in levels of 255,
+BOLDNESS = 1.2  # and how much of it one level of a painting's roughness adds
 CALMEST = 10  # percent of a painting that count as its calmest places,
-DETAIL, PLACE = (3, 17), 33  # pixels: the detail that is measured there, and the squares in which it is
-PLAIN = 9.0  # deviation of a photo around a place where they are half as high
-AROUND = 7  # cells a side that are looked at for that
-SIDES = ((5, 1.0), (17, 0.3), (65, 0.1))  # cells a side, and weights, over which contours are followed
-DRIFT = 2.0  # square of levels a cell: contours fainter than that are no guide, and strokes go their own way
-STEPS = (1, 3, 5)  # cells that noise is smeared by, both ways
-MOST_CELLS = 1_500_000  # of the grid, for what memory it takes; beyond 17 megapixels strokes are broader
+DETAIL, PLACE = (3, 17), 33  # pixels: the band of detail measured there, and the squares over which it is averaged
+PLAIN = 9.0  # local deviation of a photo at which strokes have half their height
+AROUND = 7  # side in cells of the square over which that is measured
+SIDES = ((5, 1.0), (17, 0.3), (65, 0.1))  # sides in cells, and weights, of the squares that contours are averaged over
+DRIFT = 2.0  # levels per cell, squared: where contours are fainter, strokes follow a drift of their own
+STEPS = (1, 3, 5)  # cells by which noise is smeared, in both directions
+MOST_CELLS = 1_500_000  # largest grid, to limit memory; above 17 megapixels strokes get broader
 LEAST_SIDE = 2  # cells; smaller grids get no strokes
 
 
 def roughness(luminance: np.ndarray) -> float:
-    """Of a painting, (H, W) in levels, shorter side 384: the deviation of its detail where it is calmest, in levels."""
+    """Deviation of a painting's detail where it is calmest, in levels; luminance (H, W) in levels, shorter side 384."""
     detail = blurred(luminance, DETAIL[0]) - blurred(luminance, DETAIL[1])
     return float(np.sqrt(np.percentile(blurred(detail**2, PLACE), CALMEST)))
 
 
 def read_roughness(vector: np.ndarray, way: np.ndarray) -> float:
-    """What a style vector (100,) says of its painting's roughness, by a way (101,) that was fitted to many."""
-    octaves = np.dot(vector.astype(np.float64), way[:-1]) + way[-1]  # a caller's own numbers may be any
+    """A painting's roughness, predicted from its style vector (100,) by a linear map (101,) fitted to many."""
+    octaves = np.dot(vector.astype(np.float64), way[:-1]) + way[-1]  # unbounded: callers may pass any vector
     return 2.0 ** float(octaves.clip(0, 8)) - 1
 
 
 def height_for(roughness: float) -> int:
-    """Of the strokes for a painting so rough, in whole levels: what differs by less than one may share a canvas."""
+    """Height of the strokes for this roughness, in whole levels, so that similar styles share a canvas."""
     return round(min(max(BOLDNESS * roughness, HEIGHTS[0]), HEIGHTS[1]))
 
 
 def with_brushwork(picture: Picture, height: float, scale: float = 1.0) -> Picture:
-    """The picture with strokes on its plain places: of such a deviation in levels, `scale` times as broad and long as
-    CELL makes them."""
+    """The picture with strokes of deviation `height` (levels) in its plain areas, `scale` times the size CELL gives."""
     cell = max(CELL * scale, math.sqrt(math.prod(picture.size) / MOST_CELLS))
-    grid = tuple(int(side / cell + 0.5) for side in picture.size)
+    grid = int(picture.size[0] / cell + 0.5), int(picture.size[1] / cell + 0.5)
     if min(grid) < LEAST_SIDE or not height:
         return picture
     small = images.resize_to(Picture(picture.rgb), grid).rgb
@@ -64,7 +63,7 @@ def with_brushwork(picture: Picture, height: float, scale: float = 1.0) -> Pictu
 
 
 def strokes(luminance: np.ndarray) -> np.ndarray:
-    """What is added to each cell, of their luminance (H, W), 0 to 255; of deviation 1 where that is plain."""
+    """The strokes to add to cells of luminance (H, W), 0 to 255; their deviation is 1 in plain areas."""
     down, across = directions(luminance)
     rows, columns = np.indices(luminance.shape, dtype=np.float32)
     smeared, *_ = _grain(luminance.shape)
@@ -78,24 +77,24 @@ def strokes(luminance: np.ndarray) -> np.ndarray:
 
 
 def directions(luminance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors (down, across) along the contours of a picture (H, W); where there are none, of a slow drift."""
+    """Unit vectors (down, across) along the contours of a picture (H, W), or along a slow drift where it has none."""
     down, across = np.gradient(luminance)
     doubled = []  # twice the angle: a direction and its opposite are the same
     for part, drift in zip((across**2 - down**2, 2 * across * down), _grain(luminance.shape)[1:], strict=True):
         doubled.append(sum(weight * blurred(part, side) for side, weight in SIDES) + DRIFT * drift)
-    angle = np.arctan2(doubled[1], doubled[0]) / 2  # of the steepest way; contours cross it
+    angle = np.arctan2(doubled[1], doubled[0]) / 2  # of the gradient; contours are perpendicular to it
     return np.cos(angle), -np.sin(angle)
 
 
 @lru_cache(4)
 def _grain(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What is smeared, and the drift in two parts: the same for all photos of a size."""
-    drifts = (blurred(blurred(noise(shape, kind), 17), 17) for kind in (1, 2))
-    return blurred(noise(shape, 0), 3), *drifts
+    """The noise to smear, and the two components of the drift: the same for all photos of a size."""
+    down, across = (blurred(blurred(noise(shape, kind), 17), 17) for kind in (1, 2))
+    return blurred(noise(shape, 0), 3), down, across
 
 
 def noise(shape: tuple[int, int], kind: int) -> np.ndarray:
-    """White noise, -1 to 1, that depends on a cell's place alone; a hash, so that a browser has the same."""
+    """White noise, -1 to 1, hashed from a cell's position, so that browsers get the same."""
     rows, columns = (axis.astype(np.uint32) for axis in np.indices(shape))
     mixed = columns * np.uint32(374761393) + rows * np.uint32(668265263) + np.uint32(kind * 2246822519 % 2**32)
     for shift, factor in ((15, 739982445), (12, 695872825)):
@@ -104,7 +103,7 @@ def noise(shape: tuple[int, int], kind: int) -> np.ndarray:
 
 
 def blurred(values: np.ndarray, side: int) -> np.ndarray:
-    """Means over squares of so many cells a side, of what of them lies within, (H, W)."""
+    """Box blur of (H, W) over squares of `side` cells, cropped at the border."""
     for axis in (0, 1):
         values = _running_mean(values, side // 2, axis)
     return values
@@ -120,7 +119,7 @@ def _running_mean(values: np.ndarray, reach: int, axis: int) -> np.ndarray:
 
 
 def _sampled(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Between cells, bilinear; beyond the border the border's own."""
+    """Bilinear samples between cells; beyond the border, the border's values."""
     height, width = values.shape
     rows, columns = rows.clip(0, height - 1), columns.clip(0, width - 1)
     top, left = np.minimum(rows.astype(int), height - 2), np.minimum(columns.astype(int), width - 2)

@@ -1,4 +1,4 @@
-"""The `stylizer` command. Exit status 0: done; 1: some pictures failed; 2: a caller's mistake, said in one line."""
+"""The `stylizer` command. Exit status 0: done; 1: some pictures failed; 2: a usage error, reported in one line."""
 
 import argparse
 import contextlib
@@ -7,19 +7,29 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from stylizer import __version__
 from stylizer.errors import ParameterError, StylizerError
 from stylizer.files import write_whole
+from stylizer.options import add_options, chosen
 from stylizer.progress import Progress
 from stylizer.settings import Settings
 
-SUFFIXES = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}  # what we write
-SAID_PIXELS = 2_000_000  # larger pictures take over a second, so the command says that it is at work
-READABLE = {*SUFFIXES, ".jfif", ".gif", ".bmp", ".tif", ".tiff", ".avif"}  # what a folder is searched for
-# Pictures too, which we do not read: that they are passed over is said.
+if TYPE_CHECKING:  # the commands import these when they run: torch alone takes seconds
+    from stylizer import fit, gatys
+    from stylizer.feedforward import Stylizer
+    from stylizer.images import Picture
+    from stylizer.styles import Blend
+
+Step = TypeVar("Step", bound="gatys.Step | fit.Step")
+
+SUFFIXES = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}  # that we write
+SAID_PIXELS = 2_000_000  # larger pictures take over a second, so the command says that it is working
+READABLE = {*SUFFIXES, ".jfif", ".gif", ".bmp", ".tif", ".tiff", ".avif"}  # that we look for in a folder
+# Picture formats that we cannot read: the command reports that it skipped them.
 OTHER_PICTURES = {
     ".heic", ".heif", ".hif", ".jxl", ".jp2", ".j2k", ".svg", ".pdf", ".psd", ".xcf", ".eps", ".tga", ".exr", ".hdr",
     ".raw", ".dng", ".arw", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw", ".x3f",
@@ -28,7 +38,8 @@ OTHER_PICTURES = {
 
 def main(arguments: list[str] | None = None) -> int:
     _write_any_character()
-    options = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser(arguments[0] if arguments else None).parse_args(arguments)
     try:
         return options.run(options, None if options.run is _doctor else Settings.from_env())
     except StylizerError as error:
@@ -43,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _write_any_character() -> None:
-    """A character of a title or a path that the terminal or the pipe does not have is written as \\u014c."""
+    """Write characters that the terminal or pipe cannot encode as escapes, such as \\u014c."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -53,7 +64,8 @@ def _say(words: str) -> None:
     print(f"stylizer: {words}", file=sys.stderr, flush=True)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(command: str | None) -> argparse.ArgumentParser:
+    """All commands. Options that torch is needed to list are added only for the command given."""
     parser = argparse.ArgumentParser(prog="stylizer", description="Paint photos in the style of any painting.")
     parser.add_argument("--version", action="version", version=f"stylizer {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -66,113 +78,98 @@ def _parser() -> argparse.ArgumentParser:
         "--style",
         action="append",
         required=True,
-        help="a gallery name (see `stylizer styles`) or a picture; again to mix",
+        help="a gallery name (see `stylizer styles`) or a picture; repeat to mix",
     )
-    stylize.add_argument("--weight", action="append", type=float, help="of the mix, one a style; equal by default")
-    stylize.add_argument("--strength", default=1.0, help="0 (the photo) to 1 (the full style, the default)")
+    stylize.add_argument("--weight", action="append", type=float, help="one per style in the mix; equal by default")
+    stylize.add_argument("--strength", default=1.0, help="0 (the photo) to 1 (the full style); default 1")
     stylize.add_argument("--size", default="original", help='longest side in pixels, or "original" (the default)')
-    stylize.add_argument("--style-scale", default=1.0, help="how large the strokes are, 0.5 to 2; 1 by default")
+    stylize.add_argument("--style-scale", default=1.0, help="size of the strokes, 0.5 to 2; default 1")
     stylize.add_argument(
-        "--keep-colors", action="store_true", help="keep the photo's colours, take the painting's light"
+        "--keep-colors", action="store_true", help="keep the photo's colours, change only its lightness"
     )
-    stylize.add_argument("--keep-light", action="store_true", help="as dark and as bright as the photo is")
+    stylize.add_argument("--keep-light", action="store_true", help="keep the photo's distribution of light and dark")
     stylize.add_argument(
-        "-o", "--output", type=Path, help="a file for one photo, else a folder; PHOTO-stylised.png by default"
+        "-o", "--output", type=Path, help="a file for one photo, otherwise a folder; default PHOTO-stylised.png"
     )
     stylize.add_argument(
-        "--skip-existing", action="store_true", help="go on where an earlier run ended: paint what is not there yet"
+        "--skip-existing", action="store_true", help="resume an earlier run: skip photos whose output exists"
     )
     stylize.set_defaults(run=_stylize)
 
-    _add_gatys(commands)
-    _add_study(commands)
+    _add_gatys(commands, command == "gatys")
+    _add_study(commands, command == "study")
 
     styles = commands.add_parser("styles", help="list the gallery")
     styles.set_defaults(run=_styles)
 
-    vector = commands.add_parser("vector", help="a picture's style vector, 100 numbers as JSON")
+    vector = commands.add_parser("vector", help="print a picture's style vector, 100 numbers, as JSON")
     vector.add_argument("picture", type=Path)
     vector.set_defaults(run=_vector)
 
-    info = commands.add_parser("info", help="device, runtime and weights")
+    info = commands.add_parser("info", help="show the device, runtime and weights")
     info.set_defaults(run=_info)
 
     doctor = commands.add_parser(
         "doctor",
-        help="what this machine has, what is missing, and how fast it paints",
-        description="Look at everything that painting needs, and paint a picture. Exit status 1: something is wrong.",
+        help="check the installation and measure how fast it paints",
+        description="Check everything that painting needs, and paint a test picture. Exit status 1: a check failed.",
     )
-    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.add_argument("--json", action="store_true", help="print the report as JSON")
     doctor.set_defaults(run=_doctor)
 
     serve = commands.add_parser("serve", help="serve the page and the API on this machine")
-    serve.add_argument("--host", help="default 127.0.0.1: this machine alone")
+    serve.add_argument("--host", help="default 127.0.0.1: this machine only")
     serve.add_argument("--port", help="default 8050")
     serve.set_defaults(run=_serve)
     return parser
 
 
-def _add_gatys(commands) -> None:
+def _add_gatys(commands: "argparse._SubParsersAction", in_full: bool) -> None:
     gatys = commands.add_parser(
         "gatys",
-        help="paint one photo by optimising the picture itself: slower, and closer to the painting",
-        description="Optimise one picture towards a photo's content and a painting's style (Gatys et al. 2016).",
+        help="paint one photo by optimising the picture itself: slower, but closer to the painting",
+        description="Optimise a picture to match a photo's content and a painting's style (Gatys et al. 2016).",
     )
     gatys.add_argument("photo", type=Path)
     gatys.add_argument(
-        "--style", action="append", required=True, help="a picture, or one of this project's own styles; again to mix"
+        "--style", action="append", required=True, help="a picture, or one of this project's own styles; repeat to mix"
     )
-    gatys.add_argument("--weight", action="append", type=float, help="of the mix, one a style; equal by default")
+    gatys.add_argument("--weight", action="append", type=float, help="one per style in the mix; equal by default")
     _add_backbone(gatys)
-    # What follows is named as the fields of GatysConfig, which has the defaults: None leaves a field alone.
-    gatys.add_argument("--content-layer", dest="content_layers", nargs="+", metavar="LAYER", help="as relu4_2, layer2")
-    gatys.add_argument("--style-layers", nargs="+", metavar="LAYER", help="as relu1_1 relu2_1")
-    gatys.add_argument("--style-layer-weights", nargs="+", type=float, metavar="WEIGHT", help="one a style layer")
-    gatys.add_argument("--steps", type=int, help="100 by default")
-    for name, default in (("content", "1"), ("style", "10"), ("tv", "the network's own")):
-        gatys.add_argument(f"--{name}-weight", type=float, help=f"{default} by default")
-    gatys.add_argument("--init", help="what to begin with: noise, photo (the default) or feedforward")
-    gatys.add_argument("--optimiser", help="lbfgs (the default) or adam")
-    gatys.add_argument("--scales", type=int, help="from coarse to fine, each twice the last; 1 by default")
-    gatys.add_argument("--seed", type=int, help="of the noise; 0 by default")
-    gatys.add_argument("--size", default=512, help='longest side in pixels, 512 by default, or "original"')
-    gatys.add_argument("-o", "--output", type=Path, help="PHOTO-gatys.png by default")
+    if in_full and _has_torch():
+        from stylizer.gatys import GatysConfig
+
+        add_options(gatys, GatysConfig)
+    gatys.add_argument("--size", default=512, help='longest side in pixels, or "original"; default 512')
+    gatys.add_argument("-o", "--output", type=Path, help="default PHOTO-gatys.png")
     gatys.set_defaults(run=_gatys)
 
 
 def _add_backbone(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--backbone",
-        help="narrow (our own narrow VGG, the default), small (ours, too), vgg16, vgg16-torchvision, vgg19 or resnet18",
-    )
+    from stylizer.weights import loss_networks
+
+    names = ", ".join(f"{name} ({each.title})" for name, each in loss_networks().items())
+    command.add_argument("--backbone", help=f"the loss network: {names}; default the first")
     command.add_argument(
         "--backbone-weights", type=Path, metavar="FILE",
-        help="its weights, safetensors or .pth with torchvision's keys; downloaded once by default",
+        help="its weights, safetensors or .pth with torchvision's keys; by default downloaded once",
     )  # fmt: skip
 
 
-def _add_study(commands) -> None:
+def _add_study(commands: "argparse._SubParsersAction", in_full: bool) -> None:
     study = commands.add_parser(
         "study",
-        help="learn one painting for a minute or more: closer to its hand than a style vector",
-        description="Fit a study to a painting by gradient descent on some photos. `stylize --style` takes the file.",
+        help="learn one painting for a minute or more: closer to it than a style vector",
+        description="Fit a study to a painting by gradient descent. Pass the file to `stylize --style`.",
     )
     study.add_argument("painting", type=Path, help="a picture, or the name of one of this project's own styles")
-    study.add_argument("--photos", nargs="+", type=Path, default=[], help="to learn on; our own drawings by default")
+    study.add_argument("--photos", nargs="+", type=Path, default=[], help="to learn on; default our own drawings")
     _add_backbone(study)
-    # What follows is named as the fields of StudyConfig, which has the defaults.
-    study.add_argument("--steps", type=int, help="150 by default, a photo each")
-    study.add_argument("--size", type=int, help="longer side of what is seen of a photo at a time, 224 by default")
-    study.add_argument("--large", type=int, help="longer side of every third photo, of which a window is seen: 640")
-    study.add_argument("--painting-size", type=int, help="longer side of the painting, 256: larger for broader strokes")
-    study.add_argument("--content-distance", type=float, help="from photos where it settles: 1; more is bolder")
-    for name, default in (("content", "1 at the start"), ("style", "12"), ("tv", "2"), ("calm", "250")):
-        study.add_argument(f"--{name}-weight", type=float, help=f"{default} by default")
-    study.add_argument("--rate", type=float, help="of Adam for kernels at the start")
-    study.add_argument("--norm-rate", type=float, help="of Adam for gammas and betas at the start")
-    study.add_argument("--rank", type=int, help="of what is added to a matrix: 16 at most, and by default")
-    study.add_argument("--seed", type=int, help="of the photos' order; 0 by default")
-    study.add_argument("-o", "--output", type=Path, help="PAINTING.study.safetensors by default")
+    if in_full and _has_torch():
+        from stylizer.fit import StudyConfig
+
+        add_options(study, StudyConfig)
+    study.add_argument("-o", "--output", type=Path, help="default PAINTING.study.safetensors")
     study.set_defaults(run=_study)
 
 
@@ -180,9 +177,10 @@ def _add_study(commands) -> None:
 
 
 def _stylize(options: argparse.Namespace, settings: Settings) -> int:
-    from stylizer.feedforward import Stylizer, check_size, check_strength, check_style_scale, check_weights
+    from stylizer.feedforward import Stylizer
+    from stylizer.parameters import check_size, check_strength, check_style_scale, check_weights
 
-    check_strength(options.strength)  # before seconds are spent on loading
+    check_strength(options.strength)  # before spending seconds on loading
     check_style_scale(options.style_scale)
     check_size(options.size, settings)
     check_weights(options.weight, len(options.style))
@@ -204,11 +202,11 @@ def _stylize(options: argparse.Namespace, settings: Settings) -> int:
             failed += 1
             _say(str(error) if str(photo) in str(error) else f"{photo}: {error}")
     if failed:
-        _say(f"{failed} of {len(jobs)} pictures failed, the others are done")
+        _say(f"{failed} of {len(jobs)} pictures failed; the others are done")
     return 1 if failed else 0
 
 
-def _paint(stylizer, photo: Path, target: Path, style, options: argparse.Namespace) -> None:
+def _paint(stylizer: "Stylizer", photo: Path, target: Path, style: "Blend", options: argparse.Namespace) -> None:
     picture = stylizer.photo(photo, options.size, style_scale=options.style_scale)
     width, height = picture.canvas.size
     if width * height > SAID_PIXELS and sys.stderr.isatty():
@@ -218,7 +216,7 @@ def _paint(stylizer, photo: Path, target: Path, style, options: argparse.Namespa
         _write(target, stylizer.paint(picture, style, options.strength, **keep, progress=tiles.to))
 
 
-def _write(target: Path, picture) -> None:
+def _write(target: Path, picture: "Picture") -> None:
     from stylizer import images
 
     data = images.encode(picture, SUFFIXES[target.suffix.lower()])
@@ -229,7 +227,7 @@ def _write(target: Path, picture) -> None:
 
 
 def _progress(jobs: list[tuple[Path, Path]]) -> Iterator[tuple[Path, Path]]:
-    """The jobs, and how far they are where there are several."""
+    """The jobs, with a progress report if there are several."""
     if len(jobs) == 1:
         yield from jobs
         return
@@ -240,15 +238,15 @@ def _progress(jobs: list[tuple[Path, Path]]) -> Iterator[tuple[Path, Path]]:
 
 
 def _say_skipped(photos: Iterable[Path]) -> None:
-    """One line for each folder in which there are pictures of kinds that we do not read."""
+    """Print one line for each folder with pictures in formats that we cannot read."""
     for folder in photos:
         others = _other_pictures(folder)
         if others:
-            _say(f"skipped in {folder}: {others}, kinds that are not read; save them as JPEG or PNG")
+            _say(f"skipped in {folder}: {others} (unsupported formats; save them as JPEG or PNG)")
 
 
 def _other_pictures(folder: Path) -> str:
-    """"3 .heic, 1 .nef": how many pictures of kinds that we do not read; empty where there are none."""
+    """"3 .heic, 1 .nef": counts of pictures in formats that we cannot read; empty if there are none."""
     if not folder.is_dir():
         return ""
     found = Counter(file.suffix.lower() for file in folder.iterdir() if file.is_file())
@@ -258,18 +256,18 @@ def _other_pictures(folder: Path) -> str:
 def _without_painted(jobs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
     left = [(photo, target) for photo, target in jobs if not target.exists()]
     if len(left) < len(jobs):
-        _say(f"{len(jobs) - len(left)} of {len(jobs)} pictures are there already")
+        _say(f"{len(jobs) - len(left)} of {len(jobs)} pictures already exist")
     return left
 
 
 def plan(photos: list[Path], output: Path | None) -> list[tuple[Path, Path]]:
-    """[(photo, where its painting goes)]: a folder in gives a folder out. ParameterError if it cannot be."""
+    """[(photo, output file)]: a folder in gives a folder out. ParameterError if the arguments do not allow that."""
     folders = [photo for photo in photos if photo.is_dir()]
     if not folders and len(photos) == 1 and not (output and _means_folder(output)):
         target = output or photos[0].with_name(f"{photos[0].stem}-stylised.png")
         return [(photos[0], _writable(target))]
     if output and not _means_folder(output):
-        raise ParameterError("output", f"{output} is one file for several photos; name a folder")
+        raise ParameterError("output", f"{output} is one file, but there are several photos; name a folder")
     jobs: list[tuple[Path, Path]] = []
     for photo in photos:
         if photo.is_dir():
@@ -279,7 +277,7 @@ def plan(photos: list[Path], output: Path | None) -> list[tuple[Path, Path]]:
                 others = _other_pictures(photo)
                 though = f" (there are {others})" if others else ""
                 raise ParameterError(
-                    "photo", f"there is no picture in {photo} that is read{though}; {', '.join(sorted(READABLE))} are"
+                    "photo", f"no supported picture in {photo}{though}; supported are {', '.join(sorted(READABLE))}"
                 )
         else:
             target, found = output or photo.parent, [photo]
@@ -293,12 +291,12 @@ def _means_folder(path: Path) -> bool:
 
 def _writable(target: Path) -> Path:
     if target.suffix.lower() not in SUFFIXES:
-        raise ParameterError("output", f"{target} has no ending that we write; choose from {', '.join(SUFFIXES)}")
+        raise ParameterError("output", f"cannot write {target}: the file name must end in {', '.join(SUFFIXES)}")
     return target
 
 
 def _without_clashes(jobs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
-    """a.jpg and a.png in one folder become a.png and a-2.png, and no photo is written over."""
+    """a.jpg and a.png in one folder become a.png and a-2.png, and no photo is overwritten."""
     taken, photos, result = set(), {photo.resolve() for photo, _ in jobs}, []
     for photo, target in jobs:
         free, number = target, 2
@@ -314,16 +312,17 @@ def _without_clashes(jobs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
 
 def _gatys(options: argparse.Namespace, settings: Settings) -> int:
     target = _writable(options.output or options.photo.with_name(f"{options.photo.stem}-gatys.png"))
-    _need_torch("the classic mode")
+    _need_torch("Classic")
     from stylizer import gatys, images
 
-    config = _config(gatys.GatysConfig, options)
+    config = chosen(gatys.GatysConfig, options)
     with _download() as download:
         photo, steps = gatys.paint(
             options.photo, options.style, config, settings, backbone=options.backbone,
             backbone_weights=options.backbone_weights, shares=options.weight, size=options.size, progress=download,
         )  # fmt: skip
     step = _watch(steps, config.steps)
+    assert step.picture is not None  # the last step always has one
     _write(target, images.Picture(images.from_tensor(step.picture.numpy()), photo.alpha))
     return 0
 
@@ -333,11 +332,11 @@ def _study(options: argparse.Namespace, settings: Settings) -> int:
 
     target = options.output or Path(f"{options.painting.stem}{SUFFIX}")
     if not target.name.endswith(SUFFIX):
-        raise ParameterError("output", f"{target} does not end in {SUFFIX}, which is what is written")
+        raise ParameterError("output", f"cannot write a study to {target}: the file name must end in {SUFFIX}")
     _need_torch("a study")
     from stylizer import fit
 
-    config = _config(fit.StudyConfig, options)
+    config = chosen(fit.StudyConfig, options)
     with _download() as download:
         steps = fit.study(
             str(options.painting), config, settings, name=options.painting.stem, photos=options.photos,
@@ -347,21 +346,18 @@ def _study(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
+def _has_torch() -> bool:
+    return importlib.util.find_spec("torch") is not None
+
+
 def _need_torch(what: str) -> None:
-    if importlib.util.find_spec("torch") is None:
+    if not _has_torch():
         raise ParameterError("device", f"{what} needs torch: pip install 'stylizer[torch]'")
-
-
-def _config(kind: type, options: argparse.Namespace):
-    """A config of that kind with the options that were given; None leaves a field alone."""
-    given = {each.name: getattr(options, each.name, None) for each in fields(kind)}
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    return kind(**{name: value for name, value in given.items() if value is not None})
 
 
 @contextlib.contextmanager
 def _download() -> Iterator[Callable[[int, int], None]]:
-    """What is told of the bytes of a network, should one be downloaded."""
+    """A callback for the bytes downloaded, should a network have to be downloaded."""
     with contextlib.ExitStack() as ends:
         bars: list[Progress] = []
 
@@ -373,8 +369,8 @@ def _download() -> Iterator[Callable[[int, int], None]]:
         yield to
 
 
-def _watch(steps, total: int):
-    """The last step; on the way it is said how far it is, and the losses."""
+def _watch(steps: Iterator[Step], total: int) -> Step:
+    """Run all steps, reporting progress and losses, and return the last."""
     with Progress("step", total) as progress:
         for step in steps:
             progress.to(step.index, words=", ".join(f"{name} {value:.3g}" for name, value in step.losses.items()))
@@ -416,11 +412,11 @@ def _info(_options: argparse.Namespace, settings: Settings) -> int:
     print(f"gallery   {len(stylizer.gallery)} styles in {settings.styles}")
     for network, stem in (("predictor", settings.predictor_stem), ("transformer", settings.transformer_stem)):
         digest = weights.fingerprint(settings.models, f"{stem}.safetensors")
-        source = weights.WEIGHTS.get(stem, weights.UNKNOWN)
+        source = weights.record(f"{stem}.safetensors")
         print(f"weights   {stem}@{digest}: {source.title}; {source.source}; {source.licence}")
         others = [name for name in weights.choices(settings.models, network) if f"{network}-{name}" != stem]
         if others:
-            print(f"          STYLIZER_{network.upper()} chooses {' or '.join(others)} in its place")
+            print(f"          set STYLIZER_{network.upper()} to use {' or '.join(others)} instead")
     return 0
 
 
@@ -444,7 +440,7 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
             app,
             settings.host,
             settings.port,
-            lambda: print(f"Stylizer is at {address} (stop it with Ctrl+C)", flush=True),
+            lambda: print(f"Stylizer is running at {address} (press Ctrl+C to stop)", flush=True),
         )
     except OSError as cause:
         raise ParameterError("port", f"cannot serve at {address}: {cause.strerror}; try another --port") from cause

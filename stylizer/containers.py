@@ -1,8 +1,8 @@
-"""What a picture's file says before a decoder sees it: its segments, chunks, tags or boxes, counted and bounded.
+"""The structure of picture files, checked before a decoder sees them: segments, chunks, tags or boxes, all bounded.
 
-A decoder trusts what it reads: it gathers every comment, allocates the tile that a tag names, passes over all pixels
-for a scan of eleven bytes. So each file is walked here first, jumping from length to length: that takes milliseconds
-for 24 MB, and stops at the first bound that is passed. The bounds are many times what cameras and programs write.
+A decoder trusts its input: it collects every comment, allocates the tile that a tag declares, passes over all pixels
+for a scan of eleven bytes. So each file is walked here first, from length to length: that takes milliseconds for 24 MB
+and stops at the first bound exceeded. The bounds are many times what cameras and programs write.
 """
 
 import re
@@ -12,22 +12,22 @@ from dataclasses import dataclass, field
 
 from stylizer.errors import BrokenPicture, PictureOutOfBounds
 
-# Cameras write some 20 segments, maps of depth or gain some hundred of 64 kB each; an Exif block is one segment.
+# Cameras write about 20 segments, depth or gain maps a few hundred of 64 kB each; an Exif block is one segment.
 MAX_SEGMENTS = 2_000
 MAX_EXIF_BYTES = 1 << 20
-MAX_JUNK = 1 << 16  # bytes between segments that belong to none; Pillow reads them one by one
+MAX_JUNK = 1 << 16  # bytes that belong to no segment; Pillow reads them one by one
 # Real progressive files have about ten scans. An empty one takes 11 bytes and costs a pass over all coefficients.
 MAX_SCANS = 100
-MAX_SCANNED = 1_500  # scans times megapixels: 30 scans of 50 megapixels, 0.3 s for passes over nothing
+MAX_SCANNED = 1_500  # scans times megapixels: 30 scans of 50 megapixels, or 0.3 s for empty ones
 # Encoders write pixels in chunks of 8 kB to 1 MB; 4 kB would make 6,000 of the largest upload.
 MAX_DATA_CHUNKS = 30_000
 MAX_OTHER_CHUNKS = 1_000
-MAX_BLOCKS = 100_000  # of a GIF, 255 bytes each, before its first frame: no more than metadata of 24 MB has
+MAX_BLOCKS = 100_000  # of 255 bytes, before a GIF's first frame: enough for 24 MB of metadata
 MAX_TAGS = 1_000  # in a TIFF or Exif directory; cameras write a hundred
 MAX_STRIPS = 65_536  # one for each row of the largest picture in each of four planes
-MAX_TILE_BYTES = 1 << 26  # tiles have 128 to 1024 pixels a side; 4096 x 4096 in RGBA is 64 MB
+MAX_TILE_BYTES = 1 << 26  # tiles are 128 to 1024 pixels wide; 4096 x 4096 in RGBA is 64 MB
 MAX_BOXES = 5_000
-MAX_ITEMS = 1_000  # of an AVIF; one that is put together of tiles has some hundred
+MAX_ITEMS = 1_000  # of an AVIF; one composed of tiles has a few hundred
 
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 AVIF_BRANDS = {b"avif", b"avis"}
@@ -37,31 +37,31 @@ ORIENTATION = 0x0112
 
 @dataclass
 class Outline:
-    """What was found on the walk, as far as decoding needs it."""
+    """What the walk found, as far as decoding needs it."""
 
-    size: tuple[int, int] | None = None  # (width, height) that a decoder would allocate, where the walk knows it
-    extra_bytes: int = 0  # what decoding takes in memory besides the picture's pixels
+    size: tuple[int, int] | None = None  # (width, height) that a decoder would allocate, if the walk finds it
+    extra_bytes: int = 0  # memory that decoding takes besides the picture's pixels
     scans: int = 1  # of a JPEG
     orientation: int = 1  # Exif's, 1 to 8
     cicp: tuple[int, int, int, int] | None = None  # primaries, transfer, matrix, full range: ITU-T H.273
     gamma: float | None = None  # a PNG's, e.g. 0.45455
     chromaticities: tuple[float, ...] | None = None  # a PNG's, x and y of white, red, green and blue
-    srgb: bool = False  # a PNG says it is
-    tags: dict[int, tuple[int, ...]] = field(default_factory=dict)  # a TIFF's numbers
-    order: str = "<"  # a TIFF's, as struct has it
-    still: bytes | None = None  # the first frame alone as a file of its own, where the file is an animation
+    srgb: bool = False  # a PNG declares it
+    tags: dict[int, tuple[int, ...]] = field(default_factory=dict)  # a TIFF's integers
+    order: str = "<"  # a TIFF's byte order, as in struct
+    still: bytes | None = None  # an animation's first frame, as a file of its own
 
 
 def walk(data: bytes, kind: str, name: str) -> Outline:
-    """BrokenPicture or PictureOutOfBounds where the file would cost a decoder more than any honest one does."""
+    """Raise BrokenPicture or PictureOutOfBounds if the file would cost a decoder more than any ordinary one."""
     try:
         return WALKS[kind](data, name)
-    except (struct.error, IndexError, OverflowError):  # beyond the end, or 2^63 bytes beyond it
+    except (struct.error, IndexError, OverflowError):  # past the end, or 2^63 bytes past it
         raise _broken(name, kind, "it ends before its pixels begin") from None
 
 
 def brands(data: bytes) -> set[bytes]:
-    """What an ISO base media file says it can be read as, its first brand and the compatible ones; else nothing."""
+    """Major and compatible brands of an ISO base media file; empty for any other file."""
     if data[4:8] != b"ftyp":
         return set()
     length = min(int.from_bytes(data[:4], "big"), 256)
@@ -79,10 +79,10 @@ def _too_many(name: str, kind: str, what: str, most: int) -> BrokenPicture:
 # JPEG --------------------------------------------------------------------------------------------------------------
 
 MARKER = re.compile(rb"\xff+([^\xff\0])")
-AFTER_SCAN = re.compile(rb"\xff[^\xff\0\xd0-\xd7]")  # stuffed zeros and restarts belong to the scan
+AFTER_SCAN = re.compile(rb"\xff[^\xff\0\xd0-\xd7]")  # stuffed zeros and restart markers belong to the scan
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
-ALONE = {0x01, *range(0xD0, 0xD9)}  # markers that no length follows
+ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 
 
 def _walk_jpeg(data: bytes, name: str) -> Outline:
@@ -107,7 +107,7 @@ def _walk_jpeg(data: bytes, name: str) -> Outline:
         if marker in FRAMES and outline.size is None:
             height, width, components = struct.unpack_from(">HHB", data, begin + 3)
             outline.size = width, height
-            # Coefficients, two bytes each, are kept until the last scan has come.
+            # Coefficients, two bytes each, are kept until the last scan.
             shares = [data[begin + 9 + 3 * index] for index in range(components)]
             widest = max([(share >> 4) * (share & 15) for share in shares], default=0) or 1
             coefficients = sum((share >> 4) * (share & 15) for share in shares) / widest * width * height
@@ -122,7 +122,7 @@ def _walk_jpeg(data: bytes, name: str) -> Outline:
             if scans == 1 and outline.size:
                 whole = whole or data[begin + 2] < components
             if scans > MAX_SCANS:
-                raise BrokenPicture(f"{name} is a JPEG of more than {MAX_SCANS} scans; save it again and send that")
+                raise BrokenPicture(f"{name} is a JPEG with more than {MAX_SCANS} scans; save it again")
     if not whole:
         outline.extra_bytes = 0
     outline.scans = scans
@@ -131,11 +131,11 @@ def _walk_jpeg(data: bytes, name: str) -> Outline:
 
 
 def check_scans(outline: Outline, name: str) -> None:
-    """BrokenPicture where a JPEG's scans would pass over more pixels than those of honest files do."""
+    """Raise BrokenPicture if a JPEG's scans would pass over more pixels than any ordinary file's."""
     width, height = outline.size or (0, 0)
     if outline.scans * width * height > MAX_SCANNED * 1e6:
         raise BrokenPicture(
-            f"{name} is a JPEG of {outline.scans} scans, too many for {width}x{height} pixels; save it again"
+            f"{name} is a JPEG with {outline.scans} scans, too many for {width}x{height} pixels; save it again"
         )
 
 
@@ -150,17 +150,17 @@ def _walk_png(data: bytes, name: str) -> Outline:
         if kind in (b"IDAT", b"fdAT"):
             pixels += 1
             if pixels > MAX_DATA_CHUNKS:
-                raise _too_many(name, "PNG", "chunks of pixels", MAX_DATA_CHUNKS)
+                raise _too_many(name, "PNG", "pixel chunks", MAX_DATA_CHUNKS)
             continue
         others += 1
-        if others > MAX_OTHER_CHUNKS + pixels:  # a frame of an animation has a chunk of its own
-            raise _too_many(name, "PNG", "chunks beside its pixels", MAX_OTHER_CHUNKS)
+        if others > MAX_OTHER_CHUNKS + pixels:  # each frame of an animation has a control chunk
+            raise _too_many(name, "PNG", "chunks besides its pixels", MAX_OTHER_CHUNKS)
         if kind == b"IHDR" and outline.size is None:
             outline.size = struct.unpack_from(">II", data, content)
         elif kind == b"eXIf" and length <= MAX_EXIF_BYTES:
             outline.orientation = exif_orientation(data[content : content + length], name)
         elif kind == b"cICP" and length == 4 and not pixels:
-            outline.cicp = tuple(data[content : content + 4])
+            outline.cicp = struct.unpack_from("4B", data, content)
         elif kind == b"gAMA" and length == 4 and not pixels:
             outline.gamma = struct.unpack_from(">I", data, content)[0] / 100_000
         elif kind == b"cHRM" and length == 32 and not pixels:
@@ -208,7 +208,7 @@ def _riff_chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, i
 
 
 def _webp_sizes(data: bytes, at: int) -> tuple[int, int]:
-    """Two numbers of 24 bits, each one less than what it says."""
+    """Width and height, stored in 24 bits each as one less."""
     width, height = data[at : at + 3], data[at + 3 : at + 6]
     return int.from_bytes(width, "little") + 1, int.from_bytes(height, "little") + 1
 
@@ -220,17 +220,19 @@ def _bitstream_size(data: bytes, kind: bytes, begin: int) -> tuple[int, int]:
     return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
 
 
-def _first_frame(data: bytes, canvas: tuple[int, int], flags: int, frame: tuple[int, int], kept: dict, name: str):
-    """The first frame as a WebP of its own, where it covers the canvas, as it does in what encoders write.
+def _first_frame(
+    data: bytes, canvas: tuple[int, int], flags: int, frame: tuple[int, int], kept: dict[bytes, bytes], name: str
+) -> bytes | None:
+    """The first frame as a WebP of its own, if it covers the canvas, as encoders write it.
 
-    PictureOutOfBounds where it covers less than a sixteenth of a large one: memory would be filled for nothing.
+    PictureOutOfBounds if it covers less than a sixteenth of a large canvas: memory would be filled for nothing.
     """
     begin, end = frame
     size = _webp_sizes(data, begin + 6)
     if canvas[0] * canvas[1] > max(16 * size[0] * size[1], 1 << 20):
         raise PictureOutOfBounds(
-            f"{name} is an animation on a canvas of {canvas[0]}x{canvas[1]} pixels, of which the first frame fills "
-            f"{size[0]}x{size[1]}; send the frame as a picture"
+            f"{name} is an animation on a canvas of {canvas[0]}x{canvas[1]} pixels, but its first frame fills only "
+            f"{size[0]}x{size[1]}; send that frame as a picture of its own"
         )
     if size != canvas:
         return None
@@ -258,7 +260,7 @@ def _walk_gif(data: bytes, name: str) -> Outline:
             if blocks > MAX_BLOCKS:
                 raise _too_many(name, "GIF", "blocks before its first frame", MAX_BLOCKS)
         at += 1
-        blocks += 100  # each is an object to Pillow, not just some bytes
+        blocks += 100  # to Pillow each extension is an object, not just some bytes
     if data[at] != 0x2C:
         raise _broken(name, "GIF", "no frame follows its header")
     left, top, across, down = struct.unpack_from("<HHHH", data, at + 1)
@@ -274,7 +276,7 @@ def _palette_bytes(flags: int) -> int:
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, STRIPS, SAMPLES, ROWS = 256, 257, 258, 259, 262, 273, 277, 278
 STRIP_BYTES, PLANAR, PREDICTOR, TILE_WIDTH, TILE_HEIGHT, TILES = 279, 284, 317, 322, 323, 324
 SAMPLE_FORMAT = 339
-POINTERS = {34665, 34853, 40965, 330}  # to more directories, which Pillow reads as well
+POINTERS = {34665, 34853, 40965, 330}  # to further directories, which Pillow also reads
 
 
 def _walk_tiff(data: bytes, name: str) -> Outline:
@@ -290,7 +292,7 @@ def _walk_tiff(data: bytes, name: str) -> Outline:
     width, height = tags.get(WIDTH, (0,))[0], tags.get(HEIGHT, (0,))[0]
     outline = Outline((width, height), tags=tags, order=order)
     samples = tags.get(SAMPLES, (1,))[0]
-    depth = max(tags.get(BITS, (1,))) * (1 if tags.get(PLANAR, (1,))[0] == 2 else samples)  # bits a pixel in one piece
+    depth = max(tags.get(BITS, (1,))) * (1 if tags.get(PLANAR, (1,))[0] == 2 else samples)  # bits per pixel in a piece
     if TILES in tags or TILE_WIDTH in tags:
         across, down = tags.get(TILE_WIDTH, (0,))[0], tags.get(TILE_HEIGHT, (0,))[0]
         pieces = len(tags.get(TILES, tags.get(STRIPS, ())))
@@ -298,7 +300,7 @@ def _walk_tiff(data: bytes, name: str) -> Outline:
         if piece > MAX_TILE_BYTES:
             raise PictureOutOfBounds(
                 f"{name} has tiles of {across}x{down} pixels, {piece / 1e6:,.0f} MB each; at most "
-                f"{MAX_TILE_BYTES / 1e6:.0f} MB are taken"
+                f"{MAX_TILE_BYTES / 1e6:.0f} MB are allowed"
             )
     else:
         piece = width * min(tags.get(ROWS, (height,))[0], height) * depth // 8
@@ -310,7 +312,7 @@ def _walk_tiff(data: bytes, name: str) -> Outline:
 
 
 def _directory(data: bytes, at: int, order: str, big: bool, budget: list[int], name: str) -> dict[int, tuple[int, ...]]:
-    """{tag: its whole numbers} of one directory. `budget`: how many tags, and how many bytes of theirs, may follow."""
+    """{tag: its integers} of one directory. `budget`: how many more tags, and bytes of their values, are allowed."""
     count_code, entry_code, inline = ("Q", "HHQ", 8) if big else ("H", "HHI", 4)
     count = struct.unpack_from(order + count_code, data, at)[0]
     budget[0] -= count
@@ -326,7 +328,7 @@ def _directory(data: bytes, at: int, order: str, big: bool, budget: list[int], n
             continue
         budget[1] -= size
         if budget[1] < 0:
-            raise BrokenPicture(f"{name} is a damaged TIFF: its tags say more than the file holds; save it again")
+            raise BrokenPicture(f"{name} is a damaged TIFF: its tags claim more data than it holds; save it again")
         if kind in (1, 3, 4, 13, 16, 18):
             letter = {1: "B", 3: "H", 4: "I", 13: "I"}.get(kind, "Q")
             tags[tag] = struct.unpack_from(f"{order}{min(number, MAX_STRIPS + 1)}{letter}", data, place)
@@ -334,9 +336,9 @@ def _directory(data: bytes, at: int, order: str, big: bool, budget: list[int], n
 
 
 def exif_orientation(block: bytes, name: str) -> int:
-    """1 to 8 of an Exif block, 1 where it is garbage: broken Exif does not make a broken picture.
+    """Orientation 1 to 8 from an Exif block, or 1 if it is garbage: broken Exif does not make a broken picture.
 
-    Read here, because a hostile block of 64 kB can make Pillow copy 300 MB.
+    Parsed here, because a hostile 64 kB block can make Pillow copy 300 MB.
     """
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
     try:
@@ -358,9 +360,9 @@ class _Item:
 
 
 def _walk_avif(data: bytes, name: str) -> Outline:
-    """The sizes that are claimed, and those in the coded pictures themselves, which a decoder allocates by."""
+    """Compare the declared sizes with those in the coded pictures, which decide what a decoder allocates."""
     budget, outline = [MAX_BOXES], Outline()
-    top = {}
+    top: dict[bytes, tuple[int, int]] = {}
     for kind, begin, end in _boxes(data, 0, len(data), budget, name):
         top.setdefault(kind, (begin, end))
     if b"meta" in top:
@@ -368,12 +370,12 @@ def _walk_avif(data: bytes, name: str) -> Outline:
     if b"moov" in top:
         _check_track(data, *top[b"moov"], budget, outline, name)
     if outline.size is None:
-        raise _broken(name, "AVIF", "it names no picture")
+        raise _broken(name, "AVIF", "it contains no picture")
     return outline
 
 
 def _boxes(data: bytes, at: int, end: int, budget: list[int], name: str) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, begin, end) of the boxes' contents."""
+    """(kind, begin, end) of each box's content."""
     while at + 8 <= end:
         budget[0] -= 1
         if budget[0] < 0:
@@ -423,7 +425,7 @@ def _walk_items(data: bytes, begin: int, end: int, budget: list[int], outline: O
             for kind, place, _ in named:
                 if kind == b"colr" and data[place : place + 4] == b"nclx":
                     primaries, transfer, matrix = struct.unpack_from(">HHH", data, place + 4)
-                    # BT.709's curve is what encoders write of sRGB pictures, and viewers show these so.
+                    # Encoders label sRGB pictures with BT.709's curve, and viewers show them as sRGB.
                     transfer = 13 if transfer in (1, 6, 14, 15) else transfer
                     outline.cicp = primaries, transfer, matrix, data[place + 10] >> 7
         if claim is None or item.kind != b"av01":
@@ -471,7 +473,7 @@ def _associate(data: bytes, at: int, items: dict[int, _Item]) -> None:
 
 
 def _check_track(data: bytes, begin: int, end: int, budget: list[int], outline: Outline, name: str) -> None:
-    """An image sequence: its samples stand in a track, of which the decoder takes the first."""
+    """Check an image sequence, whose samples are in a track; the decoder uses the first."""
 
     def inner(begin: int, end: int, *path: bytes) -> Iterator[tuple[int, int]]:
         for kind, start, stop in _boxes(data, begin, end, budget, name):
@@ -497,11 +499,11 @@ def _check_track(data: bytes, begin: int, end: int, budget: list[int], outline: 
 
 def _check_coded(coded: tuple[int, int] | None, claimed: tuple[int, int], name: str) -> None:
     if coded is None:
-        raise _broken(name, "AVIF", "its coded picture does not begin as AV1 does")
+        raise _broken(name, "AVIF", "its coded picture does not begin like AV1")
     if coded != tuple(claimed):
         raise BrokenPicture(
-            f"{name} is a damaged AVIF: it claims {claimed[0]}x{claimed[1]} pixels, and {coded[0]}x{coded[1]} are "
-            "coded; save it again"
+            f"{name} is a damaged AVIF: it claims {claimed[0]}x{claimed[1]} pixels but codes {coded[0]}x{coded[1]}; "
+            "save it again"
         )
 
 
@@ -517,9 +519,9 @@ class _Bits:
 
 
 def coded_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) that a decoder of AV1 data allocates: by the sequence header, or more where a frame may say so.
+    """(width, height) that an AV1 decoder allocates: from the sequence header, or larger if a frame may override it.
 
-    AV1 5.5 and 5.9, as far as that; None where the data does not begin so.
+    Parses AV1 5.5 and 5.9 only as far as needed; None if the data does not begin with a sequence header.
     """
     at, sequence = 0, None
     while at < len(data):
@@ -538,14 +540,14 @@ def coded_size(data: bytes) -> tuple[int, int] | None:
         kind = header >> 3 & 15
         if kind == 1:
             sequence = _Sequence(_Bits(content))
-        elif kind in (3, 6) and sequence:  # a frame's header, alone or before its tiles
+        elif kind in (3, 6) and sequence:  # a frame header, alone or followed by its tiles
             return sequence.frame_size(_Bits(content))
         at += length
     return sequence.size if sequence else None
 
 
 class _Sequence:
-    """What a sequence header says that a frame's size hangs on. Names and order are the specification's."""
+    """The fields of a sequence header that determine a frame's size, in the specification's order."""
 
     def __init__(self, bits: _Bits):
         bits(4)  # profile, still picture
@@ -561,7 +563,7 @@ class _Sequence:
         if not self.reduced and bits(1):
             self.id_bits = bits(4) + 2 + bits(3) + 1
         bits(3)
-        self.screen = self.motion = 2  # each frame says it
+        self.screen = self.motion = 2  # 2: set by each frame
         if not self.reduced:
             bits(4)
             if bits(1):  # order hints
@@ -596,7 +598,7 @@ class _Sequence:
                 bits(4)
 
     def frame_size(self, bits: _Bits) -> tuple[int, int]:
-        if self.reduced or bits(1):  # or a frame that was there before is shown
+        if self.reduced or bits(1):  # show_existing_frame
             return self.size
         kind, shown = bits(2), bits(1)
         if shown and self.model and not self.interval:
@@ -612,14 +614,14 @@ class _Sequence:
         bits(self.id_bits)
         overrides = kind == 3 or bits(1)
         largest = 1 << self.width_bits, 1 << self.height_bits
-        # A frame's own size may be whatever fits the bits; encoders take no more bits than the sequence's size needs.
+        # A frame may override its size with anything that fits the bits; encoders use only as many as they need.
         if overrides and largest[0] * largest[1] > 4 * self.size[0] * self.size[1]:
             return largest
         return self.size
 
 
 def _walk_bmp(data: bytes, name: str) -> Outline:
-    return Outline()  # a header of fixed size, and Pillow's reader stops there
+    return Outline()  # the header has a fixed size, and Pillow's reader stops there
 
 
 WALKS = {

@@ -1,6 +1,6 @@
-"""What Python and the page must agree on: numbers, names and bounds, each of them once.
+"""What Python and the page must agree on: numbers, names and bounds, each defined once.
 
-A number stands where it is used in Python, or here where it belongs to the HTTP API. `make contract` writes those that
+A number is defined where Python uses it, or here if it belongs to the HTTP API. `make contract` writes those that
 JavaScript needs to assets/contract.js; a test compares that file with this module.
 """
 
@@ -8,36 +8,40 @@ import json
 from pathlib import Path
 from types import ModuleType
 
-from stylizer import alpha, brushwork, feedforward, images, parameters, studies, tiles
+import numpy as np
+
+from stylizer import alpha, brushwork, canvas, images, parameters, photos, reading, studies, tiles
 from stylizer.errors import ParameterError, StylizerError
 
-PATHS = {  # of what is posted
+PATHS = {  # routes that accept a form
     "stylize": "api/v1/stylize",
     "wall": "api/v1/wall",
     "vectors": "api/v1/vectors",
     "study": "api/v1/study",
     "optimise": "api/v1/optimise",
 }
-GENERAL = {  # {code: (status, title)} of problems that no error class of ours stands for
+GENERAL = {  # {code: (status, title)} of problems that have no error class of ours
     "bad-request": (400, "Bad Request"),
     "not-found": (404, "Not Found"),
     "method-not-allowed": (405, "Method Not Allowed"),
-    "internal": (500, "Something went wrong here"),
+    "internal": (500, "Internal server error"),
 }
 RETRY_STATUSES = (429, 502, 503, 504)  # the same request may succeed later; 502 and 504 come from proxies
-WALL_SIDE, WALL_SIDES = 176, (64, 320)  # longest side of a wall's tile in pixels: by default, and the bounds
-WALL_TILES = 200  # in one request
+WALL_SIDE, WALL_SIDES = 176, (64, 320)  # longest side of a wall's tile in pixels: default, and bounds
+WALL_TILES = 200  # at most, per request
 TILE_FORMAT = "webp"  # of a wall's tiles
-LOSS_WEIGHT_BOUND = 1e9  # of content, style and grain, to the classic mode
+LOSS_WEIGHT_BOUND = 1e9  # largest content, style or total variation weight in Classic
 
-# What the browser computes as Python does, by the modules that hold the numbers.
+# Constants of the arithmetic that the browser repeats, by the module that defines them.
 ARITHMETIC: dict[ModuleType, tuple[str, ...]] = {
     alpha: ("GREY", "FAINT", "CLEAR", "KNOWN", "SHADOW"),
     brushwork: (
         "CELL", "HEIGHTS", "BOLDNESS", "PLAIN", "AROUND", "SIDES", "DRIFT", "STEPS", "MOST_CELLS", "LEAST_SIDE",
     ),
-    feedforward: ("STYLE_SIDE", "READ_SIDE", "READ_FOR", "MOST_OCTAVES", "EDGE", "FADE", "FEATURE_BYTES"),
+    canvas: ("EDGE", "FADE"),
     images: ("LUMA", "REDUCING_GAP"),
+    photos: ("FEATURE_BYTES",),
+    reading: ("STYLE_SIDE", "READ_SIDE", "READ_FOR", "MOST_OCTAVES"),
     studies: ("VERSION", "RANK", "MAX_BYTES", "BOUND"),
     tiles: (
         "STRIDE", "MARGIN", "SMALLER", "SAMPLE_SIDE", "CELL", "SPARSE", "SPARSEST", "THINGS_SHARE", "FAINT", "FAINTEST",
@@ -50,13 +54,13 @@ HEAD = "/* Written by `make contract` from stylizer/contract.py: what Python and
 
 
 def codes() -> dict[str, tuple[int, str]]:
-    """{code: (status, title)} of every problem that the HTTP API tells of."""
+    """{code: (status, title)} of every problem the HTTP API reports."""
     classes = [*StylizerError.__subclasses__(), *ParameterError.__subclasses__()]
     return GENERAL | {each.code: (each.status, each.title) for each in classes}
 
 
 def shared() -> dict[str, object]:
-    """{name: value} of all that JavaScript reads."""
+    """{name: value} of everything JavaScript reads."""
     return {
         "PATHS": {name.upper(): path for name, path in PATHS.items()},
         "CODES": {code.replace("-", "_").upper(): code for code in codes()},
@@ -77,10 +81,10 @@ def shared() -> dict[str, object]:
 
 
 def as_javascript() -> str:
-    """The module assets/contract.js."""
+    """The source of assets/contract.js."""
 
-    def plain(value: object) -> object:
-        return [float(str(each)) for each in value]  # float32, in no more digits than it has
+    def plain(value: np.ndarray) -> list[float]:
+        return [float(str(each)) for each in value]  # with only the digits that a float32 has
 
     lines = [f"export const {name} = {json.dumps(value, default=plain)};" for name, value in shared().items()]
     return "\n".join([HEAD, *lines, ""])

@@ -1,7 +1,7 @@
-"""`stylizer doctor`: what this machine has, what is missing, and how fast it paints, each in one line.
+"""`stylizer doctor`: what this machine has, what is missing, and how fast it paints, one line per finding.
 
-Nothing is changed and nothing downloaded. A finding is good, wrong, or merely told: what is not there and not needed
-for painting is no fault.
+It changes nothing and downloads nothing. A finding is good, bad or informational: anything missing that painting does
+not need is informational.
 """
 
 import importlib.metadata
@@ -18,6 +18,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,12 @@ from stylizer.errors import StylizerError
 from stylizer.memory import free_memory, total_memory
 from stylizer.settings import PACKAGE, Settings
 
-TRIAL_SIDES = 512, 256  # pixels of the picture that is painted: the first that fits into memory
-SIZES = 512, 1024, 2048  # longest sides whose seconds are told,
-SHAPE = 3 / 4  # of photos of this shape
+TRIAL_SIDES = 512, 256  # pixels: side of the test picture, the first that fits in memory
+SIZES = 512, 1024, 2048  # longest sides for which times are reported,
+SHAPE = 3 / 4  # for photos of this aspect ratio
 TORCH = "torch"
 LEAST_MEMORY = 0.6e9  # bytes: weights, OpenVINO and a picture of 512 pixels
-# What processors call the instructions that painting gains from, and what they are to people; the best one first.
+# Instruction sets that speed up painting, as processors name them and as people do; the best first.
 INSTRUCTIONS = {
     "amx_bf16": "AMX (bf16)", "avx512_bf16": "AVX-512 (bf16)", "avx512f": "AVX-512", "avx512_vnni": "VNNI",
     "avx_vnni": "VNNI", "avx2": "AVX2", "i8mm": "I8MM", "bf16": "bf16", "asimd": "NEON",
@@ -42,7 +43,7 @@ INSTRUCTIONS = {
 @dataclass(frozen=True)
 class Finding:
     topic: str
-    good: bool | None  # None: told, and neither right nor wrong
+    good: bool | None  # None: informational
     words: str
 
 
@@ -60,7 +61,7 @@ class Report:
         return json.dumps({"version": __version__, "good": self.good, **asdict(self)}, indent=2)
 
     def as_text(self, encoding: str | None = None) -> str:
-        """A line a finding; signs that the encoding does not have are words in it."""
+        """One line per finding; words replace signs that the encoding lacks."""
         signs = {True: "✓", False: "✗", None: "·"}
         try:
             "".join(signs.values()).encode(encoding or "ascii")
@@ -68,31 +69,31 @@ class Report:
             signs = {True: "ok", False: "NO", None: "--"}
         width = max(len(finding.topic) for finding in self.findings)
         lines = [f"{signs[each.good]} {each.topic:{width}}  {each.words}" for each in self.findings]
-        verdict = "All is well." if self.good else "Something is wrong: see the lines with a cross."
+        verdict = "All checks passed." if self.good else "Some checks failed: see the lines marked with a cross."
         return "\n".join([*lines, "", verdict if signs[True] != "ok" else verdict.replace("a cross", "NO")])
 
 
 def examine(environ: dict[str, str] | None = None) -> Report:
-    """All findings, the painted trial last. Takes as long as loading and painting a picture of 512 pixels twice."""
+    """All findings, the test painting last. Takes as long as loading the networks and painting 512 pixels twice."""
     report, settings = Report(), Settings()
     try:
         settings = Settings.from_env(environ)
         report.findings.append(_settings(environ))
     except StylizerError as error:
-        report.findings.append(Finding("settings", False, f"{error}; the defaults are looked at instead"))
-    checks: list[tuple[str, Callable]] = [
+        report.findings.append(Finding("settings", False, f"{error}; checking the defaults instead"))
+    checks: list[tuple[str, Callable[[Settings], Iterator[Finding]]]] = [
         ("python", _python), ("packages", _packages), ("processor", _processor), ("memory", _memory),
         ("weights", _weights), ("gallery", _gallery), ("torch", _torch), ("CUDA", _cuda), ("browser", _browser),
         ("cache", _cache), ("address", _address),
     ]  # fmt: skip
     for topic, check in checks:
-        report.findings += _guarded(topic, lambda check=check: check(settings))
+        report.findings += _guarded(topic, partial(check, settings))
     report.findings += _guarded("painting", lambda: _painting(settings, report))
     return report
 
 
 def _guarded(topic: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
-    """What was found; an error on the way is a finding too, since a doctor must not fall ill."""
+    """The findings of a check; an error is a finding too, so one failing check does not stop the rest."""
     found: list[Finding] = []
     try:
         for finding in look():
@@ -101,7 +102,7 @@ def _guarded(topic: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]
         found.append(Finding(topic, False, str(error)))
     except Exception as error:
         words = next(iter(str(error).splitlines()), "")
-        found.append(Finding(topic, False, f"could not be looked at: {type(error).__name__}: {words}"))
+        found.append(Finding(topic, False, f"the check failed: {type(error).__name__}: {words}"))
     return found
 
 
@@ -110,7 +111,7 @@ def _guarded(topic: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]
 
 def _settings(environ: dict[str, str] | None) -> Finding:
     given = sorted(name for name in (os.environ if environ is None else environ) if name.startswith("STYLIZER_"))
-    return Finding("settings", True, f"{', '.join(given)} from the environment" if given else "all as they come")
+    return Finding("settings", True, f"{', '.join(given)} from the environment" if given else "all defaults")
 
 
 def _python(_settings: Settings) -> Iterator[Finding]:
@@ -118,7 +119,7 @@ def _python(_settings: Settings) -> Iterator[Finding]:
     version = platform.python_version()
     words = f"{version}, {platform.system()} on {platform.machine()}"
     good = fits(version, wanted)
-    yield Finding("python", good, words if good else f"{words}; {wanted} is needed")
+    yield Finding("python", good, words if good else f"{words}; {wanted} is required")
 
 
 def _packages(_settings: Settings) -> Iterator[Finding]:
@@ -128,7 +129,7 @@ def _packages(_settings: Settings) -> Iterator[Finding]:
         if version is None:
             wrong.append(f"{name} is missing: pip install '{name}{wanted}'")
         elif not fits(version, wanted):
-            wrong.append(f"{name} is {version}, and {wanted} is needed: pip install '{name}{wanted}'")
+            wrong.append(f"{name} is {version}, but {wanted} is required: pip install '{name}{wanted}'")
         else:
             there.append(f"{name} {version}")
     yield Finding("packages", not wrong, "; ".join(wrong) or ", ".join(there))
@@ -141,8 +142,8 @@ def _processor(settings: Settings) -> Iterator[Finding]:
     cores = f"{usable} of {os.cpu_count()} cores" if usable != os.cpu_count() else f"{usable} cores"
     share = _cpu_quota()
     limit = f", of which this container may use {share:g}" if share is not None and share < usable else ""
-    threads = f"; STYLIZER_THREADS takes {settings.threads}" if settings.threads else ""
-    vectors = ", ".join(known) or "no vector instructions that we know"
+    threads = f"; STYLIZER_THREADS limits it to {settings.threads}" if settings.threads else ""
+    vectors = ", ".join(known) or "no known vector instructions"
     yield Finding("processor", True, f"{name}, {cores}{limit}; {vectors}{threads}")
     if importlib.util.find_spec("openvino") is None:
         yield Finding("precision", False, "OpenVINO is not installed: pip install openvino")
@@ -154,17 +155,17 @@ def _processor(settings: Settings) -> Iterator[Finding]:
     bf16 = "BF16" in can
     words = "bf16, which halves the time" if bf16 else "float32: this processor does not compute in bf16"
     if bf16 and settings.precision != "auto":
-        words = "float32, by STYLIZER_PRECISION; this processor would compute in bf16 too, in half the time"
+        words = "float32, as set by STYLIZER_PRECISION; this processor also computes in bf16, in half the time"
     yield Finding("precision", True, f"OpenVINO {openvino.get_version().split('-')[0]} paints in {words}")
 
 
 def _memory(_settings: Settings) -> Iterator[Finding]:
     free, whole = free_memory(), total_memory()
     if free is None:
-        yield Finding("memory", None, "this system does not say how much is free")
+        yield Finding("memory", None, "this system does not report how much is free")
         return
     of = f" of the {_gigabytes(whole)} that this machine or container has" if whole else ""
-    advice = "" if free >= LEAST_MEMORY else f"; {_gigabytes(LEAST_MEMORY)} are needed for a picture of 512 pixels"
+    advice = "" if free >= LEAST_MEMORY else f"; a 512-pixel picture needs {_gigabytes(LEAST_MEMORY)}"
     yield Finding("memory", not advice, f"{_gigabytes(free)} free{of}{advice}")
 
 
@@ -183,36 +184,36 @@ def _weights(settings: Settings) -> Iterator[Finding]:
         else:
             missing.append(file)
     whole = len(needed | set(listed)) - len(missing) - len(wrong)
-    yield Finding("weights", not wrong, "; ".join(wrong) or f"{whole} files in {settings.models}, checksums right")
+    yield Finding("weights", not wrong, "; ".join(wrong) or f"{whole} files in {settings.models}, checksums match")
     if missing:
-        yield Finding("weights", None, f"not here, and not needed to paint: {', '.join(missing)}")
+        yield Finding("weights", None, f"missing, but not needed to paint: {', '.join(missing)}")
 
 
 def _gallery(settings: Settings) -> Iterator[Finding]:
     from stylizer.styles import read_gallery
 
     gallery = read_gallery(settings.styles)
-    pictured = [style for style in gallery.values() if style.picture]
-    gone = [style.name for style in pictured if not (settings.styles / style.picture).is_file()]
-    yield Finding("gallery", not gone, f"the pictures of {', '.join(gone)} are missing in {settings.styles}" if gone
+    gone = [style.name for style in gallery.values()
+            if style.picture and not (settings.styles / style.picture).is_file()]  # fmt: skip
+    yield Finding("gallery", not gone, f"the pictures of {', '.join(gone)} are missing from {settings.styles}" if gone
                   else f"{len(gallery)} styles in {settings.styles}")  # fmt: skip
 
 
 def _torch(_settings: Settings) -> Iterator[Finding]:
     version, wanted = _version(TORCH), _project()[2].get(TORCH, "")
-    without = "no classic mode, no `stylizer gatys` and `stylizer study`, no graphics cards"
+    without = "no Classic, no `stylizer gatys` or `stylizer study`, no graphics cards"
     if version is None:
-        yield Finding("torch", None, f"not installed, so {without}; painting needs none: pip install 'stylizer[torch]'")
+        yield Finding("torch", None, f"not installed, so {without}; not needed to paint: pip install 'stylizer[torch]'")
     else:
         good = fits(version, wanted)
-        yield Finding("torch", good, version if good else f"{version}, and {wanted} is needed; until then {without}")
+        yield Finding("torch", good, version if good else f"{version}, but {wanted} is required; until then {without}")
 
 
 def _cuda(settings: Settings) -> Iterator[Finding]:
     driver = os.path.exists("/dev/nvidiactl") or os.path.exists(r"C:\Windows\System32\nvcuda.dll")
     if not driver or importlib.util.find_spec(TORCH) is None:
         why = "torch is not installed" if driver else "no NVIDIA driver"
-        yield Finding("CUDA", False if settings.device == "cuda" else None, f"{why}: the processor paints")
+        yield Finding("CUDA", False if settings.device == "cuda" else None, f"{why}: painting runs on the processor")
         return
     import torch
 
@@ -220,27 +221,27 @@ def _cuda(settings: Settings) -> Iterator[Finding]:
         yield Finding("CUDA", True, f"{torch.cuda.get_device_name(0)}, CUDA {torch.version.cuda}")
     else:
         yield Finding("CUDA", False if settings.device == "cuda" else None,
-                      "there is a driver, and torch sees no card: was it installed for this version of CUDA?")
+                      "there is a driver, but torch finds no card: was it built for this version of CUDA?")
 
 
 def _browser(settings: Settings) -> Iterator[Finding]:
-    from stylizer.web import private
+    from stylizer.web import device
 
-    if private.has_runtime(settings):
-        yield Finding("browser", True, f"*On this device* is offered: its runtime lies in {settings.browser_runtime}")
+    if device.has_runtime(settings):
+        yield Finding("browser", True, f"*On this device* is available: its runtime is in {settings.browser_runtime}")
     else:
-        yield Finding("browser", None, "*On this device* is not offered: install npm, then run make device")
+        yield Finding("browser", None, "*On this device* is not available: install npm, then run make device")
 
 
 def _cache(settings: Settings) -> Iterator[Finding]:
     folder = settings.cache.expanduser()
     nearest = next(each for each in (folder, *folder.parents) if each.exists())
-    there = [name for name, download in weights.DOWNLOADS.items() if (folder / download.file).is_file()]
+    there = [name for name, each in weights.loss_networks().items() if (folder / each.file).is_file()]
     have = f", with {', '.join(there)}" if there else ", nothing downloaded yet"
     if nearest.is_dir() and os.access(nearest, os.W_OK):
         yield Finding("cache", True, f"{folder}{have}")
     else:
-        yield Finding("cache", None, f"{folder} cannot be written, so the classic mode's networks cannot be downloaded")
+        yield Finding("cache", None, f"cannot write to {folder}, so Classic cannot download its loss networks")
 
 
 def _address(settings: Settings) -> Iterator[Finding]:
@@ -254,7 +255,7 @@ def _address(settings: Settings) -> Iterator[Finding]:
             yield Finding("address", True, f"Stylizer is serving at {address}")
         else:
             why = getattr(cause, "strerror", None) or cause
-            yield Finding("address", False, f"{address} cannot be served: {why}; choose another by STYLIZER_PORT")
+            yield Finding("address", False, f"cannot serve at {address}: {why}; set STYLIZER_PORT to another port")
 
 
 def _is_ours(address: str) -> bool:
@@ -278,7 +279,7 @@ def _painting(settings: Settings, report: Report) -> Iterator[Finding]:
     free = free_memory()
     side = TRIAL_SIDES[0] if free is None or free > LEAST_MEMORY else TRIAL_SIDES[1]
     seconds = []
-    for turn in range(3):  # the first compiles the networks for the size
+    for turn in range(3):  # the first compiles the networks for this size
         since = time.perf_counter()
         painted = stylizer.paint(stylizer.photo(_drawn(side, turn)), vector)
         seconds.append(time.perf_counter() - since)
@@ -286,17 +287,17 @@ def _painting(settings: Settings, report: Report) -> Iterator[Finding]:
     report.megapixels_a_second = round(pace, 3)
     report.seconds = {str(size): round(size * size * SHAPE / 1e6 / pace, 2) for size in SIZES}
     what = f"{runtime.library} on {runtime.device}, {runtime.precision}"
-    yield Finding("painting", bool(painted.rgb.std() > 1), f"{what}: loaded in {loaded:.1f} s, the first picture of "
+    yield Finding("painting", bool(painted.rgb.std() > 1), f"{what}: loaded in {loaded:.1f} s, first picture of "
                   f"{side} x {side} pixels in {seconds[0]:.1f} s, the next in {min(seconds[1:]):.2f} s")
     told = ", ".join(f"{size} px in {_seconds(report.seconds[str(size)])}" for size in SIZES)
-    yield Finding("speed", True, f"{pace:.2g} megapixels a second: a photo of {told}")
+    yield Finding("speed", True, f"{pace:.2g} megapixels per second: a photo of {told}")
 
 
 def _drawn(side: int, turn: int) -> np.ndarray:
-    """Something to paint, another one each turn: (side, side, 3) uint8."""
+    """A test picture, different for each turn: (side, side, 3) uint8."""
     y, x = np.mgrid[:side, :side] / side
     waves = [np.sin(2 * np.pi * (4 * x + channel * y + turn / 7)) for channel in range(1, 4)]
-    return np.uint8(127.5 + 127.5 * np.stack(waves, axis=-1))
+    return (127.5 + 127.5 * np.stack(waves, axis=-1)).astype(np.uint8)
 
 
 def _seconds(number: float) -> str:
@@ -307,9 +308,9 @@ def _seconds(number: float) -> str:
 
 
 def _project() -> tuple[str, dict[str, str], dict[str, str]]:
-    """(versions of Python, {package: versions} that are needed, {package: versions} of the extra "torch")."""
+    """(required Python versions, {required package: versions}, {package of the extra "torch": versions})."""
     file = PACKAGE.parent / "pyproject.toml"
-    if file.is_file():  # a checkout: what is installed may be older than it
+    if file.is_file():  # a checkout: the installed metadata may be older
         project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
         python, needed = project["requires-python"], project["dependencies"]
         extra = project["optional-dependencies"][TORCH]
@@ -324,7 +325,7 @@ def _project() -> tuple[str, dict[str, str], dict[str, str]]:
 def _requirements(lines: list[str]) -> dict[str, str]:
     """["dash[compress]>=4.4,<5"] -> {"dash": ">=4.4,<5"}"""
     found = (re.match(r"([\w.-]+)(?:\[[^]]*\])?\s*\(?([^;)]*)", line) for line in lines)
-    return {match[1]: match[2].strip() for match in found}
+    return {match[1]: match[2].strip() for match in found if match}
 
 
 def _version(package: str) -> str | None:
@@ -341,21 +342,21 @@ COMPARED = {
 
 
 def fits(version: str, wanted: str) -> bool:
-    """Whether a version lies within ">=2.11,!=2.13.0,<3"; of it the numbers count alone: 2.11.0+cpu is 2.11."""
+    """Whether a version satisfies ">=2.11,!=2.13.0,<3". Only its numbers count: 2.11.0+cpu is 2.11."""
     parts = (re.match(r"\s*(>=|<=|==|!=|>|<)\s*([\d.]+)", part) for part in wanted.split(",") if part.strip())
     return all(COMPARED[part[1]](_numbers(version), _numbers(part[2])) for part in parts if part)
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """"2.11.0+cpu" -> (2, 11): zeros at the end say nothing."""
-    numbers = [int(each) for each in re.match(r"[\d.]*", version)[0].split(".") if each]
+    """"2.11.0+cpu" -> (2, 11), without trailing zeros."""
+    numbers = [int(each) for each in re.split(r"[^\d.]", version)[0].split(".") if each]
     while numbers and not numbers[-1]:
         numbers.pop()
     return tuple(numbers)
 
 
 def _cpu() -> tuple[str, set[str]]:
-    """(what it is called, the instruction sets that it has)."""
+    """(its name, its instruction sets)."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -367,13 +368,13 @@ def _cpu() -> tuple[str, set[str]]:
 
 
 def _cpu_quota() -> float | None:
-    """Cores that the container may use at a time; None where it sets no bound."""
+    """Cores that the container may use at a time; None if there is no limit."""
     group = "/sys/fs/cgroup"
     for files in ((f"{group}/cpu.max",), (f"{group}/cpu/cpu.cfs_quota_us", f"{group}/cpu/cpu.cfs_period_us")):
         try:
             quota, period = " ".join(Path(file).read_text().strip() for file in files).split()
             return int(quota) / int(period) if int(quota) > 0 else None
-        except (OSError, ValueError):  # no such cgroup version here, or "max": no bound
+        except (OSError, ValueError):  # not this cgroup version, or "max": no limit
             continue
     return None
 

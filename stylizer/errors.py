@@ -1,39 +1,39 @@
-"""What can go wrong, in words. Every error says what came, what is allowed and what to do.
+"""Errors that callers can act on. Each message says what was received, what is allowed and what to do.
 
-A caller's mistake is a StylizerError; anything else that is raised is a bug of ours. `code` is stable and part of the
-HTTP API, `status` is the HTTP status that fits; the command line prints the message alone.
+A StylizerError is the caller's to fix; any other exception is a bug. `code` is stable and part of the HTTP API,
+`status` is the matching HTTP status; the command line prints only the message.
 """
 
 import reprlib
 
-SHOWN = 60  # characters of what came that a message repeats
+SHOWN = 60  # characters of a received value that a message repeats
 
 
 def shown(value: object) -> str:
-    """What came, for a message: texts in quotes, and all of it cut to about 60 characters on one line."""
+    """A received value for a message: strings quoted, everything cut to about 60 characters on one line."""
     if isinstance(value, str):
         quoted = repr(value[:SHOWN])
         whole = len(value) <= SHOWN and len(quoted) <= 2 * SHOWN  # escapes are long
         return quoted if whole else f"{quoted[: SHOWN + 1]}{quoted[0]}… ({len(value)} characters)"
     try:
         text = " ".join(reprlib.repr(value).split())
-    except Exception:  # whatever it is, it cannot even say so: a whole number of more digits than Python prints
+    except Exception:  # no repr at all, such as an integer with more digits than Python prints
         return f"some {type(value).__name__}"
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
-# The problem document of a fault of ours, whatever it was: its own words may hold what was sent.
+# The problem document for any internal error: the exception's own message may contain request data.
 INTERNAL = {
-    "type": "about:blank", "title": "Something went wrong here", "status": 500, "code": "internal",
-    "detail": "the server failed at a request that it should have managed; trying again may help",
+    "type": "about:blank", "title": "Internal server error", "status": 500, "code": "internal",
+    "detail": "the server failed to handle a valid request; trying again may help",
 }  # fmt: skip
 
 
 class StylizerError(Exception):
-    """Base of every error that a caller can understand and mend."""
+    """Base class of every error that a caller can understand and fix."""
 
     code = "error"
-    title = "The request could not be carried out"
+    title = "The request failed"
     status = 400
 
     def problem(self) -> dict:
@@ -56,13 +56,13 @@ class MalformedRequest(StylizerError):
 
 
 class UnknownHost(StylizerError):
-    """The request names a host that this server does not answer for."""
+    """The request names a host that this server does not serve."""
 
-    code, title, status = "unknown-host", "The server does not go by this name", 421
+    code, title, status = "unknown-host", "Unknown host name", 421
 
 
 class ForeignSite(StylizerError):
-    """A browser says that another website's page sent the request."""
+    """According to the browser, another website's page sent the request."""
 
     code, title, status = "foreign-site", "Sent by another website", 403
 
@@ -72,31 +72,31 @@ class TooManyBytes(StylizerError):
 
 
 class TooManyParts(StylizerError):
-    """Of a form: more fields and files than any request has use for."""
+    """The form has more fields and files than any request needs."""
 
     code, title, status = "too-many-parts", "The form has too many parts", 413
 
 
 class UnsupportedPicture(StylizerError):
-    """The bytes are no picture of a format we take."""
+    """The bytes are not a picture in a supported format."""
 
-    code, title, status = "unsupported-picture", "Not a picture we take", 415
+    code, title, status = "unsupported-picture", "Unsupported picture format", 415
 
 
 class BrokenPicture(StylizerError):
-    """The right format, but cut short or damaged."""
+    """A supported format, but truncated or damaged."""
 
     code, title, status = "broken-picture", "The picture is damaged", 422
 
 
 class PictureOutOfBounds(StylizerError):
-    """Too small, too large or too narrow; raised from the header, before any pixel is decoded."""
+    """Too small, too large or too narrow; raised from the header, before any pixels are decoded."""
 
     code, title, status = "picture-out-of-bounds", "The picture's size is out of bounds", 422
 
 
 class ParameterError(StylizerError):
-    """A parameter is out of bounds. `field` names it as the HTTP API and Python do."""
+    """A parameter is out of bounds. `field` is its name in the HTTP API and in Python."""
 
     code, title, status = "parameter-out-of-bounds", "A parameter is out of bounds", 422
 
@@ -109,17 +109,17 @@ class ParameterError(StylizerError):
 
 
 class UnknownStyle(ParameterError):
-    code, title = "unknown-style", "There is no such style"
+    code, title = "unknown-style", "Unknown style"
 
 
 class NotFinite(StylizerError):
-    """A loss or its gradient is no number any more."""
+    """A loss or its gradient became NaN or infinite."""
 
-    code, title, status = "not-finite", "The optimisation ran into numbers without bound", 422
+    code, title, status = "not-finite", "The optimisation diverged", 422
 
 
 class Busy(StylizerError):
-    """`seconds`: when it may be worth to come again."""
+    """`seconds`: how long to wait before a retry may succeed."""
 
     code, title, status = "busy", "The server is busy", 429
 
@@ -129,9 +129,9 @@ class Busy(StylizerError):
 
 
 class OutOfMemory(StylizerError):
-    """The picture is fine and this machine has no room for it at the moment. `seconds`: when to try again."""
+    """The picture is fine, but memory is short right now. `seconds`: how long to wait before a retry."""
 
-    code, title, status = "out-of-memory", "There is not enough memory at the moment", 503
+    code, title, status = "out-of-memory", "Not enough memory right now", 503
 
     def __init__(self, message: str, seconds: int = 5):
         super().__init__(message)
@@ -139,9 +139,9 @@ class OutOfMemory(StylizerError):
 
 
 class TookTooLong(StylizerError):
-    """The deadline of a request is over. 503 and not 504, which speaks of another server behind this one."""
+    """The request's deadline has passed. 503 rather than 504, which would blame another server behind this one."""
 
-    code, title, status = "took-too-long", "The answer took too long", 503
+    code, title, status = "took-too-long", "The request took too long", 503
 
     def __init__(self, message: str, seconds: int = 10):
         super().__init__(message)
@@ -149,7 +149,7 @@ class TookTooLong(StylizerError):
 
 
 class Restarting(StylizerError):
-    """The server has been told to stop; another takes its place."""
+    """The server is shutting down; another will take its place."""
 
     code, title, status = "restarting", "The server is restarting", 503
 
@@ -159,7 +159,7 @@ class Restarting(StylizerError):
 
 
 class TooSlow(StylizerError):
-    code, title, status = "too-slow", "The request came too slowly", 408
+    code, title, status = "too-slow", "The request arrived too slowly", 408
 
 
 class TooManyHeaders(StylizerError):
@@ -167,13 +167,13 @@ class TooManyHeaders(StylizerError):
 
 
 class Gone(StylizerError):
-    """Whoever asked has left: the work ends, and no one reads this."""
+    """The client disconnected: the work ends, and nobody reads this."""
 
-    code, title, status = "gone", "The client has left", 499
+    code, title, status = "gone", "The client disconnected", 499
 
 
 class NotInstalled(StylizerError):
-    """What was asked for needs a library that this installation does without."""
+    """The request needs a library that is not installed."""
 
     code, title, status = "not-installed", "Not installed here", 501
 
@@ -183,6 +183,6 @@ class NotReady(StylizerError):
 
 
 class WeightsError(StylizerError):
-    """A weight file is missing, cut, altered or made for another network: nothing can start."""
+    """A weight file is missing, truncated, altered or made for another network: nothing can start."""
 
     code, title, status = "weights", "The weights cannot be used", 503

@@ -1,4 +1,4 @@
-"""Writing files so that what stands at a path is whole, however the work ends."""
+"""Atomic file writes: the file at a path is always complete."""
 
 import os
 import secrets
@@ -6,8 +6,8 @@ from pathlib import Path
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write beside it first and put it in place when done; folders on the way are made. OSError where it fails."""
-    path = Path(os.path.realpath(path))  # what a link points to is written, and the link stays
+    """Write to a temporary file in the same folder, then rename it; creates missing folders. OSError on failure."""
+    path = Path(os.path.realpath(path))  # writes to the target of a link and keeps the link
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".stylizer-{secrets.token_hex(4)}.part")
     try:

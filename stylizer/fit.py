@@ -1,7 +1,7 @@
 """Fit a study to one painting: gradient descent on what it adds to the transformer, over a few dozen photos.
 
-Johnson et al. 2016 train a network for one style. Here the transformer is there already and only a small addition to it
-is learnt (`stylizer.studies`), so a minute is enough, and what is learnt stays small, mixes and has a strength.
+Johnson et al. 2016 train a whole network for one style. Here only a small addition to an existing transformer is learnt
+(`stylizer.studies`), so a minute is enough, and the result is small, can be mixed and has a strength.
 """
 
 import math
@@ -15,46 +15,56 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from stylizer import gatys, images, losses, studies, weights
+from stylizer import images, loss_networks, losses, studies, weights
+from stylizer.canvas import brushed
 from stylizer.errors import NotFinite, ParameterError
-from stylizer.feedforward import Interrupt, PictureSource, Stylizer, brushed, check_size, octaves
-from stylizer.images import Picture
+from stylizer.feedforward import Stylizer
+from stylizer.images import Picture, PictureSource
+from stylizer.loss_networks import MIN_SIDE, call_between_layers, computes_in_bf16, in_precision
 from stylizer.memory import check_memory
-from stylizer.networks import Transformer, build
+from stylizer.networks import Transformer, build_transformer
 from stylizer.networks.backbones import Backbone
 from stylizer.networks.merged import plain_shell, working_weights
+from stylizer.options import option
+from stylizer.parameters import check_size
+from stylizer.progress import Interrupt
+from stylizer.reading import octaves
 from stylizer.settings import Settings
 from stylizer.studies import LAYERS, RANK, STEPS, Study
-from stylizer.styles import read_gallery
+from stylizer.styles import read_gallery, style_picture
 from stylizer.tiles import STRIDE
 
-BYTES_PER_PIXEL = 7000  # transformer and VGG-16 in float32, for the way back
-CLIP = 5.0  # of the gradient's norm: early steps can be wild
-LARGE_EVERY = 3  # photos: one is seen large
-OWN_EVERY = 4  # steps between looks at the photo that is to be painted
-FOLLOW = 0.05  # part by which a step changes the weight of content, where that is twice what it should be
-MOST = 20.0  # times the weight at the start
-SEPARABLE = "studies are made for the separable transformer; set that one"
+BYTES_PER_PIXEL = 7000  # transformer and VGG-16 in float32, for the backward pass
+CLIP = 5.0  # largest norm of the gradient: early steps can be wild
+LARGE_EVERY = 3  # one photo in so many is seen large
+OWN_EVERY = 4  # steps per look at the photo that will be painted
+FOLLOW = 0.05  # relative change of the content weight per step, when the content distance is twice its target
+MOST = 20.0  # largest factor between the content weight and its start
+SEPARABLE = "studies need the separable transformer; set STYLIZER_TRANSFORMER=separable"
 
 
 @dataclass(frozen=True)
 class StudyConfig:
     """How to fit. Layers are those of `stylizer.losses` for VGG-16 and ours, else the backbone's own defaults."""
 
-    steps: int = STEPS
-    size: int = 224  # longer side of what is seen of a photo at a time: all of it,
-    large: int = 640  # or, of every third photo, a window of it at this longer side: as large pictures are painted
-    painting_size: int = 256  # longer side of the painting beside photos at `size`: what is small then is stroke
-    content_distance: float = 1.0  # from photos, where a study settles, whatever the painting: the weight follows
-    content_weight: float = 1.0  # at the start
-    style_weight: float = 12.0
-    tv_weight: float = 2.0
-    calm_weight: float = 250.0  # of total variation where the photo has none: there a weave would show
-    lattice_weight: float = 20.0  # of waves that all answers share and neither photos nor the painting have
-    rate: float = 4e-3  # of Adam for kernels at the start, falling to zero by a cosine
-    norm_rate: float = 0.02  # and for gammas and betas
-    rank: int = RANK
-    seed: int = 0  # of the photos' order
+    steps: int = option(STEPS, "steps, one photo each")
+    size: int = option(224, "longer side at which whole photos are seen")
+    large: int = option(
+        640, "longer side at which every third photo is seen, through a window, as large pictures are painted"
+    )
+    painting_size: int = option(256, "longer side of the painting next to photos at `size`: larger for broader strokes")
+    content_distance: float = option(
+        1.0, "target distance from the photos, by adjusting the content weight: larger is bolder"
+    )
+    content_weight: float = option(1.0, "initial weight of the content distance")
+    style_weight: float = option(12.0, "weight of the style distance")
+    tv_weight: float = option(2.0, "weight of total variation")
+    calm_weight: float = option(250.0, "weight of total variation where the photo is calm and a weave would show")
+    lattice_weight: float = option(20.0, "weight of waves common to all results but absent from photos and painting")
+    rate: float = option(4e-3, "Adam's initial learning rate for kernels, with cosine decay to zero")
+    norm_rate: float = option(0.02, "Adam's initial learning rate for gammas and betas")
+    rank: int = option(RANK, f"rank of what is added to a matrix, at most {RANK}")
+    seed: int = option(0, "random seed of the photos' order")
 
 
 @dataclass(frozen=True)
@@ -62,13 +72,13 @@ class View:
     """What a step sees of a photo."""
 
     pixels: Tensor  # float32 (1, 3, H, W) in [0, 1], sides multiples of 4
-    canvas: Tensor  # the same with brushwork, as it is painted
-    longest: int  # side of the whole photo, in pixels: its strokes and the painting are as large as beside that
+    canvas: Tensor  # the same with brushwork, the transformer's input
+    longest: int  # longest side of the whole photo in pixels, which determines the size of strokes and painting
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step done: what is learnt by now, and the losses of the photo that it saw."""
+    """A completed step: the study so far, and the losses of this step's photo."""
 
     index: int
     total: int
@@ -90,17 +100,17 @@ def fit(
     device: torch.device | str = "cpu",
     start: Study | None = None,
 ) -> Iterator[Step]:
-    """Steps 1 to `config.steps`; what is wrong with the arguments is raised at once.
+    """Steps 1 to `config.steps`; errors in the arguments are raised immediately.
 
-    painting, and its style vector (100,); `views_of` makes views of photos. `coarser` (100,) is added to the vector
-    where photos are large, as when they are painted. The study will be called `name` and belong to the transformer of
-    the fingerprint `origin`. It begins where `start` ended, a study of the painting that was made for other weights and
-    has this rank; else with nothing added.
+    vector (100,): the painting's style vector; views: see `views_of`. `coarser` (100,) is added to the vector for large
+    photos, as when painting. The study is named `name` and belongs to the transformer with fingerprint `origin`. It
+    continues from `start`, a study of the painting for other weights, if that has the same rank; otherwise it starts
+    with nothing added.
     """
     config, device = config or StudyConfig(), torch.device(device)
     _check(config, views, transformer, device)
     learnt = Learnt(transformer.to(device), vector, config, coarser, start)
-    network = gatys.in_precision(backbone.to(device), "auto")
+    network = in_precision(backbone.to(device), "auto")
     objectives = Objectives(network, painting, views, config)
     return _steps(learnt, objectives, config, name, origin)
 
@@ -114,7 +124,7 @@ def _steps(learnt: "Learnt", objectives: "Objectives", config: StudyConfig, name
         terms = objectives(learnt.paint(objectives.views[number]), number)
         if not terms["total"].isfinite():
             raise NotFinite(
-                f"the loss is {terms['total'].item()} at step {index}: stopped; take a lower rate or lower weights"
+                f"the loss became {terms['total'].item()} at step {index}; try a lower rate or lower weights"
             )
         adam.zero_grad()
         terms["total"].backward()
@@ -127,20 +137,20 @@ def _steps(learnt: "Learnt", objectives: "Objectives", config: StudyConfig, name
 
 
 def _shuffled(count: int, seed: int) -> Iterator[int]:
-    """0 to count - 1 in ever new order."""
+    """0 to count - 1 in random order, over and over."""
     generator = torch.Generator().manual_seed(seed)
     while True:
         yield from torch.randperm(count, generator=generator).tolist()
 
 
 class Painter:
-    """The transformer with something added to its weights, its convolutions merged: that is how torch runs it fast."""
+    """The transformer with additions to its weights, its separable convolutions merged, which torch runs faster."""
 
     def __init__(self, transformer: Transformer):
         self.transformer, self.weights = transformer, dict(transformer.named_parameters())
         self.shell = plain_shell(transformer).eval()
         self.device = next(transformer.parameters()).device
-        self.dtype = torch.bfloat16 if gatys.computes_in_bf16(self.device) else torch.float32
+        self.dtype = torch.bfloat16 if computes_in_bf16(self.device) else torch.float32
 
     def __call__(self, photo: Tensor, vector: Tensor, added: Mapping[str, Tensor]) -> Tensor:
         """Photo (1, 3, H, W) in [0, 1], sides multiples of 4, and vector (1, 100) -> painted, float32."""
@@ -151,7 +161,7 @@ class Painter:
 
 
 class Learnt:
-    """What gradients reach: a study's numbers, as tensors (depthwise, up, down, gamma, beta) a layer."""
+    """What is optimised: a study's numbers, as tensors (depthwise, up, down, gamma, beta) per layer."""
 
     def __init__(
         self, transformer: Transformer, vector: np.ndarray, config: StudyConfig, coarser: np.ndarray | None,
@@ -164,7 +174,7 @@ class Learnt:
         self.layers: list[list[Tensor]] = []
         for layer in LAYERS:
             depthwise, up, down, gamma, beta = (torch.zeros(shape) for shape in layer.shapes(config.rank))
-            nn.init.normal_(down, std=layer.channels**-0.5, generator=generator)  # up is zero: so is the product
+            nn.init.normal_(down, std=layer.channels**-0.5, generator=generator)  # up is zero, so the product is too
             self.layers.append([part.to(self.painter.device) for part in (depthwise, up, down, gamma, beta)])
         if start and start.rank == config.rank:
             learnt = studies.split(start.numbers.astype(np.float32), start.rank)
@@ -180,13 +190,13 @@ class Learnt:
         return [tensor for layer in self.layers for tensor in layer if tensor.requires_grad]
 
     def groups(self, config: StudyConfig) -> list[dict]:
-        """For Adam: kernels are learnt at one rate, gammas and betas at another."""
+        """Parameter groups for Adam: kernels have one learning rate, gammas and betas another."""
         parts = {config.rate: slice(0, 3), config.norm_rate: slice(3, 5)}
         return [{"params": [tensor for layer in self.layers for tensor in layer[part] if tensor.requires_grad],
                  "lr": rate} for rate, part in parts.items()]  # fmt: skip
 
     def added(self) -> dict[str, Tensor]:
-        """By the transformer's keys."""
+        """What is added to the weights, by the transformer's keys."""
         found = {}
         for layer, (depthwise, up, down, gamma, beta) in zip(LAYERS, self.layers, strict=True):
             found[f"{layer.name}.depthwise.weight"] = depthwise
@@ -205,7 +215,7 @@ class Learnt:
 
 
 class Objectives:
-    """The losses of a painted view; what is the photo's and the painting's is computed once, when first wanted."""
+    """The losses of a painted view. Targets from photos and the painting are computed once, on first use."""
 
     def __init__(self, network: Backbone, painting: Picture, views: Sequence[View], config: StudyConfig):
         self.network, self.painting, self.views, self.config = network, painting, views, config
@@ -216,30 +226,27 @@ class Objectives:
         self.device = next(network.parameters()).device
         self._beside = cache(self._of_painting)
         self._photo = cache(self._of_photo)
-        self.common = torch.zeros(2, losses.WINDOW, losses.WINDOW, device=self.device)  # what answers shared so far,
-        self.seen = 0  # and how many these were
+        self.common = torch.zeros(2, losses.WINDOW, losses.WINDOW, device=self.device)  # waves common to the results
+        self.seen = 0  # number of results so far
 
     @torch.no_grad()
     def _of_painting(self, longest: int) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Its Gram matrices and spectrum, as large as it is beside a photo of that size."""
+        """The painting's Gram matrices and spectrum, at its size next to a photo of that size."""
         size = round(self.config.painting_size * longest / self.config.size)
         pixels = tensor_of(self.painting, size).to(self.device)
-        grams = losses.gram_matrices(self._look(pixels, self.style_layers), self.style_layers)
+        grams = losses.gram_matrices(self.network(pixels, self.style_layers), self.style_layers)
         return grams, losses.spectrum(pixels) if _shows_waves(pixels) else None
 
     @torch.no_grad()
     def _of_photo(self, number: int) -> tuple[dict[str, Tensor], Tensor]:
-        """The content of a view, and how calm each place of what is painted is."""
+        """The content features of a view, and how calm each place of its canvas is."""
         view = self.views[number]
-        return self._look(view.pixels.to(self.device), self.content_layers), losses.calm(view.canvas.to(self.device))
-
-    def _look(self, picture: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        return self.network(picture.contiguous(memory_format=torch.channels_last), layers)
+        return self.network(view.pixels.to(self.device), self.content_layers), losses.calm(view.canvas.to(self.device))
 
     def __call__(self, painted: Tensor, number: int) -> dict[str, Tensor]:
-        """The losses of this view painted, by name; `total` is what is minimised."""
+        """The losses of a painted view, by name; `total` is minimised."""
         config, view, (photo, calm_places) = self.config, self.views[number], self._photo(number)
-        found = self._look(painted, (*self.content_layers, *self.style_layers))
+        found = self.network(painted, (*self.content_layers, *self.style_layers))
         grams, spectrum = self._beside(view.longest)
         content = losses.content_distance(found, photo, self.content_layers)[0]
         style = losses.style_distance(found, grams, self.style_layers)[0]
@@ -256,9 +263,10 @@ class Objectives:
         return {**found, "total": total}
 
     def follow(self, content: float) -> None:
-        """Weigh content more after a view that is too far from its photo, less after one that could go further.
+        """Raise the content weight after a view too far from its photo, lower it after one that is too close.
 
-        One weight does not suit all paintings: one makes a mosaic of a photo where another leaves it untouched.
+        No single weight suits all paintings: the same weight lets one turn a photo into a mosaic and another barely
+        change it.
         """
         start = self.config.content_weight
         weight = self.content_weight * math.exp(FOLLOW * (content / self.config.content_distance - 1))
@@ -269,10 +277,10 @@ class Objectives:
 
 
 def load_transformer(settings: Settings) -> Transformer:
-    """The transformer of `models/` as torch has it, in float32."""
+    """The transformer in `models/` as a torch module in float32."""
     stem = settings.transformer_stem
     arrays, metadata = weights.parse(weights.read(settings.models, f"{stem}.safetensors"), stem)
-    network = build({key: torch.from_numpy(value) for key, value in arrays.items()}, metadata, stem)
+    network = build_transformer({key: torch.from_numpy(value) for key, value in arrays.items()}, metadata, stem)
     return network.requires_grad_(False)
 
 
@@ -287,26 +295,26 @@ def study(
     backbone: str | None = None,
     backbone_weights: Path | None = None,
     stylizer: Stylizer | None = None,
-    progress: weights.Progress = False,
+    progress: weights.OnBytes = False,
     interrupt: Interrupt | None = None,
 ) -> Iterator[Step]:
     """`fit`'s steps, from pictures and paths.
 
-    Without photos, on the sample photo and the gallery's own pictures; `own`, the photo that is to be painted, is seen
-    every OWN_EVERY steps besides. What `interrupt` raises ends the work, within a step too.
+    The default photos are the sample photo and the gallery's own pictures. `own`, the photo that will be painted, is
+    also seen every OWN_EVERY steps. `interrupt` is also called within steps; raise in it to stop.
     """
     check_config(config)
     check_size(config.size, settings)
     stylizer = stylizer or Stylizer(settings=settings)
     if not stylizer.takes_studies:
         raise ParameterError("style", SEPARABLE)
-    picture = gatys.style_picture(painting, settings)
-    network = gatys.load_backbone(
-        backbone or gatys.default_backbone(settings, backbone_weights), settings, backbone_weights, progress
+    picture = style_picture(painting, settings)
+    network = loss_networks.load(
+        backbone or loss_networks.default(settings, backbone_weights), settings, backbone_weights, progress
     )
     if interrupt:
         interrupt()
-        gatys.call_between_layers(network, interrupt)
+        call_between_layers(network, interrupt)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     pictures = [images.as_picture(photo, settings) for photo in photos or default_photos(settings)]
@@ -317,12 +325,12 @@ def study(
     return fit(
         load_transformer(settings), network, picture, vector,
         views_of(pictures, stylizer.brush_height(vector), config), config,
-        name=name, origin=stylizer.transformer, coarser=stylizer.coarser, device="cuda" if cuda else "cpu",
+        name=name, origin=stylizer.fingerprint, coarser=stylizer.coarser, device="cuda" if cuda else "cpu",
     )  # fmt: skip
 
 
 def views_of(photos: Iterable[Picture], height: int, config: StudyConfig) -> list[View]:
-    """A view of each: whole at `config.size`, and of every third a window somewhere in it at `config.large`."""
+    """A view of each photo: the whole at `config.size`, or for every third a random window at `config.large`."""
     generator, found = np.random.default_rng(config.seed), []
     for number, photo in enumerate(photos):
         if number % LARGE_EVERY != LARGE_EVERY - 1 or config.large <= config.size:
@@ -337,7 +345,7 @@ def views_of(photos: Iterable[Picture], height: int, config: StudyConfig) -> lis
 
 
 def _with_canvas(photo: Picture, height: int, size: int) -> tuple[Tensor, Tensor]:
-    """The photo at that longer side, and as it is painted, with brushwork of that height."""
+    """The photo with this longer side, without and with brushwork of this height."""
     picture = images.resize(photo, size)
     return tensor_of(picture, size), tensor_of(brushed(picture, height), size)
 
@@ -347,13 +355,13 @@ def _shows_waves(pictures: Tensor) -> bool:
 
 
 def default_photos(settings: Settings) -> list[Path]:
-    """What this project has drawn: of things, places and patterns, light and dark."""
+    """The project's own pictures: things, places and patterns, light and dark."""
     drawn = [settings.styles / style.picture for style in read_gallery(settings.styles).values() if style.picture]
     return [settings.assets / "sample.jpg", *drawn]
 
 
 def tensor_of(picture: images.Picture, size: int) -> Tensor:
-    """At that longer side, cut at its right and lower edge to multiples of the encoder's stride."""
+    """A picture with this longer side, cropped at its right and lower edge to multiples of the encoder's stride."""
     rgb = images.resize(picture, size).rgb
     height, width = (max(STRIDE, side // STRIDE * STRIDE) for side in rgb.shape[:2])
     return torch.from_numpy(images.to_tensor(rgb[:height, :width]))
@@ -362,7 +370,7 @@ def tensor_of(picture: images.Picture, size: int) -> Tensor:
 def _check(config: StudyConfig, views: Sequence[View], transformer: Transformer, device: torch.device) -> None:
     check_config(config)
     if not views:
-        raise ParameterError("photos", "no photo was given; give one at least")
+        raise ParameterError("photos", "no photo was given; give at least one")
     shapes = [[tuple(shape) for shape in layer.added_shapes()] for layer in transformer.styled()] if (
         transformer.config.separable) else []  # fmt: skip
     if shapes != [layer.added_shapes() for layer in LAYERS]:
@@ -374,15 +382,15 @@ def _check(config: StudyConfig, views: Sequence[View], transformer: Transformer,
 
 def check_config(config: StudyConfig) -> None:
     if config.steps < 1:
-        raise ParameterError("steps", f"{config.steps} steps; one is needed at least")
-    if config.painting_size < gatys.MIN_SIDE:
+        raise ParameterError("steps", f"steps is {config.steps}; it must be at least 1")
+    if config.painting_size < MIN_SIDE:
         raise ParameterError(
             "painting_size",
-            f"the painting's longer side is {config.painting_size} pixels; it must be {gatys.MIN_SIDE} at least",
+            f"the painting's longer side is {config.painting_size} pixels; it must be at least {MIN_SIDE}",
         )
     if not 0 < config.content_distance < float("inf"):
         raise ParameterError(
-            "content_distance", f"the content distance is {config.content_distance}; it must be more than 0"
+            "content_distance", f"the content distance is {config.content_distance}; it must be greater than 0"
         )
     if not 1 <= config.rank <= RANK:
         raise ParameterError("rank", f"the rank is {config.rank}; it must be 1 to {RANK}")

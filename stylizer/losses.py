@@ -1,10 +1,12 @@
-"""How far a picture is from a photo's content and from a painting's style, over {layer: features} of a loss network.
+"""Distances of a picture from a photo's content and a painting's style, from {layer: features} of a loss network.
 
-Both distances are relative, ||a - b||^2 / ||b||^2, so that layers count alike and 1 is as bad as an empty answer. Each
-is given per picture, (N,); what is averaged, and where a logarithm goes, is the caller's choice.
+Both distances are relative, ||a - b||^2 / ||b||^2, so that layers have equal weight and 1 is as bad as all-zero
+features. Each is per picture, (N,); averaging and logarithms are up to the caller.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,18 +15,18 @@ from torch import Tensor
 from stylizer.images import LUMA
 
 CONTENT_LAYERS = ("relu3_3",)                                       # where things are, but no longer their texture
-STRUCTURE_LAYER = "relu4_3"                                          # where things are, by what they are
+STRUCTURE_LAYER = "relu4_3"                                          # where things are, and what they are
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")         # Johnson et al. 2016: one in each of four blocks
 EPSILON = 1e-8                                                      # a flat picture may have no features at all
-STRUCTURE_EPSILON = 100.0       # added to the variance of a channel: about 5,000 in photos, next to nothing on a wall
-CALM_SIDE = 9                   # pixels that are looked at around each,
-CALM = 1e-4                     # and the square of steps that are half calm: 0.01 from one pixel to the next
-WINDOW = 64                     # pixels a side of what a spectrum is taken of,
-LONGEST_WAVE = 24               # pixels: what is longer is no pattern;
-FAINT = (2 / 255) ** 2          # power that nobody sees: noise of two levels;
-LATTICE_AVERAGE = 0.95          # decay of what the answers of some steps have in common,
-LEAST_LATTICE = 0.1             # and what of it is chance
-LEAST_SHARE = 0.02              # of an average wave's: below it is silence
+STRUCTURE_EPSILON = 100.0       # added to the variance of a channel: about 5,000 in photos, almost 0 on a wall
+CALM_SIDE = 9                   # side in pixels of the square in which calmness is measured,
+CALM = 1e-4                     # and the squared step at which a place is half calm: 0.01 from pixel to pixel
+WINDOW = 64                     # side in pixels of a spectrum's window
+LONGEST_WAVE = 24               # pixels; longer waves are not a pattern
+FAINT = (2 / 255) ** 2          # invisible power: noise of two levels
+LATTICE_AVERAGE = 0.95          # decay of the running average of waves common to all results,
+LEAST_LATTICE = 0.1             # and the part of it that is chance
+LEAST_SHARE = 0.02              # of an average wave's power; less counts as silence
 
 Features = Mapping[str, Tensor]
 
@@ -32,17 +34,17 @@ Features = Mapping[str, Tensor]
 class _Moments(torch.autograd.Function):
     """Pixels (N, P, C) -> mean products (N, C, C) and means (N, C), with a gradient in one pass over the pixels.
 
-    What autograd would make of the two formulas takes several, and at the first layers of a loss network memory is what
-    a step waits for.
+    Autograd would take several for the two formulas, and at the first layers of a loss network a step is limited by
+    memory bandwidth.
     """
 
     @staticmethod
-    def forward(ctx, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(pixels)
         return pixels.mT @ pixels / pixels.shape[1], pixels.mean(1)
 
     @staticmethod
-    def backward(ctx, of_products: Tensor, of_means: Tensor) -> Tensor:
+    def backward(ctx: Any, of_products: Tensor, of_means: Tensor) -> Tensor:
         (pixels,) = ctx.saved_tensors
         count = pixels.shape[1]
         return torch.baddbmm(of_means[:, None] / count, pixels, (of_products + of_products.mT) / count)
@@ -56,13 +58,13 @@ def moments(features: Tensor) -> tuple[Tensor, Tensor]:
 def gram_matrix(features: Tensor) -> Tensor:
     """Correlations between channels, (N, C, H, W) -> (N, C, C); Gatys et al. 2016, eq. 3.
 
-    Averaged over pixels where the paper sums, so pictures of any size compare.
+    Averaged over pixels where the paper sums, so pictures of different sizes are comparable.
     """
     return moments(features)[0]
 
 
 def gram_matrices(features: Features, layers: Sequence[str] = STYLE_LAYERS) -> dict[str, Tensor]:
-    """{layer: (N, C, C)}: what `style_distance` compares with."""
+    """{layer: (N, C, C)}: the target of `style_distance`."""
     return {layer: gram_matrix(features[layer]) for layer in layers}
 
 
@@ -79,9 +81,19 @@ def relative_distance(given: Tensor, target: Tensor) -> Tensor:
     return (given - target).square().sum(1) / (target.square().sum(1) + EPSILON)
 
 
-def mean_distance(given: Mapping[str, Tensor], target: Mapping[str, Tensor], layers: Sequence[str]) -> Tensor:
-    """Mean over layers of the relative distance, (N,), whatever is given of them."""
-    return torch.stack([relative_distance(given[layer], target[layer]) for layer in layers]).mean(0)
+def mean_distance(
+    given: Mapping[str, Tensor], target: Mapping[str, Tensor], layers: Sequence[str], shares: Sequence[float] = ()
+) -> Tensor:
+    """Mean over layers of the relative distance of any quantity, (N,); `shares` are layer weights that sum to 1."""
+    distances = [relative_distance(given[layer], target[layer]) for layer in layers]
+    if not shares:
+        return torch.stack(distances).mean(0)
+    return weighted_sum(shares, distances)
+
+
+def weighted_sum(weights: Iterable[float], values: Iterable[Tensor]) -> Tensor:
+    """Weighted sum of at least one value."""
+    return reduce(torch.add, (weight * value for weight, value in zip(weights, values, strict=True)))
 
 
 def content_distance(features: Features, target: Features, layers: Sequence[str] = CONTENT_LAYERS) -> Tensor:
@@ -95,26 +107,28 @@ def style_distance(features: Features, grams: Mapping[str, Tensor], layers: Sequ
 
 
 def structure_distance(features: Tensor, target: Tensor) -> Tensor:
-    """The relative distance of features (N, C, H, W) once every channel has mean 0 and deviation 1, (N,): where things
-    are, whatever their light, contrast and texture; as AdaAttN (Liu et al. 2021) compares them."""
+    """Relative distance of features (N, C, H, W) with every channel standardised, (N,); as AdaAttN (Liu et al. 2021).
+
+    It measures where things are, regardless of their light, contrast and texture.
+    """
     return relative_distance(_standardised(features), _standardised(target))
 
 
 def _standardised(features: Tensor) -> Tensor:
-    """Not by `F.instance_norm`, whose gradient is not to be trusted: `networks.layers.TrainedNorm` says why."""
+    """Standardise channels without `F.instance_norm`, whose gradient is wrong (see `networks.layers.TrainedNorm`)."""
     variance, mean = torch.var_mean(features.float(), (2, 3), correction=0, keepdim=True)
     return (features.float() - mean) * (variance + STRUCTURE_EPSILON).rsqrt()
 
 
 def total_variation(pictures: Tensor) -> Tensor:
-    """Mean square of the step to the next pixel, across and down, (N, C, H, W) -> (N,): what noise costs."""
+    """Mean squared step to the next pixel, across and down, (N, C, H, W) -> (N,): the penalty for noise."""
     across = (pictures[..., :, 1:] - pictures[..., :, :-1]).float().square().mean((1, 2, 3))
     down = (pictures[..., 1:, :] - pictures[..., :-1, :]).float().square().mean((1, 2, 3))
     return across + down
 
 
 def variation_map(pictures: Tensor) -> Tensor:
-    """Square of the step to the next pixel, across and down, mean over the colours: (N, 3, H, W) -> (N, 1, H, W)."""
+    """Squared step to the next pixel, across and down, mean over colours: (N, 3, H, W) -> (N, 1, H, W)."""
     across, down = (pictures.float().diff(dim=axis).square().mean(1, keepdim=True) for axis in (3, 2))
     return F.pad(across, (0, 1, 0, 0)) + F.pad(down, (0, 0, 0, 1))
 
@@ -126,15 +140,15 @@ def calm(photos: Tensor) -> Tensor:
 
 
 def weave(pictures: Tensor, calm_places: Tensor) -> Tensor:
-    """Mean variation where the photo is calm, (N, 3, H, W) and (N, 1, H, W) -> (N,): a weave would show there."""
+    """Mean variation where the photo is calm, where a weave would show: (N, 3, H, W) and (N, 1, H, W) -> (N,)."""
     return (variation_map(pictures) * calm_places).mean((1, 2, 3))
 
 
 def spectrum(pictures: Tensor) -> Tensor:
-    """How the fine waves of luminance and of R - G share the power of a window, the mean over half-overlapping windows,
-    (N, 3, H, W) from 64 pixels a side -> (N, 2, 64, 64), of waves down and across; 1 is the average wave's.
+    """Relative power of fine waves in luminance and R - G, (N, 3, H, W) -> (N, 2, 64, 64), waves down and across.
 
-    Welch 1967, but every window counts alike, be it an eye or a cheek, down to the faintest.
+    1 is the power of the average wave. Mean over half-overlapping windows, so sides must be at least 64. As Welch 1967,
+    but every window is normalised, so that an eye and a cheek count alike, down to the faintest.
     """
     red, green = pictures[:, 0].float(), pictures[:, 1].float()
     luminance = torch.einsum("nchw,c->nhw", pictures.float(), torch.from_numpy(LUMA).to(pictures.device))
@@ -142,42 +156,45 @@ def spectrum(pictures: Tensor) -> Tensor:
     window = window[:, None] * window
     pieces = torch.stack((luminance, red - green), 1).unfold(2, WINDOW, WINDOW // 2).unfold(3, WINDOW, WINDOW // 2)
     waves = torch.fft.fft2((pieces - pieces.mean((-2, -1), keepdim=True)) * window)
-    power = torch.view_as_real(waves).square().sum(-1) / window.square().sum()    # of white noise its variance
+    power = torch.view_as_real(waves).square().sum(-1) / window.square().sum()    # for white noise, its variance
     power = power * (_waves(pictures.device) >= WINDOW / LONGEST_WAVE)
     return (power / (power.mean((-2, -1), keepdim=True) + FAINT)).mean((2, 3))
 
 
 def standing_out(spectra: Tensor) -> Tensor:
-    """How far each wave stands out among all of its length, as a logarithm, (N, 2, 64, 64) -> the same; coarse ones 0.
+    """Log power of each wave relative to the mean of its wavelength, (N, 2, 64, 64) -> the same; 0 for coarse waves.
 
-    On average over many answers it ought to be as in their photos and paintings. Where it is more, there is a lattice,
-    the same whatever the painting: nearest-neighbour upsampling lends a network such waves for nothing.
+    Averaged over many results it should be as in their photos and paintings. Any excess is a lattice, the same for
+    every painting: nearest-neighbour upsampling produces such waves for free.
     """
     length = _waves(spectra.device)
-    ring = F.one_hot(length.round().long().flatten()).float()                       # (4096, lengths)
-    mean = (spectra.flatten(2) @ (ring / ring.sum(0)))[..., length.round().long()]  # of all directions
+    lengths = round(WINDOW / 2**0.5) + 1  # to the corner; given, so that torch.compile need not look at the values
+    ring = F.one_hot(length.round().long().flatten(), lengths).float()              # (4096, lengths)
+    mean = (spectra.flatten(2) @ (ring / ring.sum(0)))[..., length.round().long()]  # over all directions
     found = torch.log((spectra + LEAST_SHARE) / (mean + LEAST_SHARE))
     return found * (length >= WINDOW / LONGEST_WAVE)
 
 
 def lattice_excess(painted: Tensor, photos: Tensor, paintings: Tensor) -> Tensor:
-    """How far waves stand out in answers (N, 3, H, W) more than in their photos, and in paintings of these spectra
-    (N, 2, 64, 64), on average, (2, 64, 64)."""
+    """How much more waves stand out in results (N, 3, H, W) than in their photos and paintings, mean (2, 64, 64).
+
+    paintings: spectra (N, 2, 64, 64).
+    """
     ours, theirs = (standing_out(spectrum(pictures)) for pictures in (painted, photos))
     return (ours - (theirs + standing_out(paintings)) / 2).mean(0)
 
 
 def lattice(excess: Tensor, common: Tensor) -> Tensor:
-    """What the waves cost that answers share, (): as far as they stand out in these and did, `common`, in many."""
+    """Penalty for waves that results share, (): their excess in these times that in earlier ones, `common`."""
     return (F.relu(common - LEAST_LATTICE) * excess).mean()
 
 
 def follow_lattice(common: Tensor, excess: Tensor, step: int) -> None:
-    """Let `common` follow what stands out; young averages forget faster."""
+    """Update the running average `common`; early averages decay faster."""
     common.lerp_(excess.detach(), 1 - min(LATTICE_AVERAGE, (1 + step) / (10 + step)))
 
 
 def _waves(device: torch.device) -> Tensor:
-    """How many waves of each kind lie in a window, (64, 64)."""
+    """Number of periods per window of each wave, (64, 64)."""
     along = torch.fft.fftfreq(WINDOW, 1 / WINDOW, device=device)
     return (along[:, None].square() + along.square()).sqrt()

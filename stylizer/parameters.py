@@ -1,6 +1,6 @@
-"""What callers give as text or number, checked in one way for Python, the command line, HTTP and the settings.
+"""Checks of arguments, the same for Python, the command line, HTTP and the settings.
 
-Texts are read more strictly than `int` and `float` do: these take 1_00 for a hundred, and the digits of every script.
+Strings are parsed more strictly than by `int` and `float`, which read 1_00 as a hundred and accept any script's digits.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,14 +22,14 @@ DECIMAL = re.compile(r"[+-]?([0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})([eE][+-]?[
 BOOLEANS = {"true": True, "1": True, "on": True, "yes": True, "false": False, "0": False, "off": False, "no": False}
 
 VECTOR_SIZE = 100
-VECTOR_BOUND = 100.0  # of a style vector's numbers: they vary by 1, and the gallery's largest is 7
+VECTOR_BOUND = 100.0  # largest absolute value in a style vector: its numbers vary by 1, and the gallery's largest is 7
 WEIGHT_BOUND = 1e6
 STRENGTHS = 0.0, 1.0
-STYLE_SCALES = 0.5, 2.0  # how large strokes may be made
+STYLE_SCALES = 0.5, 2.0  # smallest and largest strokes
 
 
 def as_whole(value: object) -> int | None:
-    """A whole number, or None for anything else; 3.0 and True are none."""
+    """A whole number, or None for anything else, including 3.0 and True."""
     if isinstance(value, str):
         return int(value) if WHOLE.fullmatch(value) else None
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
@@ -37,8 +37,8 @@ def as_whole(value: object) -> int | None:
     return int(value)
 
 
-def as_decimal(value: object) -> float | None:
-    """A finite number, or None for anything else; True is none."""
+def as_decimal(value: Any) -> float | None:
+    """A finite number, or None for anything else, including True."""
     if isinstance(value, str):
         number = float(value) if DECIMAL.fullmatch(value) else math.nan
     elif isinstance(value, (bool, np.bool_)):
@@ -46,13 +46,13 @@ def as_decimal(value: object) -> float | None:
     else:
         try:
             number = float(value)
-        except (TypeError, ValueError, OverflowError):  # a whole number of 400 digits is beyond every float
+        except (TypeError, ValueError, OverflowError):  # a 400-digit integer overflows a float
             return None
     return number if math.isfinite(number) else None
 
 
 def whole(field: str, value: object, smallest: int, largest: int, words: str = "") -> int:
-    """A whole number in these bounds; ParameterError says what is allowed, in `words` where they say more."""
+    """A whole number in these bounds; ParameterError says what is allowed, using `words` if given."""
     number = as_whole(value)
     if number is None or not smallest <= number <= largest:
         words = words or f"a whole number from {smallest} to {largest}"
@@ -61,7 +61,7 @@ def whole(field: str, value: object, smallest: int, largest: int, words: str = "
 
 
 def decimal(field: str, value: object, smallest: float, largest: float, words: str = "") -> float:
-    """A number in these bounds; ParameterError says what is allowed, in `words` where they say more."""
+    """A number in these bounds; ParameterError says what is allowed, using `words` if given."""
     number = as_decimal(value)
     if number is None or not smallest <= number <= largest:
         words = words or f"a number from {smallest:g} to {largest:g}"
@@ -71,55 +71,55 @@ def decimal(field: str, value: object, smallest: float, largest: float, words: s
 
 
 def boolean(field: str, value: object) -> bool:
-    """True or false, as such or as a text that says so."""
+    """True or false, as a bool or a string that means one."""
     found = BOOLEANS.get(value.lower()) if isinstance(value, str) else value
     if not isinstance(found, bool):
         raise ParameterError(field, f"{field} is {shown(value)}; it must be true or false")
     return found
 
 
-# Of paintings -------------------------------------------------------------------------------------------------------
+# Of painting --------------------------------------------------------------------------------------------------------
 
 
 def check_vector(vector: object, field: str = "style_vector") -> np.ndarray:
-    """100 numbers of at most VECTOR_BOUND either way, as float32 (100,); ParameterError otherwise."""
+    """100 numbers from -VECTOR_BOUND to VECTOR_BOUND, as float32 (100,); ParameterError otherwise."""
     if isinstance(vector, (list, tuple)) and any(isinstance(each, (bool, np.bool_)) for each in vector):
-        raise ParameterError(field, f"a style vector is {VECTOR_SIZE} numbers; true or false came among them")
+        raise ParameterError(field, f"a style vector is {VECTOR_SIZE} numbers, but this one contains true or false")
     try:
         array = np.asarray(vector)
-    except (TypeError, ValueError, RuntimeError):  # lists of several lengths; a tensor that is being trained
+    except (TypeError, ValueError, RuntimeError):  # lists of unequal length; a tensor that requires a gradient
         raise ParameterError(field, f"a style vector is {VECTOR_SIZE} numbers") from None
-    if array.dtype.kind not in "iuf":  # texts, objects, whole numbers of 400 digits
-        raise ParameterError(field, f"a style vector is {VECTOR_SIZE} numbers; something else came among them")
+    if array.dtype.kind not in "iuf":  # strings, objects, 400-digit integers
+        raise ParameterError(field, f"a style vector is {VECTOR_SIZE} numbers, but this one contains something else")
     array = array[0] if array.shape == (1, VECTOR_SIZE) else array
     if array.shape != (VECTOR_SIZE,):
-        raise ParameterError(field, f"a style vector is {VECTOR_SIZE} numbers; {array.size} came, shape {array.shape}")
+        raise ParameterError(field, f"a style vector is {VECTOR_SIZE} numbers; got {array.size}, shape {array.shape}")
     array = array.astype(np.float64)
     beyond = array[~(np.abs(array) <= VECTOR_BOUND)]  # NaN too
     if beyond.size:
         raise ParameterError(
-            field, f"a style vector's numbers go from {-VECTOR_BOUND:g} to {VECTOR_BOUND:g}; {beyond[0]:g} came"
+            field, f"a style vector's numbers must be from {-VECTOR_BOUND:g} to {VECTOR_BOUND:g}; got {beyond[0]:g}"
         )
     return array.astype(np.float32)
 
 
 def check_styles(count: int, most: int) -> None:
-    """How many styles a mix has; ParameterError for none and for too many."""
+    """The number of styles in a mix; ParameterError for none or too many."""
     if not count:
         raise ParameterError("style", "no style was given; give a picture, a gallery name or a vector")
     if count > most:
-        raise ParameterError("style", f"{count} styles were given; at most {most} can be mixed")
+        raise ParameterError("style", f"{count} styles were given; a mix has at most {most}")
 
 
 def check_weights(weights: Sequence[float] | None, count: int) -> np.ndarray:
-    """Shares of a mix that sum to 1, float64 (count,); ParameterError for a wrong count, out of bounds or all zero."""
+    """Shares of a mix that sum to 1, float64 (count,); ParameterError for a wrong count or bound, or all 0."""
     if weights is None or len(weights) == 0:
         return np.full(count, 1 / max(count, 1))
     if len(weights) != count:
-        raise ParameterError("weight", f"{len(weights)} weights came for {count} styles; give one a style, or none")
+        raise ParameterError("weight", f"{len(weights)} weights for {count} styles; give one per style, or none")
     shares = np.asarray([decimal("weight", weight, 0, WEIGHT_BOUND) for weight in weights])
     if not shares.sum() > 0:
-        raise ParameterError("weight", "all weights are 0; give at least one style more than that")
+        raise ParameterError("weight", "all weights are 0; at least one must be larger")
     return shares / shares.sum()
 
 
@@ -135,7 +135,7 @@ def check_style_scale(style_scale: object) -> float:
 
 
 def check_size(size: object, settings: Settings) -> int | None:
-    """A longest side in pixels, or None for the photo's own."""
+    """A longest side in pixels, or None to keep the photo's."""
     if size is None or (isinstance(size, str) and size == "original"):
         return None
     bounds = settings.min_side, settings.max_side

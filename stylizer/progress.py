@@ -1,17 +1,26 @@
-"""How far long work is: a bar where someone looks at a terminal, else a plain line now and then."""
+"""Progress of long work: a bar on a terminal, otherwise an occasional plain line; and how to interrupt it."""
 
 import sys
 import time
+from collections.abc import Callable
 
-LINE_SECONDS = 10.0  # between lines at the least,
-SURE_SECONDS = 60.0  # and at the most; sooner where a tenth of the work was done since
+LINE_SECONDS = 10.0  # shortest time between lines,
+SURE_SECONDS = 60.0  # and longest; sooner once a tenth of the work is done
 SHARE = 0.1
 
 
-class Progress:
-    """A context: `to(done, total)` says how far it is, with words on how it goes.
+OnTile = Callable[[int, int], None]  # called with (tiles painted, tiles in all); raise in it to stop the painting
+Interrupt = Callable[[], None]  # called between stages of work; raise in it to stop the work
 
-    Where stderr is no terminal, lines without control characters come, and none of work that takes few seconds.
+
+def go_on() -> None:
+    """An interrupt that never interrupts."""
+
+
+class Progress:
+    """A context manager: `to(done, total)` reports progress, with optional words about the state.
+
+    If stderr is not a terminal, it prints lines without control characters, and none for work of a few seconds.
     """
 
     def __init__(self, unit: str, total: int = 0, what: str = "", delay: float = 0.0):
@@ -25,12 +34,12 @@ class Progress:
             **scale,
         )  # fmt: skip
         self._start = self._said_at = time.monotonic()
-        self._said: int | None = None  # how far it was then
+        self._said: int | None = None  # `done` at that time
 
     def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(self, *_error) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._bar.close()
 
     def to(self, done: int, total: int = 0, words: str = "") -> None:
@@ -52,7 +61,7 @@ class Progress:
         print(self.line(now - self._start, words), file=sys.stderr, flush=True)
 
     def line(self, seconds: float, words: str = "") -> str:
-        """What is said after so many seconds: "stylizer: 12 of 60 steps, about 40 s left, total 0.31"."""
+        """The line after this many seconds: "stylizer: 12 of 60 steps, about 40 s left, total 0.31"."""
         done, total, unit = self.done, self.total, f"{self.unit}s"
         if self.unit == "B":
             done, total, unit = round(done / 1e6), round(total / 1e6), "MB"

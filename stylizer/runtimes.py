@@ -1,8 +1,10 @@
-"""predict / encode / decode on the machine at hand: OpenVINO on a CPU, torch on CUDA, torch on a CPU as the fallback.
+"""predict / encode / decode on this machine: OpenVINO on a CPU, torch on CUDA, torch on a CPU as the fallback.
 
-All take and give float32 numpy arrays; `features` and `affine` are opaque, kept between calls and handed back to the
-runtime that made them. A runtime paints one picture at a time with all its cores: two at once would only share them.
+All take and return float32 numpy arrays; `features` and `affine` are opaque, kept between calls and passed back to the
+runtime that made them. A runtime paints one picture at a time, on all cores: two at once would only share them.
 """
+
+from __future__ import annotations
 
 import importlib.util
 import os
@@ -12,6 +14,8 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,97 +24,105 @@ from stylizer.errors import ParameterError, StylizerError, WeightsError
 from stylizer.settings import Settings
 from stylizer.studies import ADDED_SIZE
 
+if TYPE_CHECKING:
+    import openvino
+    import torch
+
 PRECISIONS = ("auto", "f32")
-# Of a picture being painted; seen 345 in bf16 at 12 megapixels, and in f32 600 by OpenVINO.
+# Memory of a picture being painted; measured 345 in bf16 at 12 megapixels, and 600 in f32, with OpenVINO.
 BYTES_PER_PIXEL = {"bf16": 400, "f32": 700}
-EAGER_BYTES_PER_PIXEL = {"f16": 450, "f32": 900}  # by torch, layer for layer
-# What compiled sizes may keep together, most of it their activations: a preview and a picture of 1024 x 683 pixels in
-# float32, encoder and decoder each. On a small machine it is a quarter of what memory there is for them.
+EAGER_BYTES_PER_PIXEL = {"f16": 450, "f32": 900}  # with torch, layer by layer
+# Limit for all compiled sizes together, most of it activations: enough for a preview and a 1024 x 683 picture in
+# float32, encoder and decoder each. On a small machine it is a quarter of the available memory.
 KEPT_BYTES = 10**9
-COMPILED_BYTES = 20 * 2**20  # of each besides
-SEEN = 64  # sizes that are known when they come again
-LARGE_BYTES = 256 * 2**20  # memory is given back to the system after so much of it was used for one picture
-EXACT_PARTS = ("encoder", "measure")  # in float32 everywhere: OpenVinoRuntime says why
+COMPILED_BYTES = 20 * 2**20  # of each compiled size, besides activations
+SEEN = 64  # sizes remembered, to recognise them when they come again
+LARGE_BYTES = 256 * 2**20  # after a picture that used more than this, memory is returned to the system
+EXACT_PARTS = ("encoder", "measure")  # always in float32; see OpenVinoRuntime
 TRANSFORMER_PARTS = ("encoder", "decoder", "measure", "tile")
+
+Opaque = Any  # features and affine, whose type only the runtime that made them knows
 
 
 class Runtime(ABC):
-    """The three networks on one device. `device`, `precision` and `library` say what runs."""
+    """The three networks on one device. `device`, `precision` and `library` describe what runs."""
 
     device: str
     precision: str
     library: str
-    takes_studies: bool  # the separable transformer does
-    forget: Callable[[], bool] = staticmethod(lambda: False)  # gives up something kept elsewhere, where memory is short
+    takes_studies: bool  # True for the separable transformer
+    forget: Callable[[], bool] = staticmethod(lambda: False)  # frees something cached elsewhere, if memory is short
 
     @abstractmethod
     def check_memory(self, height: int, width: int, piece: int | None = None) -> None:
-        """Refuse a painting for which there is no memory, as `memory.check_memory` does; what is kept goes first."""
+        """Refuse a painting for which there is no memory, as `memory.check_memory`, after freeing caches."""
 
     @abstractmethod
     def predict(self, style: np.ndarray) -> np.ndarray:
         """Style picture (1, 3, H, W) in [0, 1] -> style vector (1, 100)."""
 
     @abstractmethod
-    def encode(self, content: np.ndarray) -> object:
+    def encode(self, content: np.ndarray) -> Opaque:
         """Photo (1, 3, H, W) in [0, 1], sides multiples of 4 -> its features (1, 128, H/4, W/4)."""
 
     @abstractmethod
-    def decode(self, features: object, vector: np.ndarray, added: np.ndarray | None = None) -> np.ndarray:
-        """Features, style vector (1, 100) and what studies add (P,) -> stylised (1, 3, H, W) in [0, 1]."""
+    def decode(self, features: Opaque, vector: np.ndarray, added: np.ndarray | None = None) -> np.ndarray:
+        """Features, style vector (1, 100) and studies' additions (P,) -> stylised (1, 3, H, W) in [0, 1]."""
 
     @abstractmethod
     def measure(
-        self, samples: list[object], vector: np.ndarray, weights: np.ndarray, floor: float = 0.0,
+        self, samples: list[Opaque], vector: np.ndarray, weights: np.ndarray, floor: float = 0.0,
         added: np.ndarray | None = None,
-    ) -> object:  # fmt: skip
-        """Features of one photo's samples, equal in size, a style vector (1, 100), how much each place counts
-        (N, 1, h, w), how much of the least variances holds, 0 to 1, and what studies add -> affine, for
-        `decode_tile`."""
+    ) -> Opaque:  # fmt: skip
+        """Measure statistics for `decode_tile` -> affine.
+
+        From features of one photo's samples, of equal size, a style vector (1, 100), the weight of each place
+        (N, 1, h, w), the share of the least variances to apply, 0 to 1, and studies' additions.
+        """
 
     @abstractmethod
     def decode_tile(
-        self, features: object, affine: object, vector: np.ndarray, added: np.ndarray | None = None
+        self, features: Opaque, affine: Opaque, vector: np.ndarray, added: np.ndarray | None = None
     ) -> np.ndarray:
-        """A tile's features, the affine of its photo and style, the style vector (1, 100) and what studies add ->
-        stylised (1, 3, H, W) in [0, 1]."""
+        """A tile's features, its photo's affine, style vector (1, 100) and studies' additions -> (1, 3, H, W)."""
 
     @abstractmethod
-    def feature_bytes(self, features: object) -> int:
-        """What keeping these features costs."""
+    def feature_bytes(self, features: Opaque) -> int:
+        """Memory that these features occupy."""
 
 
-def import_openvino():
-    """The openvino module, without its telemetry: left alone, every import reports itself to a host on the internet."""
+def import_openvino() -> ModuleType:
+    """The openvino module without its telemetry, which would report every import to a host on the internet."""
     if "openvino" not in sys.modules:
-        sys.modules["openvino_telemetry"] = None  # openvino then falls back to its own silent stand-in
+        # None makes Python treat the module as missing; openvino then falls back to its own silent stub
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import openvino
 
     return openvino
 
 
 class OpenVinoRuntime(Runtime):
-    """OpenVINO on a CPU, the transformer in bf16 where the CPU computes in it.
+    """OpenVINO on a CPU, the transformer in bf16 if the CPU supports it.
 
-    The predictor stays in float32: in bf16 its vectors are 1 to 2 % off, which is most of the difference a picture then
-    shows, and it saves two milliseconds a painting. So does the encoder: what it takes off calm places is less than a
-    step of bf16, and steps in a sky would be painted as texture. So do a tile's statistics, off by half a percent else.
+    The predictor stays in float32: in bf16 its vectors are 1 to 2 % off, which causes most of the difference in a
+    picture, and it would save only two milliseconds per painting. So does the encoder: the noise it removes from calm
+    places is smaller than a step of bf16, and steps in a sky would be painted as texture. So do a tile's statistics,
+    which would otherwise be off by half a percent.
 
-    Encoder and decoder are compiled for each picture size: a fixed size runs about a tenth faster than a free one,
-    compiling it takes no longer, and it can be let go, where a free one holds on to what its largest picture took. The
-    second time that a size comes it is kept, the oldest making room, until nobody asks for it any more. The
-    predictor is small and stays free.
+    Encoder and decoder are compiled for each picture size: a fixed size runs about a tenth faster than a dynamic one,
+    takes no longer to compile, and can be freed, while a dynamic one keeps the memory of its largest picture. A size
+    is kept from its second use, replacing the oldest, until it is no longer used. The predictor is small and stays
+    dynamic.
     """
 
     library = "OpenVINO"
 
     def __init__(self, settings: Settings):
-        openvino = import_openvino()
         self.device = "cpu"
-        self._core = openvino.Core()
+        self._core = import_openvino().Core()
         capable = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = "bf16" if capable and settings.precision == "auto" else "f32"
-        self._options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.precision}
+        self._options: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.precision}
         if settings.threads:
             self._options["INFERENCE_NUM_THREADS"] = settings.threads
         self._lock = threading.Lock()
@@ -118,34 +130,34 @@ class OpenVinoRuntime(Runtime):
         files["predictor"] = settings.predictor_stem
         self._models = {name: self._read(settings.models, f"{stem}.onnx") for name, stem in files.items()}
         self.takes_studies = any(each.any_name == "added" for each in self._models["decoder"].inputs)
-        self._nothing = np.zeros(ADDED_SIZE, np.float32)  # what a style without a study adds
-        self._predictor = None
-        self._requests: OrderedDict[tuple[str, tuple[int, ...]], object] = OrderedDict()
+        self._nothing = np.zeros(ADDED_SIZE, np.float32)  # the additions of a style without a study
+        self._predictor: openvino.InferRequest | None = None
+        self._requests: OrderedDict[tuple[str, tuple[int, ...]], openvino.InferRequest] = OrderedDict()
         self._seen: OrderedDict[tuple[str, tuple[int, ...]], None] = OrderedDict()
         self._own_bytes = memory.resident_memory()
 
-    def _read(self, folder: Path, file: str):
+    def _read(self, folder: Path, file: str) -> openvino.Model:
         data = weights.read(folder, file)
         try:
             return self._core.read_model(data)
         except RuntimeError as cause:
-            raise WeightsError(f"{folder / file} is no ONNX model: {str(cause).splitlines()[0]}") from cause
+            raise WeightsError(f"{folder / file} is not an ONNX model: {str(cause).splitlines()[0]}") from cause
 
     def check_memory(self, height: int, width: int, piece: int | None = None) -> None:
         with self._lock:
             if piece is None and ("decoder", (1, 128, -(-height // 4), -(-width // 4))) in self._requests:
-                return  # it has what it needs
+                return  # already allocated
             self._check_memory(height, width, piece)
 
     def _check_memory(self, height: int, width: int, piece: int | None = None, share: float = 1.0) -> None:
-        """`share`: of what a painting takes in all, its arrays included."""
+        """`share`: of the memory that a whole painting takes, including its arrays."""
         memory.check_memory(
             height, width, int(share * BYTES_PER_PIXEL[self.precision]),
             piece=piece, needs_besides=self._own_bytes, release=self._release,
         )  # fmt: skip
 
     def _release(self) -> bool:
-        """Let go of the size that was painted longest ago; of what is kept elsewhere when there is none."""
+        """Free the least recently used size, or something cached elsewhere if there is none."""
         if self._requests:
             self._requests.popitem(last=False)
             return True
@@ -154,7 +166,7 @@ class OpenVinoRuntime(Runtime):
     def _run(
         self, part: str, picture: np.ndarray, *style: np.ndarray, added: np.ndarray | None = None
     ) -> np.ndarray:
-        """A part of the transformer on content or features (N, C, H, W), compiled for their size on first use."""
+        """Run a part of the transformer on content or features (N, C, H, W), compiled for their size on first use."""
         with self._lock:
             request = self._request(part, picture.shape)
             if self.takes_studies and part != "encoder":
@@ -162,13 +174,13 @@ class OpenVinoRuntime(Runtime):
             result = request.infer([picture, *style])[0]
             kept = (part, picture.shape) in self._requests
             if not kept:
-                result = result.copy()  # else it keeps alive all that the request holds
+                result = result.copy()  # a view would keep all of the request's memory alive
                 del request
         if not kept and self._bytes(part, picture.shape) > LARGE_BYTES:
             memory.give_back()
         return result
 
-    def _request(self, part: str, shape: tuple[int, ...]):
+    def _request(self, part: str, shape: tuple[int, ...]) -> openvino.InferRequest:
         key = (part, shape)
         if key in self._requests:
             for order in (self._requests, self._seen):
@@ -176,12 +188,12 @@ class OpenVinoRuntime(Runtime):
             return self._requests[key]
         kept, wanted = sum(self._bytes(*each) for each in self._requests), self._bytes(part, shape)
         most = self._most_kept(kept)
-        again = key in self._seen and wanted <= most  # a large picture's activations are worth more than compiling anew
+        again = key in self._seen and wanted <= most  # a large picture's activations cost more than recompiling
         while again and kept + wanted > most:
             kept -= self._bytes(*self._requests.popitem(last=False)[0])
         scale = 1 if part == "encoder" else 4
-        share = self._bytes_per_pixel(part) / BYTES_PER_PIXEL[self.precision]
-        self._check_memory(shape[0] * shape[2] * scale, shape[3] * scale, share if part == "encoder" else 0.85)
+        share = self._bytes_per_pixel(part) / BYTES_PER_PIXEL[self.precision] if part == "encoder" else 0.85
+        self._check_memory(shape[0] * shape[2] * scale, shape[3] * scale, share=share)
         model = self._models[part].clone()
         model.reshape({model.input(0): list(shape)})
         options = {**self._options, "INFERENCE_PRECISION_HINT": "f32"} if part in EXACT_PARTS else self._options
@@ -190,17 +202,17 @@ class OpenVinoRuntime(Runtime):
             self._requests[key] = request
         self._seen[key] = None
         self._seen.move_to_end(key)
-        while len(self._seen) > SEEN:  # what nobody paints any more is let go: sizes that came twice by chance add up
+        while len(self._seen) > SEEN:  # free unused sizes: those that occurred twice by chance add up
             self._requests.pop(self._seen.popitem(last=False)[0], None)
         return request
 
     def _most_kept(self, kept: int) -> int:
-        """Bytes that compiled sizes may take together, of which `kept` are taken."""
+        """Bytes that compiled sizes may take in all, of which they take `kept` now."""
         free = memory.free_memory()
         return KEPT_BYTES if free is None else min(KEPT_BYTES, max(0, free + kept) // 4)
 
     def _bytes(self, part: str, shape: tuple[int, ...]) -> int:
-        """What a compiled size takes."""
+        """Memory of a compiled size."""
         return COMPILED_BYTES + _pixels(part, shape) * self._bytes_per_pixel(part)
 
     def _bytes_per_pixel(self, part: str) -> int:
@@ -238,14 +250,14 @@ class OpenVinoRuntime(Runtime):
 
 
 class TorchRuntime(Runtime):
-    """torch on CUDA, the transformer in half precision, one CUDA graph a picture size; on a CPU in float32."""
+    """torch on CUDA, the transformer in half precision, one CUDA graph per picture size; or on a CPU in float32."""
 
     library = "torch"
 
     def __init__(self, settings: Settings, device: str):
         import torch
 
-        from stylizer.networks import build
+        from stylizer.networks import build, build_transformer
 
         self._torch, self.device = torch, device
         half = device == "cuda" and settings.precision == "auto"
@@ -253,13 +265,14 @@ class TorchRuntime(Runtime):
         if device == "cpu" and settings.threads:
             torch.set_num_threads(settings.threads)
 
-        def network(stem: str, dtype: torch.dtype):
+        def stored(stem: str) -> tuple[dict[str, torch.Tensor], dict[str, str], str]:
             arrays, metadata = weights.parse(weights.read(settings.models, f"{stem}.safetensors"), stem)
-            module = build({key: torch.from_numpy(value) for key, value in arrays.items()}, metadata, stem)
-            return module.requires_grad_(False).to(device, dtype, memory_format=torch.channels_last)
+            return {key: torch.from_numpy(value) for key, value in arrays.items()}, metadata, stem
 
-        self._predictor = network(settings.predictor_stem, torch.float32)
-        self._transformer = network(settings.transformer_stem, self._dtype)
+        predictor = build(*stored(settings.predictor_stem)).requires_grad_(False)
+        self._predictor = predictor.to(device).to(memory_format=torch.channels_last)
+        transformer = build_transformer(*stored(settings.transformer_stem)).requires_grad_(False)
+        self._transformer = transformer.to(device, self._dtype).to(memory_format=torch.channels_last)
         self.takes_studies = self._transformer.config.separable
         floors = weights.floors(settings.models, settings.transformer_stem)
         self._transformer.floors = None if floors is None else torch.from_numpy(floors).to(device)
@@ -283,7 +296,7 @@ class TorchRuntime(Runtime):
         )  # fmt: skip
 
     def _free_on_card(self) -> int:
-        """What the driver has, and what torch holds of it unused."""
+        """Memory free in the driver, plus what torch has reserved but not allocated."""
         cuda = self._torch.cuda
         return cuda.mem_get_info()[0] + cuda.memory_reserved() - cuda.memory_allocated()
 
@@ -294,48 +307,51 @@ class TorchRuntime(Runtime):
             return True
         return self.forget()
 
-    def _upload(self, array: np.ndarray, dtype=None):
+    def _upload(self, array: np.ndarray, dtype: torch.dtype | None = None) -> torch.Tensor:
         tensor = self._torch.from_numpy(array).to(self.device, dtype or self._dtype)
         return tensor.contiguous(memory_format=self._torch.channels_last) if tensor.ndim == 4 else tensor
 
-    def _download(self, tensor) -> np.ndarray:
+    def _download(self, tensor: torch.Tensor) -> np.ndarray:
         return tensor.float().contiguous().cpu().numpy()
 
     def predict(self, style: np.ndarray) -> np.ndarray:
         with self._lock, self._torch.inference_mode():
             return self._download(self._predictor(self._upload(style, self._torch.float32)))
 
-    def encode(self, content: np.ndarray):
+    def encode(self, content: np.ndarray) -> torch.Tensor:
         with self._lock, self._torch.inference_mode():
             self._check_memory(*content.shape[2:])
             return self._transformer.encode(self._upload(content))
 
-    def decode(self, features, vector: np.ndarray, added: np.ndarray | None = None) -> np.ndarray:
+    def decode(self, features: torch.Tensor, vector: np.ndarray, added: np.ndarray | None = None) -> np.ndarray:
         with self._lock, self._torch.inference_mode():
             self._check_memory(*(4 * side for side in features.shape[2:]))
             return self._replay(self._transformer.decode, features, self._upload(vector), added=added)
 
     def measure(
-        self, samples: list, vector: np.ndarray, weights: np.ndarray, floor: float = 0.0,
+        self, samples: list[torch.Tensor], vector: np.ndarray, weights: np.ndarray, floor: float = 0.0,
         added: np.ndarray | None = None,
-    ):  # fmt: skip
+    ) -> torch.Tensor:  # fmt: skip
         with self._lock, self._torch.inference_mode():
             height, width = samples[0].shape[2:]
             self._check_memory(4 * len(samples) * height, 4 * width)
-            exact = self._torch.float32  # a weight is a millionth
+            exact = self._torch.float32  # weights are about a millionth
             given = self._torch.cat(samples), self._upload(vector), self._upload(weights, exact)
             least = self._torch.tensor([floor], device=self.device)
             studied = None if added is None else self._upload(added)
             return self._transformer.measure(*given, least, studied).to(self._dtype)
 
     def decode_tile(
-        self, features, affine, vector: np.ndarray, added: np.ndarray | None = None
+        self, features: torch.Tensor, affine: torch.Tensor, vector: np.ndarray, added: np.ndarray | None = None
     ) -> np.ndarray:
         with self._lock, self._torch.inference_mode():
             return self._replay(self._transformer.decode_tile, features, affine, self._upload(vector), added=added)
 
-    def _replay(self, decode, features, *style, added: np.ndarray | None) -> np.ndarray:
-        """Decode through a CUDA graph: forty small kernels cost more to launch than to run at preview sizes."""
+    def _replay(
+        self, decode: Callable[..., torch.Tensor], features: torch.Tensor, *style: torch.Tensor,
+        added: np.ndarray | None,
+    ) -> np.ndarray:  # fmt: skip
+        """Decode with a CUDA graph: at preview sizes, launching forty small kernels takes longer than running them."""
         given = (features, *style) if added is None else (features, *style, self._upload(added))
         if self.device != "cuda":
             return self._download(decode(*given))
@@ -346,7 +362,7 @@ class TorchRuntime(Runtime):
             inputs = tuple(each.clone() for each in given)
             warm_up = torch.cuda.Stream()
             warm_up.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(warm_up):  # cuDNN chooses its kernels before the capture
+            with torch.cuda.stream(warm_up):  # cuDNN must choose its kernels before the capture
                 for _ in range(3):
                     decode(*inputs)
             torch.cuda.current_stream().wait_stream(warm_up)
@@ -361,17 +377,17 @@ class TorchRuntime(Runtime):
         graph.replay()
         return self._download(output)
 
-    def feature_bytes(self, features) -> int:
+    def feature_bytes(self, features: torch.Tensor) -> int:
         return features.numel() * features.element_size()
 
 
 def _pixels(part: str, shape: tuple[int, ...]) -> int:
-    """Of the painting that belongs to a part's input (N, C, H, W)."""
+    """Pixels of the painting for a part's input (N, C, H, W)."""
     return shape[0] * shape[2] * shape[3] * (1 if part == "encoder" else 16)
 
 
 def _cuda_is_likely() -> bool:
-    """Whether asking torch is worth the seconds that its import takes: an NVIDIA driver and torch are both there."""
+    """Whether importing torch, which takes seconds, is worthwhile: both an NVIDIA driver and torch are present."""
     driver = os.path.exists("/dev/nvidiactl") or os.path.exists(r"C:\Windows\System32\nvcuda.dll")
     return driver and importlib.util.find_spec("torch") is not None
 
@@ -395,7 +411,7 @@ def _torch_cpu(settings: Settings) -> Runtime:
 
 
 def _auto(settings: Settings) -> Runtime:
-    """CUDA where there is a device, else OpenVINO, else torch where OpenVINO does not run on this CPU."""
+    """CUDA if there is a device, else OpenVINO, or torch if OpenVINO does not run on this CPU."""
     if _cuda_is_likely():
         import torch
 
@@ -418,7 +434,7 @@ DEVICES = {"auto": _auto, "cpu": _openvino, "cuda": _cuda, "torch-cpu": _torch_c
 
 
 def make_runtime(settings: Settings) -> Runtime:
-    """The runtime that `settings.device` names, with the networks that it names, their weights loaded and checked."""
+    """The runtime named by `settings.device`, with the weights named by `settings` loaded and verified."""
     if settings.device not in DEVICES:
         raise ParameterError("device", f"unknown device {settings.device!r}; choose from {', '.join(DEVICES)}")
     if settings.precision not in PRECISIONS:
@@ -430,7 +446,7 @@ def make_runtime(settings: Settings) -> Runtime:
 
 
 def check_networks(settings: Settings) -> None:
-    """ParameterError where the predictor or the transformer that `settings` names does not lie in `models/`."""
+    """Raise ParameterError if the predictor or transformer named by `settings` is not in `models/`."""
     for network in ("predictor", "transformer"):
         wanted, known = getattr(settings, network), weights.choices(settings.models, network)
         if wanted not in known:

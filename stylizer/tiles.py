@@ -1,13 +1,13 @@
-"""Where the tiles and samples of a large picture lie, and what of it is worth a sample; the same in the browser.
+"""Tiles and samples of large pictures, and where samples are worth taking; the same in the browser.
 
-Up to WHOLE_PIXELS a picture is painted in one piece. Beyond, its normalisation statistics are measured once, on small
-samples at full resolution spread over it, and every tile is painted by them. With the statistics given, a pixel depends
-on none further away than MARGIN, so tiles that overlap by two margins fit exactly and nothing needs to be blended.
+Up to WHOLE_PIXELS a picture is painted in one piece. Above that, its normalisation statistics are measured once, on
+small full-resolution samples spread over it, and every tile is painted with them. With fixed statistics a pixel depends
+on none further away than MARGIN, so tiles that overlap by two margins fit exactly, without blending.
 
-A photo is much alike all over, and a grid of samples tells its statistics. A white page with a signature is not: a grid
-may miss it, and even true statistics, nearly all of them the white's, paint it as a black blot in a white halo. So a
-look at the whole says where a calm picture differs from its own mean. Samples are taken there first, and what lies
-there counts for as much as all the rest.
+Most photos are similar all over, and a grid of samples captures their statistics. A white page with a signature is not:
+a grid may miss it, and even exact statistics, dominated by white, paint it as a black blot in a white halo. So a survey
+of the whole finds where a calm picture differs from its mean. Samples are taken there first, and those places count
+as much as all the rest.
 """
 
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ import numpy as np
 STRIDE = 4  # of the encoder
 WHOLE_PIXELS = 2048 * 2048
 TILE = 1024  # pixels of a tile's side, margins included
-MARGIN = 72  # the transformer's reach, 69 pixels, as a multiple of the stride
-SAMPLES, SAMPLE_SIDE = 128, 128  # many and small: what differs over a photo differs between distant places
-SMALLER = ((768, 49), (512, 25))  # tiles, and how many samples, where memory holds no more
-CELL = 32  # pixels of a side of what the survey tells apart
-# How large a share of a picture its variance lies in: at least 0.12 of 104 photos and paintings, 0.6 of half of them;
-# 0.01 of two words on a page, 0.005 of a lamp in the night.
+MARGIN = 72  # the transformer's reach, 69 pixels, rounded up to a multiple of the stride
+SAMPLES, SAMPLE_SIDE = 128, 128  # many and small, because photos vary mostly between distant places
+SMALLER = ((768, 49), (512, 25))  # (tile side, samples) if memory is short
+CELL = 32  # side in pixels of the survey's cells
+# Share of the picture that carries its variance: at least 0.12 in 104 photos and paintings, 0.6 in half of them; 0.01
+# for two words on a page, 0.005 for a lamp at night.
 SPARSE, SPARSEST = 0.1, 0.03
-THINGS_SHARE = 0.5  # how much of the statistics things have in the sparsest pictures
-FAINT, FAINTEST = 14.0, 6.0  # levels by which things differ from the mean; those of photos did by 17 at least
+THINGS_SHARE = 0.5  # weight of things in the statistics of the sparsest pictures
+FAINT, FAINTEST = 14.0, 6.0  # levels by which things differ from the mean; in photos it was at least 17
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Slices of rows and columns: what is read of the photo, what is painted by it, and where in the tile that lies."""
+    """(rows, columns): what is read from the photo, what of it is kept, and where that is inside the tile."""
 
     read: tuple[slice, slice]
     keep: tuple[slice, slice]
@@ -39,14 +39,14 @@ class Tile:
 
 
 def pieces() -> list[tuple[int, int]]:
-    """(side of a tile, samples), what is best first."""
+    """(side of a tile, samples), the best first."""
     return [(TILE, SAMPLES), *((side, count) for side, count in SMALLER if side < TILE)]
 
 
 def cover(height: int, width: int, tile: int | None = None) -> list[Tile]:
     """Tiles of one shape whose kept parts cover the picture, row by row.
 
-    At the right and lower edge what is read may lack up to three pixels of a multiple of the stride: mirror them there.
+    At the right and lower edge the part read may be up to three pixels short of a multiple of the stride: mirror them.
     """
     return [
         Tile((rows[0], columns[0]), (rows[1], columns[1]), (rows[2], columns[2]))
@@ -70,25 +70,25 @@ def _spans(length: int, tile: int) -> list[tuple[slice, slice, slice]]:
 
 @dataclass(frozen=True)
 class Survey:
-    """A coarse look at a whole picture: which cells hold things, and the least share that these have in statistics."""
+    """A coarse survey of a picture: which cells contain things, and their minimum weight in the statistics."""
 
     things: np.ndarray  # (rows, columns) of cells, bool
-    share: float  # 0: as large as they are
-    floor: float  # how much of a transformer's least variances holds, 0 to 1: all of it where all is of one colour
+    share: float  # minimum weight of things; 0: by their area
+    floor: float  # how much of the transformer's least variances to apply, 0 to 1: 1 if everything is one colour
 
     @property
     def calm(self) -> bool:
-        """Sparse or nearly of one colour: not to be painted by plain statistics of its own."""
+        """Sparse or nearly one colour: must not be painted with its own plain statistics."""
         return self.share > 0 or self.floor > 0
 
 
 def survey(rgb: np.ndarray) -> Survey:
-    """Of a picture (H, W, 3) uint8."""
+    """Survey a picture (H, W, 3) uint8."""
     height, width = rgb.shape[:2]
     tops, lefts = range(0, height, CELL), range(0, width, CELL)
     sums, squares = (np.empty((len(tops), len(lefts), 3)) for _ in "12")
     for row, top in enumerate(tops):
-        band = rgb[top : top + CELL].astype(np.float32) - 128  # centred, whole numbers: a cell's sums are exact
+        band = rgb[top : top + CELL].astype(np.float32) - 128  # centred integers: a cell's sums are exact
         sums[row] = np.add.reduceat(band.sum(axis=0), lefts, axis=0)
         squares[row] = np.add.reduceat(np.einsum("yxc,yxc->xc", band, band), lefts, axis=0)
     pixels = np.outer(np.diff([*tops, height]), np.diff([*lefts, width]))  # of each cell
@@ -98,7 +98,7 @@ def survey(rgb: np.ndarray) -> Survey:
     if overall < 1e-6:
         return Survey(np.zeros(differs.shape, bool), 0.0, 1.0)
     effective = overall**2 / float((differs**2 * pixels).sum() / (height * width))
-    things = differs >= overall * (1 - 1e-9)  # where all differ alike, all are
+    things = differs >= overall * (1 - 1e-9)  # if all cells differ equally, all of them
     deviation = (np.average(differs[things], weights=pixels[things]) / 3) ** 0.5
     share, floor = (
         min(max((most - value) / (most - least), 0.0), 1.0)
@@ -110,9 +110,9 @@ def survey(rgb: np.ndarray) -> Survey:
 def samples(
     height: int, width: int, look: Survey | None = None, most: int | None = None
 ) -> list[tuple[slice, slice]]:
-    """About SAMPLES squares, or `most`, of SAMPLE_SIDE; sides must be SAMPLE_SIDE at least.
+    """About SAMPLES squares, or `most`, of SAMPLE_SIDE; both sides must be at least SAMPLE_SIDE.
 
-    In the middles of a grid's cells; of a sparse picture most of them where its things are.
+    At the centres of a grid's cells; in a sparse picture, mostly where its things are.
     """
     most = most or SAMPLES
     if look is None or not look.share:
@@ -128,7 +128,7 @@ def samples(
 
 
 def weigh(places: list[tuple[slice, slice]], look: Survey) -> np.ndarray:
-    """How much each of the encoder's features counts, float32 (N, 1, h, w): together 1, things by their share."""
+    """Weights of the encoder's features, float32 (N, 1, h, w), summing to 1, with things weighted by their share."""
     steps = [[range(side.start, side.start + -(-(side.stop - side.start) // STRIDE) * STRIDE, STRIDE) for side in place]
              for place in places]  # fmt: skip
     things = np.stack([
@@ -150,13 +150,13 @@ def _cells_of(pixels: slice) -> slice:
 
 
 def _side_by_side(length: int) -> list[slice]:
-    """Squares that cover a side, the last moved in."""
+    """Squares that cover a side, the last one moved inwards."""
     starts = [min(start, length - SAMPLE_SIDE) for start in range(0, length, SAMPLE_SIDE)]
     return [slice(start, start + SAMPLE_SIDE) for start in starts]
 
 
 def _spread(places: list, count: int) -> list:
-    """So many of them at most, evenly spread."""
+    """At most `count` places, evenly spread."""
     count = min(count, len(places))
     return [places[index * len(places) // count] for index in range(count)]
 

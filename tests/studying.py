@@ -11,4 +11,4 @@ def random_study(stylizer, seed: int = 0, rank: int = 4, size: float = 0.05, nam
     random = np.random.default_rng(seed)
     numbers = size * random.standard_normal(studies.size(rank))
     vector = stylizer.gallery["kintsugi"].vector
-    return Study(name, vector, numbers.astype(np.float16), rank, stylizer.transformer)
+    return Study(name, vector, numbers.astype(np.float16), rank, stylizer.fingerprint)

@@ -5,9 +5,10 @@ import pictures
 import pytest
 import torch
 
-from stylizer import brushwork, feedforward, images
+from stylizer import brushwork, images, photos
 from stylizer.brushwork import HEIGHTS, blurred, directions, height_for, noise, roughness, strokes, with_brushwork
-from stylizer.feedforward import Stylizer, brushed
+from stylizer.canvas import brushed
+from stylizer.feedforward import Stylizer
 from stylizer.images import LUMA, Picture
 from stylizer.training import data
 
@@ -56,7 +57,7 @@ def test_a_photo_keeps_what_is_encoded_as_long_as_strokes_stay_as_high(stylizer,
     after = stylizer.paint(record, high).rgb
     assert list(record.features) == [height, stylizer.brush_height(high)]
     assert pictures.near(after, Stylizer(settings=stylizer.settings).stylize(pictures.photo(96, 64), high), 0.5)
-    monkeypatch.setattr(feedforward, "FEATURE_BYTES", 0)
+    monkeypatch.setattr(photos, "FEATURE_BYTES", 0)
     record.features.clear()
     for vector in (low, high, low):
         stylizer.paint(record, vector)

@@ -86,7 +86,7 @@ def test_a_photo_is_never_written_over(tmp_path):
         (["--style", STYLE, "--strength", "abc"], "strength is 'abc'"),
         (["--style", STYLE, "--strength", "2"], "strength is 2"),
         (["--style", STYLE, "--size", "tall"], "size is 'tall'"),
-        (["--style", STYLE, "--weight", "1", "--weight", "2"], "2 weights came for 1 styles"),
+        (["--style", STYLE, "--weight", "1", "--weight", "2"], "2 weights for 1 styles"),
         (["--style", STYLE, "-o", "painted.gif"], ".jpg, .jpeg, .png, .webp"),
         (["--style", "missing.png"], "no such file: missing.png"),
     ],
@@ -99,7 +99,7 @@ def test_a_callers_mistake_is_one_line_and_exit_status_2(photo, capsys, argument
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (pictures.text, "not a picture"), (pictures.svg, "not a picture"), (pictures.half_jpeg, "cut short"),
+        (pictures.text, "not a picture"), (pictures.svg, "not a picture"), (pictures.half_jpeg, "truncated"),
         (lambda: pictures.png_header(20000, 20000), "20000x20000"), (lambda: b"", "empty"),
         (lambda: pictures.png(pictures.photo(20, 20)), "at least 32"),
     ],
@@ -115,7 +115,7 @@ def test_missing_photos_empty_folders_and_one_file_for_many_are_said(photo, tmp_
     assert run("stylize", tmp_path / "nope.jpg", "--style", STYLE) == 2
     assert "no such file" in one_line(capsys)
     assert run("stylize", tmp_path / "empty", "--style", STYLE) == 2
-    assert "no picture in" in one_line(capsys)
+    assert "no supported picture in" in one_line(capsys)
     assert run("stylize", photo, photo, "--style", STYLE, "-o", tmp_path / "one.png") == 2
     assert "name a folder" in one_line(capsys)
 
@@ -139,10 +139,10 @@ def test_damaged_weights_stop_every_command_with_one_line(photo, tmp_path, capsy
     (models / "transformer-separable-decoder.onnx").write_bytes(b"short")
     monkeypatch.setenv("STYLIZER_MODELS", str(models))
     assert run("stylize", photo, "--style", STYLE) == 2
-    assert "cut or altered" in one_line(capsys)
+    assert "truncated or altered" in one_line(capsys)
     call = [sys.executable, "-m", "stylizer", "serve"]
     served = subprocess.run(call, capture_output=True, text=True, timeout=300)
-    assert served.returncode == 2 and "cut or altered" in served.stderr and "Traceback" not in served.stderr
+    assert served.returncode == 2 and "truncated or altered" in served.stderr and "Traceback" not in served.stderr
 
 
 def test_stylize_never_imports_torch(photo, tmp_path):
@@ -177,6 +177,7 @@ def album(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_what_is_there_already_is_skipped_where_that_is_asked_for(album, tmp_path, capsys):
     out = tmp_path / "out"
     again = ("stylize", album, "--style", STYLE, "-o", out, "--skip-existing")
@@ -184,7 +185,7 @@ def test_what_is_there_already_is_skipped_where_that_is_asked_for(album, tmp_pat
     (out / "3.png").unlink()
     before = {file.name: file.stat().st_mtime_ns for file in out.iterdir()}
     assert run(*again) == 0
-    assert one_line(capsys) == "stylizer: 3 of 4 pictures are there already"
+    assert one_line(capsys) == "stylizer: 3 of 4 pictures already exist"
     assert {file.name: file.stat().st_mtime_ns for file in out.iterdir() if file.name in before} == before
     assert Image.open(out / "3.png").size == (64, 48)
     assert run(*again) == 0 and "4 of 4" in one_line(capsys)
@@ -192,6 +193,7 @@ def test_what_is_there_already_is_skipped_where_that_is_asked_for(album, tmp_pat
     assert all((out / name).stat().st_mtime_ns > time for name, time in before.items())
 
 
+@pytest.mark.slow
 def test_a_run_that_is_interrupted_leaves_whole_pictures_and_goes_on_from_there(tmp_path):
     album, out = tmp_path / "album", tmp_path / "out"
     album.mkdir()
@@ -242,12 +244,12 @@ def test_pictures_of_kinds_that_are_not_read_are_counted_by_kind(album, tmp_path
     for name in ("a.heic", "b.HEIC", "c.nef", "notes.txt"):
         (album / name).write_bytes(b"whatever")
     assert run("stylize", album, "--style", STYLE, "-o", tmp_path / "out") == 0
-    assert f"stylizer: skipped in {album}: 2 .heic, 1 .nef, kinds that are not read; save" in one_line(capsys)
+    assert f"stylizer: skipped in {album}: 2 .heic, 1 .nef (unsupported formats; save" in one_line(capsys)
     assert len(list((tmp_path / "out").iterdir())) == 4
     for file in album.glob("*.png"):
         file.unlink()
     assert run("stylize", album, "--style", STYLE) == 2
-    assert f"there is no picture in {album} that is read (there are 2 .heic, 1 .nef)" in one_line(capsys)
+    assert f"no supported picture in {album} (there are 2 .heic, 1 .nef)" in one_line(capsys)
 
 
 # What is said, and to whom ------------------------------------------------------------------------------------------
@@ -307,6 +309,7 @@ def test_a_download_is_told_in_megabytes(capsys, monkeypatch):
     assert capsys.readouterr().err == "stylizer: network: 132 of 528 MB, about 60 s left\n"
 
 
+@pytest.mark.slow
 def test_a_study_says_how_far_it_is_where_stderr_is_no_terminal(tmp_path, capsys, monkeypatch):
     pytest.importorskip("torch")
     monkeypatch.setattr("stylizer.progress.LINE_SECONDS", 0.0)

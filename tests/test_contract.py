@@ -3,9 +3,9 @@
 import json
 import re
 
-from stylizer import contract, feedforward
+from stylizer import contract, reading
 from stylizer.contract import FILE, as_javascript, codes, shared
-from stylizer.web.openapi import specification
+from stylizer.web.api.openapi import specification
 
 
 def test_the_pages_contract_is_the_one_of_python():
@@ -15,7 +15,7 @@ def test_the_pages_contract_is_the_one_of_python():
 def test_every_value_is_json_under_its_own_name():
     found = dict(re.findall(r"^export const (\w+) = (.*);$", as_javascript(), flags=re.MULTILINE))
     assert found.keys() == shared().keys()
-    assert json.loads(found["FEEDFORWARD"])["READ_SIDE"] == feedforward.READ_SIDE
+    assert json.loads(found["READING"])["READ_SIDE"] == reading.READ_SIDE
     assert json.loads(found["IMAGES"])["LUMA"] == [0.299, 0.587, 0.114]
 
 

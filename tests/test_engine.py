@@ -12,10 +12,14 @@ import pytest
 from PIL import Image
 
 from stylizer import Settings, Stylizer, images, memory, runtimes, weights
+from stylizer.canvas import EDGE, brushed, framed, pad, unframed
 from stylizer.errors import OutOfMemory, ParameterError, PictureOutOfBounds, UnknownStyle, WeightsError
-from stylizer.feedforward import EDGE, Photo, Stopwatch, brushed, framed, octaves, pad, read_style, starts, unframed
+from stylizer.feedforward import Stopwatch
 from stylizer.images import Picture
+from stylizer.photos import Photo
+from stylizer.reading import octaves, read_style, starts
 from stylizer.runtimes import make_runtime
+from stylizer.styles import style_picture
 from stylizer.tiles import TILE
 
 STYLE = "embroidered-garden"  # painted by its vector alone
@@ -148,10 +152,10 @@ def test_the_memory_of_photos_is_bounded_in_number_and_in_bytes(settings):
     few = Stylizer(settings=replace(settings, cached_photos=2))
     for seed in range(4):
         few.stylize(pictures.photo(seed=seed), STYLE)
-    assert len(few._photos) == 2
+    assert len(few.photos) == 2
     little = Stylizer(settings=replace(settings, cached_megabytes=0))
     little.stylize(pictures.photo(), STYLE)
-    assert len(little._photos) == 0
+    assert len(little.photos) == 0
 
 
 def test_two_threads_paint_what_one_paints(stylizer):
@@ -291,6 +295,7 @@ def test_a_large_picture_is_painted_by_a_coarser_vector_and_a_small_one_by_its_o
         assert pictures.near(painted, wanted) and not pictures.near(painted, other, levels=3)
 
 
+@pytest.mark.slow
 def test_openvino_in_float32_computes_what_torch_computes_but_for_what_its_files_round(photo, pair, reference):
     vector, stylised = paint_on(make_runtime(Settings(device="cpu", precision="f32", **pair)), photo)
     # A vector's numbers have variance 1: whitening stretches some of them thirty times, and what files round with them.
@@ -343,6 +348,7 @@ def test_a_size_is_kept_when_it_comes_again_and_the_oldest_makes_room(monkeypatc
     assert [shape[2] * 4 for _, shape in runtime._requests] == [96, 128]
 
 
+@pytest.mark.slow
 def test_random_sizes_leave_nothing_compiled():
     runtime = make_runtime(Settings(device="cpu"))
     for side in range(32, 96, 4):
@@ -370,11 +376,11 @@ def test_where_memory_is_short_what_is_kept_goes_before_a_picture_is_refused(set
     painter = Stylizer(settings=settings)
     for _ in range(2):
         painter.stylize(pictures.photo(64, 48), STYLE)
-    assert painter.runtime._requests and painter._photos
-    kept = set(painter._photos)
-    monkeypatch.setattr(memory, "free_memory", lambda: 10**6 if kept & set(painter._photos) else 10**9)
+    assert painter.runtime._requests and painter.photos._photos
+    kept = set(painter.photos._photos)
+    monkeypatch.setattr(memory, "free_memory", lambda: 10**6 if kept & set(painter.photos._photos) else 10**9)
     assert painter.stylize(pictures.photo(80, 60), STYLE).size == (80, 60)
-    assert not painter.runtime._requests and not kept & set(painter._photos)
+    assert not painter.runtime._requests and not kept & set(painter.photos._photos)
 
 
 @pytest.mark.parametrize("device", ["cpu", "torch-cpu"])
@@ -389,10 +395,25 @@ def test_a_size_that_memory_does_not_hold_now_is_refused_with_one_that_it_does(d
     assert painter.stylize(pictures.photo(900, 600), STYLE, size=longest).size[0] == longest
 
 
+def test_a_size_is_not_compiled_where_memory_is_short(monkeypatch):
+    runtime = make_runtime(Settings(device="cpu", precision="f32"))
+    content = images.to_tensor(pictures.photo(256, 192))
+    monkeypatch.setattr(memory, "free_memory", lambda: 5_000_000)
+    with pytest.raises(OutOfMemory, match=r"needs 0\.0 GB of memory"):
+        runtime.encode(content)
+    assert not runtime._requests
+
+
+def test_a_strip_too_narrow_for_samples_is_painted_in_one_piece_however_long(monkeypatch):
+    monkeypatch.setattr("stylizer.tiles.WHOLE_PIXELS", 64 * 500)
+    painter = Stylizer(settings=Settings(device="cpu", precision="f32", max_ratio=20))
+    assert painter.stylize(pictures.photo(640, 64), STYLE).size == (640, 64)
+
+
 def test_a_size_that_never_fits_is_out_of_bounds_and_a_tiling_caller_asks_for_a_piece(monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda: 10**9)
     monkeypatch.setattr(memory, "total_memory", lambda: 2 * 10**9)
-    with pytest.raises(PictureOutOfBounds, match=r"8000x6000 pixels needs 43.2 GB .* 1.7 GB is all there can be here"):
+    with pytest.raises(PictureOutOfBounds, match=r"8000x6000 pixels needs 43.2 GB .* 1.7 GB is the most available"):
         memory.check_memory(6000, 8000, 900, needs_besides=3 * 10**8)
     memory.check_memory(6000, 8000, 900, piece=1024 * 1024)
     with pytest.raises(OutOfMemory, match=r"needs 1.4 GB .* 1.0 GB is free"):
@@ -481,16 +502,15 @@ def test_reading_a_style_can_be_ended_between_its_squares(stylizer):
 
 
 def test_a_gallery_name_is_the_gallerys_style_whatever_file_is_called_so(stylizer, settings, tmp_path, monkeypatch):
-    from stylizer import gatys
 
     monkeypatch.chdir(tmp_path)
     painting = pictures.painting()
     (tmp_path / STYLE).write_bytes(pictures.png(painting))
     assert np.array_equal(stylizer.style_vector(STYLE), stylizer.gallery[STYLE].vector)
     of_gallery = images.as_picture(settings.styles / stylizer.gallery[STYLE].picture, settings)
-    assert np.array_equal(gatys.style_picture(STYLE, settings).rgb, of_gallery.rgb)
+    assert np.array_equal(style_picture(STYLE, settings).rgb, of_gallery.rgb)
     assert np.array_equal(stylizer.style_vector(f"./{STYLE}"), stylizer.style_vector(painting))
-    assert np.array_equal(gatys.style_picture(f"./{STYLE}", settings).rgb, painting)
+    assert np.array_equal(style_picture(f"./{STYLE}", settings).rgb, painting)
 
 
 def test_free_memory_is_read_where_the_system_tells():

@@ -16,17 +16,19 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from stylizer import cli, gatys, images, memory, weights
+from stylizer import cli, gatys, images, loss_networks, memory, weights
 from stylizer.errors import OutOfMemory, ParameterError, PictureOutOfBounds, WeightsError
 from stylizer.gatys import GatysConfig, optimise
 from stylizer.networks import backbones
-from stylizer.networks.backbones import VGG16, VGG19, ResNet18, SmallNet
+from stylizer.networks.backbones import VGG16, VGG19, Backbone, ResNet18, SmallNet
 from stylizer.settings import Settings
+
+TORCHVISION = "https://download.pytorch.org/models"
 
 
 def small(kind=VGG16, width=0.125):
     torch.manual_seed(0)
-    network = kind(width)
+    network = kind() if kind is ResNet18 else kind(width)
     for parameter in network.parameters():  # louder than torch's own start, or deep layers see nothing
         if parameter.ndim == 4:
             torch.nn.init.kaiming_normal_(parameter)
@@ -142,6 +144,7 @@ def test_style_layers_count_by_their_weights(network):
     assert loss() == pytest.approx(loss(1, 1))
 
 
+@pytest.mark.slow
 def test_from_coarse_to_fine_ends_at_the_photos_size(network):
     photo, painting = tensor(pictures.photo(133, 130)), tensor(pictures.painting(150, 130))
     steps = list(optimise(photo, painting, network, GatysConfig(steps=8, scales=3, preview_every=1)))
@@ -171,7 +174,7 @@ def test_neither_the_network_nor_the_pictures_are_changed(network):
 def test_bf16_features_have_nearly_float32s_loss_and_gradient(network):
     """Where the CPU does not compute in bf16 both are the same, and this holds all the more."""
     fast, exact = (
-        gatys.Objective(gatys.in_precision(network, each), PHOTO, [PAINTING], [1.0], GatysConfig()) for each in
+        gatys.Objective(loss_networks.in_precision(network, each), PHOTO, [PAINTING], [1.0], GatysConfig()) for each in
         ("auto", "f32")
     )  # fmt: skip
     (losses, gradient), (true_losses, true_gradient) = fast(1 - PHOTO), exact(1 - PHOTO)
@@ -184,13 +187,13 @@ def test_bf16_features_have_nearly_float32s_loss_and_gradient(network):
     [
         ({"content_layers": ("layer2",)}, "no layer 'layer2'; choose from relu1_1, relu1_2"),
         ({"style_layers": ("relu1_1", "relu3_4")}, "no layer 'relu3_4'; choose from relu1_1, .*relu5_3$"),
-        ({"style_layer_weights": (1.0,)}, "1 weights came for 4 style layers"),
+        ({"style_layer_weights": (1.0,)}, "1 weights for 4 style layers"),
         ({"init": "photograph"}, "init is 'photograph'; choose from noise, photo, feedforward"),
         ({"optimiser": "sgd"}, "choose from lbfgs, adam"),
         ({"style_weight": -1.0}, "style_weight is -1.0; it must be 0 or more"),
         ({"content_weight": 0, "style_weight": 0, "tv_weight": 0}, "all three weights are 0"),
         ({"steps": 0}, "0 steps for 1 scales"),
-        ({"scales": 2, "steps": 9}, "the content's shorter side is 48 pixels, which 2 scales make 24"),
+        ({"scales": 2, "steps": 9}, "the content's shorter side is 48 pixels, or 24 at the coarsest of 2 scales"),
     ],
 )
 def test_what_cannot_be_is_refused_before_the_first_step(network, options, says):
@@ -210,6 +213,7 @@ def test_nan_is_stopped_and_its_cause_named():
 # Backbones ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vgg16-torchvision", "vgg19", "resnet18"])
 def test_torchvisions_networks_give_the_same_features_behind_torchvisions_normalisation(name):
     models = pytest.importorskip("torchvision.models")
@@ -219,7 +223,7 @@ def test_torchvisions_networks_give_the_same_features_behind_torchvisions_normal
     for key, value in theirs.state_dict().items():  # batch norm that does something
         if "running" in key:
             value.uniform_(0.5, 2)
-    ours = backbones.build_backbone(name, theirs.state_dict())
+    ours = loss_networks.build(name, theirs.state_dict())
     seen = transforms.normalize(PHOTO, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     with torch.no_grad():
         if name == "resnet18":
@@ -243,7 +247,7 @@ def test_the_original_vgg16_sees_0_to_255_less_the_means(network):
 
 def test_another_networks_weights_are_refused():
     with pytest.raises(WeightsError, match=r"not resnet18's features: 100 of 100 .* conv1\.weight"):
-        backbones.build_backbone("resnet18", {"features.0.weight": torch.zeros(64, 3, 3, 3)})
+        loss_networks.build("resnet18", {"features.0.weight": torch.zeros(64, 3, 3, 3)})
 
 
 # Downloads ----------------------------------------------------------------------------------------------------------
@@ -270,10 +274,14 @@ def server(tmp_path):
         server.shutdown()
 
 
-def publish(server, content: bytes) -> weights.Download:
+def publish(server, content: bytes) -> weights.WeightFile:
     name = f"tiny-{hashlib.sha256(content).hexdigest()[:8]}.pth"
     (server.folder / name).write_bytes(content)
-    return weights.Download("Tiny", f"http://127.0.0.1:{server.server_port}/{name}", 1, "a test")
+    return offered(server.server_port, name, 1)
+
+
+def offered(port: int, file: str, megabytes: int) -> weights.WeightFile:
+    return weights.WeightFile("Tiny", file, "a test", "none", f"http://127.0.0.1:{port}/{file}", megabytes)
 
 
 def checkpoint(tmp_path, state: object, zipped: bool = True) -> bytes:
@@ -298,11 +306,11 @@ def test_a_file_is_downloaded_once_and_read(server, tmp_path, zipped, capsys):
 def test_an_altered_file_is_refused_whether_it_came_or_lay_there(server, tmp_path):
     download = publish(server, b"as published")
     (server.folder / download.file).write_bytes(b"altered on the way")
-    with pytest.raises(WeightsError, match=r"not what was published: its sha256 begins .* put it at"):
+    with pytest.raises(WeightsError, match=r"not the published one: its sha256 begins .* put it at"):
         weights.fetch(download, tmp_path / "cache")
     assert os.listdir(tmp_path / "cache") == []
     (tmp_path / "cache" / download.file).write_bytes(b"put there by hand, and the wrong one")
-    with pytest.raises(WeightsError, match=r"was cut or altered.*delete it and try again"):
+    with pytest.raises(WeightsError, match=r"was truncated or altered.*delete it and try again"):
         weights.fetch(download, tmp_path / "cache")
     (tmp_path / "cache" / download.file).write_bytes(b"as published")
     assert weights.fetch(download, tmp_path / "cache").read_bytes() == b"as published"
@@ -311,7 +319,7 @@ def test_an_altered_file_is_refused_whether_it_came_or_lay_there(server, tmp_pat
 def test_offline_says_where_to_put_the_file(tmp_path):
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as closed:
         port = closed.server_port
-    download = weights.Download("Tiny", f"http://127.0.0.1:{port}/tiny-00000000.pth", 7, "a test")
+    download = offered(port, "tiny-00000000.pth", 7)
     with pytest.raises(WeightsError) as refusal:
         weights.fetch(download, tmp_path)
     said = str(refusal.value)
@@ -349,9 +357,13 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
 
 
 def test_every_backbone_is_shipped_or_has_a_download_that_its_name_checks():
-    assert set(weights.DOWNLOADS) | set(gatys.SHIPPED) == set(backbones.BACKBONES)
-    for download in weights.DOWNLOADS.values():
-        assert len(download.digest) == 8 and int(download.digest, 16) and download.url.startswith("https://")
+    for name in loss_networks.names():
+        known = weights.WEIGHTS[name]
+        assert issubclass(loss_networks.class_of(name), Backbone) and known.input_scale in backbones.INPUT_SCALES
+        if known.url:
+            assert len(known.digest) == 8 and int(known.digest, 16) and known.url == f"{TORCHVISION}/{known.file}"
+        else:
+            assert known.file in weights.checksums(Settings().models)
 
 
 def test_the_cache_folder_is_a_setting():
@@ -364,8 +376,7 @@ def test_the_cache_folder_is_a_setting():
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     """A photo, a painting and the weights of a narrow VGG-16, which stands in for the whole one."""
-    monkeypatch.setitem(backbones.BACKBONES, "vgg16", (entry := backbones.BACKBONES["vgg16"])._replace(network=Narrow))
-    assert entry.network is VGG16
+    monkeypatch.setattr(backbones, "VGG16", Narrow)
     found = {name: tmp_path / name for name in ("photo.png", "painting.png", "vgg16.safetensors", "out.png")}
     found["photo.png"].write_bytes(pictures.png(pictures.photo(96, 64)))
     found["painting.png"].write_bytes(pictures.png(pictures.painting()))
@@ -420,11 +431,11 @@ def test_the_command_polishes_what_the_network_painted(files, stylizer):
         (["--style", "whirling-night", "--backbone", "resnet18", "--style-layers", "relu1_1"],
          "no layer 'relu1_1'; choose from layer1, layer2, layer3, layer4"),
         (["--style", "whirling-night", "--backbone", "resnet18"], "these are not resnet18's features"),
-        (["--style", "starry-night"], "of 'starry-night' only the style vector is stored"),
+        (["--style", "starry-night"], "only the style vector of 'starry-night' is stored"),
         (["--style", "stary-night"], "did you mean 'starry-night'"),
-        (["--style", "whirling-night", "--weight", "1", "--weight", "2"], "2 weights came for 1 styles"),
+        (["--style", "whirling-night", "--weight", "1", "--weight", "2"], "2 weights for 1 styles"),
         (["--style", "whirling-night", "--size", "7"], "size is 7"),
-        (["--style", "whirling-night", "-o", "out.bmp"], "no ending that we write"),
+        (["--style", "whirling-night", "-o", "out.bmp"], "the file name must end in"),
     ],
 )  # fmt: skip
 def test_mistakes_are_said_in_one_line(files, arguments, says, capsys):
@@ -442,5 +453,5 @@ def test_a_photo_that_memory_does_not_hold_is_refused(network, monkeypatch):
 def test_memory_is_asked_for_all_of_a_large_photo_for_nothing_here_is_done_in_tiles(network, monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda: 16 * 10**9)
     monkeypatch.setattr(memory, "total_memory", lambda: 32 * 10**9)
-    with pytest.raises(PictureOutOfBounds, match=r"8000x6000 pixels needs 1\d\d\.\d GB .* 32.0 GB is all there can be"):
+    with pytest.raises(PictureOutOfBounds, match=r"8000x6000 pixels needs 1\d\d\.\d GB .* 32.0 GB is the most"):
         optimise(torch.empty(1, 3, 6000, 8000), PAINTING, network, GatysConfig())

@@ -29,6 +29,7 @@ def judged() -> list[dict]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_every_hostile_or_odd_file_gets_its_exact_answer(judged):
     assert len({each["name"] for each in judged}) == len(judged) >= 200
     wrong = {each["name"]: (each["answer"], each["wanted"]) for each in judged if each["answer"] != each["wanted"]}

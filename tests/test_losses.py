@@ -5,7 +5,8 @@ import torch
 
 from stylizer import losses
 from stylizer.errors import WeightsError
-from stylizer.networks.backbones import VGG16, load_vgg16
+from stylizer.loss_networks import load_vgg16
+from stylizer.networks.backbones import VGG16
 
 
 @pytest.fixture(scope="module")

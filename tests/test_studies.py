@@ -14,8 +14,9 @@ from safetensors.numpy import save
 from studying import random_study
 
 from stylizer import cli, fit, images, losses, studies
+from stylizer.canvas import brushed, framed, unframed
 from stylizer.errors import ParameterError, WeightsError
-from stylizer.feedforward import Stylizer, brushed, framed, unframed
+from stylizer.feedforward import Stylizer
 from stylizer.fit import Objectives, StudyConfig, View
 from stylizer.images import Picture
 from stylizer.networks import Transformer, TransformerConfig
@@ -96,6 +97,7 @@ def test_a_study_knows_the_layers_of_the_transformer_in_the_order_of_painting(tr
     assert ADDED_SIZE == 192_774
 
 
+@pytest.mark.slow
 def test_the_loss_falls_and_the_transformer_stays_as_it_is(transformer, backbone, stylizer):
     before = {key: value.clone() for key, value in transformer.state_dict().items()}
     steps = learnt(transformer, backbone, stylizer.gallery[STYLE].vector, steps=30)
@@ -110,6 +112,7 @@ def test_the_loss_falls_and_the_transformer_stays_as_it_is(transformer, backbone
     assert all(torch.equal(value, before[key]) for key, value in transformer.state_dict().items())
 
 
+@pytest.mark.slow
 def test_how_far_photos_may_go_decides_the_weight_of_content(transformer, backbone, stylizer):
     near, far = (
         np.mean([step.losses["content"] for step in learnt(
@@ -224,7 +227,7 @@ def test_a_file_reads_back_as_it_was_written_and_is_small(stylizer, tmp_path):
     path = tmp_path / "dawn.study.safetensors"
     studies.write(study, path)
     found = studies.read(path)
-    assert (found.name, found.rank, found.origin) == ("dawn", RANK, stylizer.transformer)
+    assert (found.name, found.rank, found.origin) == ("dawn", RANK, stylizer.fingerprint)
     assert np.array_equal(found.vector, study.vector) and np.array_equal(found.numbers, study.numbers)
     assert np.array_equal(found.added(), study.added()) and found.added().shape == (ADDED_SIZE,)
     assert path.stat().st_size < 128 * 1024
@@ -249,20 +252,20 @@ def bad_studies(study: Study) -> dict[str, tuple[bytes, str]]:
     nan[3] = np.nan
     header = int.from_bytes(whole[:8], "little")
     return {
-        "cut": (whole[:-100], "cut or altered"),
-        "header altered": (whole[:9] + b"\xff" + whole[10:], "cut or altered"),
-        "header alone": (whole[: 8 + header], "cut or altered"),
-        "not finite": (studies.dump(replace(study, numbers=nan)), "beyond 100 or none at all"),
+        "cut": (whole[:-100], "truncated or altered"),
+        "header altered": (whole[:9] + b"\xff" + whole[10:], "truncated or altered"),
+        "header alone": (whole[: 8 + header], "truncated or altered"),
+        "not finite": (studies.dump(replace(study, numbers=nan)), "holds NaN or numbers beyond 100"),
         "huge numbers": (studies.dump(replace(study, numbers=study.numbers + np.float16(1000))), "beyond 100"),
-        "huge vector": (studies.dump(replace(study, vector=study.vector + 1e6)), "go from -100 to 100"),
-        "another shape": (save({**arrays, "numbers": study.numbers[:-1]}, metadata), "a study of rank 4 holds"),
+        "huge vector": (studies.dump(replace(study, vector=study.vector + 1e6)), "must be from -100 to 100"),
+        "another shape": (save({**arrays, "numbers": study.numbers[:-1]}, metadata), "a rank-4 study holds"),
         "another type": (save({**arrays, "numbers": study.numbers.astype(np.float32)}, metadata), "in float32"),
-        "an array more": (save({**arrays, "more": study.vector}, metadata), "a study of rank 4 holds"),
-        "no vector": (save({"numbers": study.numbers}, metadata), "a study of rank 4 holds"),
-        "another rank": (save(arrays, {**metadata, "rank": "5"}), "a study of rank 5 holds"),
+        "an array more": (save({**arrays, "more": study.vector}, metadata), "a rank-4 study holds"),
+        "no vector": (save({"numbers": study.numbers}, metadata), "a rank-4 study holds"),
+        "another rank": (save(arrays, {**metadata, "rank": "5"}), "a rank-5 study holds"),
         "an impossible rank": (save(arrays, {**metadata, "rank": "1_6"}), "it must be 1 to 16"),
-        "another version": (save(arrays, {**metadata, "study": "2"}), "no study of version 1"),
-        "something else": (save({"weight": study.vector}), "no study of version 1"),
+        "another version": (save(arrays, {**metadata, "study": "2"}), "not a version 1 study"),
+        "something else": (save({"weight": study.vector}), "not a version 1 study"),
         "other weights": (studies.dump(replace(study, origin="0123456789ab")), "made for transformer '0123456789ab'"),
         "50 MB": (whole + bytes(50 * 10**6), "at most 262,144"),
     }
@@ -288,7 +291,7 @@ def test_a_missing_or_damaged_file_is_said_in_one_line(study, tmp_path, capsys):
     photo, cut = tmp_path / "photo.png", tmp_path / "cut.study.safetensors"
     photo.write_bytes(pictures.png(pictures.photo(48, 32)))
     cut.write_bytes(studies.dump(study)[:1000])
-    for path, says in ((tmp_path / "none.study.safetensors", "cannot be read"), (cut, "cut or altered")):
+    for path, says in ((tmp_path / "none.study.safetensors", "cannot read"), (cut, "truncated or altered")):
         assert cli.main(["stylize", str(photo), "--style", str(path), "-o", str(tmp_path / "out.png")]) == 2
         lines = capsys.readouterr().err.strip().splitlines()
         assert len(lines) == 1 and str(path) in lines[0] and says in lines[0]
@@ -325,6 +328,7 @@ def test_up_to_five_studies_are_mixed_and_a_sixth_is_refused(stylizer, photo):
         stylizer.mix(some)
 
 
+@pytest.mark.slow
 def test_a_study_paints_calm_pictures_and_tiles_as_it_paints_a_photo(stylizer, study, monkeypatch):
     """One piece, measured and tiled: the same network with the same numbers added."""
     from stylizer import tiles
@@ -343,6 +347,7 @@ def test_a_calm_picture_feels_a_study_too(stylizer, study):
     assert not pictures.near(stylizer.stylize(disc, study), stylizer.stylize(disc, study.vector), levels=2)
 
 
+@pytest.mark.slow
 def test_all_runtimes_paint_the_same_by_a_study(stylizer, study, photo, settings):
     exact = Stylizer(settings=replace(settings, precision="f32"))
     torch_cpu = Stylizer(settings=replace(settings, device="torch-cpu"))
@@ -414,13 +419,14 @@ def test_a_listed_study_that_was_altered_is_refused_and_one_of_other_weights_is_
     assert own.gallery[STYLE].study is None
     with open(gallery_folder / "SHA256SUMS", "a") as sums:
         sums.write(f"{'0' * 64}  studies/{path.name}\n")
-    with pytest.raises(WeightsError, match="cut or altered"):
+    with pytest.raises(WeightsError, match="truncated or altered"):
         read_gallery(gallery_folder)
 
 
 # The command --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_studies_a_painting_and_paints_with_what_it_wrote(tmp_path, monkeypatch):
     painting, photo, out = (tmp_path / name for name in ("dawn.png", "photo.png", "out.png"))
     painting.write_bytes(pictures.png(pictures.painting(64, 64)))
@@ -437,10 +443,10 @@ def test_the_command_studies_a_painting_and_paints_with_what_it_wrote(tmp_path, 
     ("arguments", "says"),
     [
         (["batik", "--rank", "17"], "the rank is 17; it must be 1 to 16"),
-        (["batik", "-o", "batik.png"], "does not end in .study.safetensors"),
-        (["starry-night"], "only the style vector is stored"),
+        (["batik", "-o", "batik.png"], "must end in .study.safetensors"),
+        (["starry-night"], "only the style vector of 'starry-night' is stored"),
         (["batik", "--backbone", "vgg11"], "choose from narrow, small, vgg16"),
-        (["batik", "--backbone-weights", "x.pth"], "without its network's name"),
+        (["batik", "--backbone-weights", "x.pth"], "needs the name of its network"),
     ],
 )
 def test_mistakes_are_said_in_one_line(arguments, says, capsys):

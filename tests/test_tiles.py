@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from stylizer import Settings, Stylizer, images, memory, tiles, weights
+from stylizer.canvas import brushed, framed, pad, picture_of
 from stylizer.errors import ParameterError, PictureOutOfBounds, WeightsError
-from stylizer.feedforward import Photo, brushed, framed, pad, picture_of
 from stylizer.images import Picture
 from stylizer.networks import Transformer, TransformerConfig, build
 from stylizer.networks.layers import GivenNorm, JointNorm
+from stylizer.photos import Photo
 from stylizer.styles import read_gallery
-from stylizer.web.about import make_panel
+from stylizer.web.page.about import make_panel
 
 STYLE = "whirling-night"
 SIDES = (458, 1023, 1024, 1025, 1904, 1905, 2049, 5773, 16384)
@@ -67,6 +68,7 @@ def test_samples_lie_in_the_picture_and_everywhere_in_it(size):
 # One set of statistics ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_statistics_of_the_whole_given_back_paint_the_whole():
     torch.manual_seed(0)
@@ -111,6 +113,7 @@ def test_the_margin_holds_the_reach_of_what_is_there(settings, name):
     assert network.reach <= tiles.MARGIN < network.reach + tiles.STRIDE
 
 
+@pytest.mark.slow
 def test_tiles_fit_together_exactly(exact, small_tiles):
     rgb = pictures.photo(450, 331)
     vector = exact.style_vector(STYLE)
@@ -125,6 +128,7 @@ def test_tiles_fit_together_exactly(exact, small_tiles):
     assert np.abs(tiled.astype(np.int16) - whole).max() <= 1  # a rounding that fell the other way
 
 
+@pytest.mark.slow
 def test_tiled_differs_from_whole_by_about_a_hundredth_and_shows_no_line(exact, monkeypatch):
     rgb, vector = pictures.photo(640, 480), exact.style_vector(STYLE)
     whole = exact.paint(exact.photo(rgb), vector).rgb.astype(np.float32) / 255
@@ -205,6 +209,7 @@ PAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_a_small_thing_is_painted_alike_whole_and_in_tiles_wherever_it_lies(exact, page, monkeypatch):
     vector = exact.style_vector("great-wave")
@@ -223,6 +228,7 @@ def test_a_small_thing_is_painted_alike_whole_and_in_tiles_wherever_it_lies(exac
         assert np.abs(whole - tiled).mean() < 8
 
 
+@pytest.mark.slow
 def test_a_small_thing_on_white_is_no_blot_with_a_halo(exact):
     y, x = np.mgrid[:600, :600]
     near = np.hypot(x - 300, y - 300) < 87
@@ -233,6 +239,7 @@ def test_a_small_thing_on_white_is_no_blot_with_a_halo(exact):
     assert np.median(clipped) <= 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_a_picture_of_one_colour_has_one_answer_at_any_size_and_by_any_runtime(exact, level):
     by_torch = Stylizer(settings=Settings(device="torch-cpu", cached_photos=0))
@@ -251,6 +258,7 @@ def test_a_nearly_blank_picture_is_painted_nearly_blank(exact):
     assert exact.paint(exact.photo(pictures.photo(160, 128)), exact.style_vector("great-wave")).rgb.std() > 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transformer", ["separable", "plain"])
 def test_floors_are_about_what_photos_vary_by(transformer, settings):
     from stylizer.fit import load_transformer
@@ -264,6 +272,7 @@ def test_floors_are_about_what_photos_vary_by(transformer, settings):
     assert 0.25 * SHARE < np.median(floors / found) < SHARE
 
 
+@pytest.mark.slow
 def test_every_tile_is_told_and_the_painting_can_be_ended(stylizer, small_tiles):
     told = []
     rgb = pictures.photo(300, 260)
@@ -347,7 +356,7 @@ def test_a_style_scale_out_of_bounds_is_refused_by_name(stylizer, client, scale)
 
 def test_strokes_that_need_too_small_or_too_large_a_painting_are_refused(settings):
     little = Stylizer(settings=replace(settings, max_megapixels=0.02))
-    with pytest.raises(PictureOutOfBounds, match=r"strokes 2 times is 24x20 pixels.*32"):
+    with pytest.raises(PictureOutOfBounds, match=r"strokes 2 times as large is 24x20 pixels.*32"):
         little.stylize(pictures.photo(48, 40), STYLE, style_scale=2)
     with pytest.raises(PictureOutOfBounds, match=r"strokes 0\.5 times.*megapixels"):
         little.stylize(pictures.photo(100, 80), STYLE, style_scale=0.5)
@@ -404,7 +413,7 @@ def test_a_gallery_of_another_predictor_is_refused(models):
             for line in (models / "SHA256SUMS").read_text().splitlines()
         )
     )
-    with pytest.raises(WeightsError, match=r"gallery.*another predictor.*training\.vectors"):
+    with pytest.raises(WeightsError, match=r"gallery.*another predictor.*training vectors"):
         Stylizer(settings=Settings(device="cpu", models=models))
 
 

@@ -1,33 +1,38 @@
-"""The networks as torch modules: no files, no settings. Everything here works on RGB in [0, 1]."""
+"""The networks as torch modules, independent of files and settings. Everything here works on RGB in [0, 1]."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from stylizer.errors import WeightsError
 from stylizer.networks.predictor import PREDICTORS, StylePredictor
 from stylizer.networks.transformer import Transformer, TransformerConfig
 
-__all__ = ["PREDICTORS", "StylePredictor", "Transformer", "TransformerConfig", "build", "describe"]
+__all__ = [
+    "PREDICTORS", "StylePredictor", "Transformer", "TransformerConfig", "build", "build_transformer", "describe",
+]  # fmt: skip
 
 
 def describe(network: StylePredictor | Transformer) -> dict[str, str]:
-    """What a weight file says of its network, so that `build` can make it again: safetensors metadata, strings only."""
+    """A network's description, from which `build` can recreate it: safetensors metadata, strings only."""
     if isinstance(network, Transformer):
         return {"network": "transformer", "config": json.dumps(asdict(network.config))}
     config = {name: getattr(network, name) for name in ("trunk", "input_range", "sees_colors")}
     return {"network": "predictor", "config": json.dumps(config)}
 
 
-def build(arrays: Mapping[str, Tensor], metadata: Mapping[str, str], name: str = "weights") -> nn.Module:
+def build(
+    arrays: Mapping[str, Tensor], metadata: Mapping[str, str], name: str = "weights"
+) -> StylePredictor | Transformer:
     """The network that `metadata` describes, with these weights, in float32 and evaluation mode.
 
-    Raises WeightsError where the description is unknown or the arrays are another network's.
+    Raises WeightsError if the description is unknown or the arrays belong to another network.
     """
     try:
         config = json.loads(metadata["config"])
+        network: StylePredictor | Transformer
         if metadata["network"] == "transformer":
             network = Transformer(TransformerConfig(**config))
         elif metadata["network"] == "predictor":
@@ -39,3 +44,13 @@ def build(arrays: Mapping[str, Tensor], metadata: Mapping[str, str], name: str =
         reason = str(cause).strip().splitlines()
         raise WeightsError(f"{name} does not fit the network it describes: {' '.join(reason[:2])}") from cause
     return network.eval()
+
+
+def build_transformer(
+    arrays: Mapping[str, Tensor], metadata: Mapping[str, str], name: str = "weights"
+) -> Transformer:
+    """`build` a transformer; WeightsError for a predictor, too."""
+    network = build(arrays, metadata, name)
+    if not isinstance(network, Transformer):
+        raise WeightsError(f"{name} holds a style predictor, but a transformer is needed; use another file")
+    return network

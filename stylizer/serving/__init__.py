@@ -1,4 +1,4 @@
-"""An HTTP server for WSGI applications whose answers take long: one loop for all sockets, threads for whole requests.
+"""An HTTP server for WSGI applications with slow responses: one loop for all sockets, threads for complete requests.
 
-A slow client costs a socket and no thread, however many of them there are. It knows nothing of pictures or Flask.
+Slow clients occupy a socket but no thread, however many there are. It is independent of pictures and Flask.
 """

@@ -1,7 +1,7 @@
-"""HTTP/1.1 on one socket, in the loop alone: reads whole requests, writes answers, keeps time, and never blocks.
+"""HTTP/1.1 on one socket, only in the loop: reads requests, writes answers, enforces deadlines, and never blocks.
 
-h11 knows the protocol. What is here is patience: how long for headers, bodies, work and readers, and what is said when
-it ends.
+h11 implements the protocol. This module limits the time for headers, bodies, work and readers, and answers when it is
+up.
 """
 
 import enum
@@ -15,6 +15,7 @@ import time
 from collections import deque
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import h11
 
@@ -30,18 +31,21 @@ from stylizer.errors import (
     TooManyHeaders,
     TooSlow,
 )
-from stylizer.serving.exchange import Exchange, FilePart, make_environ, named
+from stylizer.serving.exchange import Exchange, FilePart, Headers, make_environ, named
+
+if TYPE_CHECKING:
+    from stylizer.serving.server import Server
 
 log = logging.getLogger("stylizer.serving")
 
 READ = 2**16  # bytes taken from a socket at a time
 WRITE = 2**18  # bytes offered to a socket at a time
-SMALL = 2**14  # bytes; such pieces are sent together
-AHEAD = 2**16  # bytes of further requests that are kept while one is in work
-UNREAD = 2**18  # bytes of a stream that its reader may lag behind before the application is held
-PROBE_SECONDS = 1.0  # between questions whether a client that has closed its sending side still reads
-HURRY_SECONDS = 1.0  # from the deadline until the loop answers in place of a thread that has not noticed
-ABSOLUTE = re.compile(rb"https?://[^/?]*", re.IGNORECASE)  # proxies are asked for whole addresses
+SMALL = 2**14  # bytes; smaller pieces are sent together
+AHEAD = 2**16  # bytes of further requests buffered while one is in progress
+UNREAD = 2**18  # bytes of a stream that its reader may lag behind before the application is paused
+PROBE_SECONDS = 1.0  # between probes whether a client that has closed its sending side still reads
+HURRY_SECONDS = 1.0  # from the deadline until the loop answers instead of a thread that has not noticed
+ABSOLUTE = re.compile(rb"https?://[^/?]*", re.IGNORECASE)  # proxies receive absolute URLs
 SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 PLAIN, PROBLEM = "text/plain; charset=utf-8", "application/problem+json"
 REASONS = {each.value: each.phrase for each in HTTPStatus} | {499: "Client Closed Request"}
@@ -51,13 +55,13 @@ class State(enum.Enum):
     IDLE = "idle"  # no byte of a request yet
     HEADERS = "headers"
     BODY = "body"
-    WORK = "work"  # whole, and its answer not yet wholly sent
-    LINGER = "linger"  # refused: what still comes is read and forgotten
+    WORK = "work"  # request complete, answer not completely sent
+    LINGER = "linger"  # refused: remaining input is read and discarded
     CLOSED = "closed"
 
 
 class Connection:
-    def __init__(self, server, sock: socket.socket, address: tuple):
+    def __init__(self, server: "Server", sock: socket.socket, address: tuple):
         self.server, self.limits, self.socket, self.address = server, server.limits, sock, address
         self.http = h11.Connection(h11.SERVER, max_incomplete_event_size=self.limits.header_bytes)
         self.state, self.since = State.IDLE, time.monotonic()
@@ -65,22 +69,22 @@ class Connection:
         self.request: h11.Request | None = None
         self.exchange: Exchange | None = None
         self.held = 0  # bytes of the body, until the answer begins
-        self._body: deque = deque()
+        self._body: deque[bytes | memoryview] = deque()
         self._received = 0
         self._output: deque[memoryview | FilePart] = deque()
         self.unsent = self._sent = 0
         self.unsent_since = 0.0
-        self._ended = False  # the client sends no more
-        self._last = self._silent = False  # all of the answer is in the output; it has no body
+        self._ended = False  # the client has closed its sending side
+        self._last = self._silent = False  # the answer is completely in the output; it has no body
         self._reading = self._writing = False
         self._probed = 0.0
-        self._ahead = self._lingered = 0  # bytes of further requests; bytes read and forgotten
+        self._ahead = self._lingered = 0  # bytes of further requests; bytes read and discarded
         self._record: dict = {}
         self._read_on()
 
     @property
     def holds_bytes(self) -> bool:
-        """Whether its reader keeps memory, and not a file, waiting."""
+        """Whether unsent output occupies memory, rather than only a file."""
         return any(isinstance(each, memoryview) for each in self._output)
 
     # Events of the loop ---------------------------------------------------------------------------------------------
@@ -112,13 +116,13 @@ class Connection:
         self._flush()
 
     def deliver(self, exchange: Exchange) -> None:
-        """Take what the application's thread has told."""
+        """Process the pieces from the application's thread."""
         pieces = exchange.take()
         if exchange is not self.exchange or self._last:
             for piece in pieces:
                 if isinstance(piece, FilePart):
                     piece.close()
-            return  # left behind: the client has gone, or was answered in its place
+            return  # too late: the client is gone, or has been answered
         try:
             for piece in pieces:
                 if piece is None:
@@ -130,14 +134,14 @@ class Connection:
                     return
                 else:
                     self._write(piece)
-        except h11.LocalProtocolError as error:  # the application's fault: a length that is not true, say
-            log.error("the application's answer is no HTTP: %s", named(error))
+        except h11.LocalProtocolError as error:  # the application's fault, such as a wrong length
+            log.error("the application's answer is not valid HTTP: %s", named(error))
             self._fail(error)
             return
         self._flush()
 
     def check(self, now: float) -> None:
-        """What time it is: ends what has waited too long."""
+        """End whatever has waited too long."""
         limits = self.limits
         if self._output and now > self.unsent_since + limits.grace_seconds + self._sent / limits.bytes_per_second:
             self.close()
@@ -151,7 +155,7 @@ class Connection:
             if now > self.since + limits.grace_seconds + self._received / limits.bytes_per_second:
                 self.refuse(
                     TooSlow(
-                        f"the body came too slowly; at least {limits.bytes_per_second / 1024:g} KiB a second are needed"
+                        f"the body arrived too slowly; send at least {limits.bytes_per_second / 1024:g} KiB per second"
                     )
                 )
         elif self.state is State.WORK and not self._last:
@@ -167,19 +171,19 @@ class Connection:
                     self.refuse(error)
 
     def drain(self) -> None:
-        """The server stops: what is not wholly here is refused, and streams are told to end."""
+        """The server is stopping: refuse incomplete requests and end streams."""
         if self.state is State.IDLE:
             self.close()
         elif self.state in (State.HEADERS, State.BODY):
             self.refuse(Restarting())
         elif self.state is State.LINGER:
             self.deadline = min(self.deadline, time.monotonic() + HURRY_SECONDS)
-        elif self.state is State.WORK and self.exchange.begun:
+        elif self.exchange and self.exchange.begun:
             self.exchange.end(Restarting())
 
     def hurry(self, at_once: bool) -> None:
-        """The server's time to stop is nearly over, or over."""
-        if self.state is State.WORK and not self._last:
+        """The server's time to stop is nearly up, or up."""
+        if self.exchange and self.state is State.WORK and not self._last:
             self.exchange.end(Restarting())
             if at_once:
                 self.refuse(Restarting())
@@ -187,7 +191,7 @@ class Connection:
     # Requests -------------------------------------------------------------------------------------------------------
 
     def _advance(self) -> None:
-        """All that has come is understood: headers, body, and the request handed on once it is whole."""
+        """Parse what has arrived: headers, body, and hand on the request once it is complete."""
         try:
             while self.state in (State.IDLE, State.HEADERS, State.BODY):
                 event = self.http.next_event()
@@ -202,22 +206,22 @@ class Connection:
                     self._begin(event)
                 elif isinstance(event, h11.Data):
                     self._take(event.data)
-                elif isinstance(event, h11.EndOfMessage):
-                    self._hand_on()
+                elif isinstance(event, h11.EndOfMessage) and self.request:
+                    self._hand_on(self.request)
         except h11.RemoteProtocolError as error:
             if error.error_status_hint == 431:
                 self._refuse_headers()
             elif self._ended and self.state is State.BODY:
-                self.refuse(MalformedRequest("the body is cut short; send it whole"))
+                self.refuse(MalformedRequest("the body is incomplete; send all of it"))
             else:
-                self.refuse(MalformedRequest("this is no well-formed HTTP/1.1 request"))
+                self.refuse(MalformedRequest("this is not a well-formed HTTP/1.1 request"))
 
     def _enter(self, state: State, seconds: float) -> None:
         self.state, self.since = state, time.monotonic()
         self.deadline = self.since + seconds
 
     def _begin(self, request: h11.Request) -> None:
-        """The headers are whole: say at once what can be said by them alone."""
+        """The headers are complete: refuse immediately what they alone rule out."""
         limits = self.limits
         self.request, self._path = request, ABSOLUTE.sub(b"", request.target) or b"/"
         headers = dict(request.headers)
@@ -228,13 +232,13 @@ class Connection:
         self._received, self._body = 0, deque()
         length = int(headers.get(b"content-length", b"0"))
         if len(request.headers) > limits.headers:
-            self.refuse(TooManyHeaders(f"{len(request.headers)} headers came; at most {limits.headers} are taken"))
+            self.refuse(TooManyHeaders(f"got {len(request.headers)} headers; the limit is {limits.headers}"))
         elif len(request.target) + sum(len(key) + len(value) for key, value in headers.items()) > limits.header_bytes:
-            self._refuse_headers()  # h11 measures what is not whole yet
+            self._refuse_headers()  # h11 measures incomplete headers
         elif not self._path.startswith(b"/"):
-            self.refuse(MalformedRequest("the request names no path; it begins with /"))
+            self.refuse(MalformedRequest("the request has no path; a path begins with /"))
         elif b"transfer-encoding" in headers and b"content-length" in headers:
-            self.refuse(MalformedRequest("a length came and chunks as well; proxies might take either for true"))
+            self.refuse(MalformedRequest("send either Content-Length or Transfer-Encoding, not both"))
         elif self.server.draining and self._path != b"/healthz":
             self.refuse(Restarting())
         elif length > limits.body_bytes:
@@ -253,7 +257,7 @@ class Connection:
         self.held += len(data)
         self.server.held += len(data)
         while self.server.held > self.limits.held_bytes:
-            # Those that came first go on: if all stood back for one another, none would ever be whole.
+            # The newest are refused, so that the oldest can complete.
             coming = [each for each in self.server.connections if each.state is State.BODY]
             if not coming:
                 break
@@ -261,24 +265,24 @@ class Connection:
 
     def _refuse_headers(self) -> None:
         most = self.limits.header_bytes // 1024
-        self.refuse(TooManyHeaders(f"the address and the headers may have {most} KiB together; send fewer"))
+        self.refuse(TooManyHeaders(f"URL and headers may be at most {most} KiB together; send fewer headers"))
 
     def _refuse_size(self) -> None:
         most = f"{self.limits.body_bytes / 2**20:g} MiB"
-        self.refuse(TooManyBytes(f"the body is larger than the {most} that are taken; send a smaller picture"))
+        self.refuse(TooManyBytes(f"the body is larger than the limit of {most}; send a smaller picture"))
 
     def _full(self) -> OutOfMemory:
         return OutOfMemory("too many pictures are waiting to be painted; try again in a few seconds")
 
-    def _hand_on(self) -> None:
+    def _hand_on(self, request: h11.Request) -> None:
         self._enter(State.WORK, self.limits.request_seconds)
         self._last, self._probed, self._ahead = False, 0.0, 0
-        if self._path == b"/healthz" and self.request.method in (b"GET", b"HEAD"):
+        if self._path == b"/healthz" and request.method in (b"GET", b"HEAD"):
             self._record["route"] = "/healthz"
             self._answer(200, PLAIN, b"ok\n")
             return
         here = self.socket.getsockname()
-        environ = make_environ(self.request, self._path, self._body, self._received, here, self.address)
+        environ = make_environ(request, self._path, self._body, self._received, here, self.address)
         environ["stylizer.request_id"] = self._record["id"]
         self._body = deque()
         deliver = self.server.guarded(self, self.deliver)
@@ -299,13 +303,14 @@ class Connection:
             self._probe(time.monotonic())
 
     def _probe(self, now: float) -> None:
-        """Has a client that sends no more left, or does it wait for its answer? An interim answer tells: a socket that
-        is closed says so, and a client that reads skips it. Once the answer has begun, its own bytes tell."""
+        """Check whether a client that has closed its sending side still waits, by sending an interim answer: a closed
+        socket fails, and a reading client skips it. Once the answer has begun, its own bytes tell."""
         if self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or self._hung_up():
             self.close()
-        elif not self.exchange.begun and self.request.http_version == b"1.1" and now > self._probed + PROBE_SECONDS:
+        elif self.exchange and not self.exchange.begun and now > self._probed + PROBE_SECONDS:
             self._probed = now
-            self._inform()
+            if self.http.their_http_version == b"1.1":  # older clients do not know interim answers
+                self._inform()
 
     def _hung_up(self) -> bool:
         try:
@@ -321,13 +326,13 @@ class Connection:
     # Answers --------------------------------------------------------------------------------------------------------
 
     def refuse(self, error: StylizerError) -> None:
-        """An answer of our own in place of the application's. What is still sent is read, so that it is no reset that
-        the client sees, and forgotten."""
+        """Answer with a problem instead of the application's answer. Remaining input is read and discarded, so that the
+        client does not see a connection reset."""
         self._let_go()
         if self.exchange:
             self.exchange.end(Gone("answered already"))
         if self.http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
-            self.close()  # the answer has begun; cut off, it is seen to be no whole one
+            self.close()  # the answer has begun; cutting it off shows that it is incomplete
             return
         self._enter(State.LINGER, HURRY_SECONDS if self.server.draining else self.limits.linger_seconds)
         self._record["code"] = error.code
@@ -337,7 +342,7 @@ class Connection:
             headers.append(("Retry-After", str(getattr(error, "seconds", 2))))
         self._answer(error.status, PROBLEM, body, headers)
 
-    def _answer(self, status: int, media: str, body: bytes, headers: list = []) -> None:  # noqa: B006
+    def _answer(self, status: int, media: str, body: bytes, headers: Headers = []) -> None:  # noqa: B006
         head = [("Content-Type", media), ("Content-Length", str(len(body))), ("Cache-Control", "no-store"),
                 ("X-Content-Type-Options", "nosniff"), *headers]  # fmt: skip
         self._begin_answer(f"{status} {REASONS.get(status, '')}", head)
@@ -345,7 +350,7 @@ class Connection:
         self._finish()
         self._flush()
 
-    def _begin_answer(self, status: str, headers: list[tuple[str, str]]) -> None:
+    def _begin_answer(self, status: str, headers: Headers) -> None:
         code, _, reason = status.partition(" ")
         self._let_go()
         self._record["status"] = int(code)
@@ -365,7 +370,9 @@ class Connection:
 
     def _write(self, data: bytes | FilePart) -> None:
         if not self._silent:
-            for piece in self.http.send_with_data_passthrough(h11.Data(data=data)):
+            # anything with a length is passed through, though h11's annotation only allows bytes
+            event = h11.Data(data=data)  # type: ignore[arg-type]
+            for piece in self.http.send_with_data_passthrough(event) or ():
                 self._put(piece)
         elif isinstance(data, FilePart):
             data.close()
@@ -375,7 +382,7 @@ class Connection:
         self._last = True
 
     def _fail(self, _error: Exception) -> None:
-        """The application ended in an error: said if there is still a way to, else the answer is cut off."""
+        """The application failed: answer with a problem if nothing has been sent, otherwise cut the answer off."""
         if self.http.our_state is h11.SEND_RESPONSE:
             self._answer(500, PROBLEM, json.dumps(INTERNAL).encode())
         else:
@@ -411,7 +418,7 @@ class Connection:
             self._next_request()
 
     def _next(self) -> memoryview | bytes:
-        """Some of the output; small pieces together, since each would else be a packet."""
+        """Some of the output; small pieces are joined, as each would otherwise become a packet."""
         first = self._output[0]
         if len(self._output) == 1 or len(first) >= SMALL:
             return _begin(first, WRITE)
@@ -445,7 +452,7 @@ class Connection:
             self.server.drop_unsent(first.obj)
 
     def _next_request(self) -> None:
-        """The answer is out."""
+        """The answer has been sent completely: prepare for the next request."""
         self._report()
         self._last, self.exchange = False, None
         if self.http.our_state is not h11.DONE or self.http.their_state is not h11.DONE or self.server.draining:
@@ -461,8 +468,8 @@ class Connection:
         self._advance()
 
     def _linger(self) -> None:
-        """Close by turns: we have said all, the client may not have. A close with bytes unread would be a reset, and
-        might take the answer with it."""
+        """Close in two steps: we have finished sending, but the client may not have. Closing with unread input would
+        reset the connection, and might discard the answer."""
         if self._ended:
             self.close()
             return
@@ -475,7 +482,7 @@ class Connection:
         self._read_on()
 
     def _let_go(self) -> None:
-        """The body's bytes, when the answer begins or there is none to come."""
+        """Free the body, when the answer begins or there will be none."""
         self.server.held -= self.held
         self.held = 0
         self._body = deque()
@@ -503,7 +510,7 @@ class Connection:
         if self.exchange:
             if not self._last:
                 self._record["status"] = self._record.get("status", Gone.status)
-            self.exchange.end(Gone("the client has left"))
+            self.exchange.end(Gone("the client disconnected"))
             self._report()
             self.exchange = None
         while self._output:

@@ -1,7 +1,7 @@
-"""One request and its answer: what the application sees of the first (PEP 3333), and how the second finds its way.
+"""One request and its answer: the WSGI environment (PEP 3333), and passing the answer to the loop.
 
-The application runs in a thread; sockets are the loop's. An Exchange stands between: the thread tells it pieces of the
-answer, the loop takes them away, and tells the thread in return when the client has gone or time is over.
+The application runs in a thread; sockets belong to the loop. An Exchange connects them: the thread hands it pieces of
+the answer, which the loop takes, and the loop tells the thread when the client has disconnected or time is up.
 """
 
 import io
@@ -11,8 +11,10 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
 from urllib.parse import unquote_to_bytes
 
 import h11
@@ -21,21 +23,21 @@ from stylizer.errors import Gone, StylizerError
 
 log = logging.getLogger("stylizer.serving")
 
-# Of a proxy's making and not HTTP: Python's and other libraries would take HTTP_PROXY for a setting.
+# Not passed to the application: libraries, Python's own included, would read HTTP_PROXY as a setting.
 DROPPED = frozenset((b"proxy", b"transfer-encoding"))
 
 
 def named(error: Exception) -> str:
-    """What failed and where, in one line: an error's own words may hold what a client sent."""
+    """What failed and where, in one line, without the error's message, which may contain request data."""
     frames = traceback.extract_tb(error.__traceback__)[-4:]
     places = " < ".join(f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in reversed(frames))
     return f"{type(error).__name__} at {places or 'an unknown place'}"
 
 
 class Watch:
-    """environ["stylizer.interrupt"]: a call raises what should end the work, Gone or another StylizerError."""
+    """environ["stylizer.interrupt"]: call it to check whether to stop; it raises Gone or another StylizerError."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.error: StylizerError | None = None
 
     def __call__(self) -> None:
@@ -44,15 +46,15 @@ class Watch:
 
 
 class Body(io.RawIOBase):
-    """What came, piece by piece, each let go when it has been read: the form's parts are copies already."""
+    """The request body, piece by piece; each is freed once read, because the form's parts are copies."""
 
-    def __init__(self, pieces: deque):
+    def __init__(self, pieces: deque[bytes | memoryview]):
         self._pieces = pieces
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         if not self._pieces:
             return 0
         piece = memoryview(self._pieces.popleft())
@@ -64,18 +66,18 @@ class Body(io.RawIOBase):
 
 
 class FileBody:
-    """environ["wsgi.file_wrapper"]: a file that the loop sends piece by piece, so that slow readers hold none of it."""
+    """environ["wsgi.file_wrapper"]: a file that the loop sends piece by piece, so slow readers occupy no memory."""
 
-    def __init__(self, file, _block: int = 0):
+    def __init__(self, file: IO[bytes], _block: int = 0):
         self._file = file
         self.close = getattr(file, "close", lambda: None)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[bytes]:
         while data := self._file.read(2**16):
             yield data
 
     def rest(self) -> "FilePart | None":
-        """From where it is read to its end; None for what is no file on a disk."""
+        """The file from its position to its end; None if it is not on disk."""
         try:
             start, size = self._file.tell(), os.fstat(self._file.fileno()).st_size
             return FilePart(os.dup(self._file.fileno()), start, size)
@@ -84,7 +86,7 @@ class FileBody:
 
 
 class FilePart:
-    """What is still to be sent of a file, with a descriptor of its own."""
+    """The unsent rest of a file, with its own descriptor."""
 
     def __init__(self, descriptor: int, start: int, end: int):
         self._descriptor, self._start, self._end = descriptor, start, end
@@ -93,7 +95,7 @@ class FilePart:
         return self._end - self._start
 
     def read(self, most: int) -> bytes:
-        """The next bytes, which stay the next ones until they are skipped; OSError where the file became shorter."""
+        """The next bytes, without advancing (see `skip`); OSError if the file has become shorter."""
         data = os.pread(self._descriptor, min(most, len(self)), self._start)
         if not data:
             raise OSError("the file is shorter than it was")
@@ -106,45 +108,51 @@ class FilePart:
         os.close(self._descriptor)
 
 
+Headers = list[tuple[str, str]]
+Piece = tuple[str, Headers] | bytes | FilePart | Exception | None  # of an answer; see Exchange
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
+
+
 class Exchange:
-    """`told` wakes the loop, from any thread. What is told: (status, headers), then bytes or a FilePart, then
-    None, or an error."""
+    """Passes an answer from a thread to the loop, which `told` wakes: (status, headers), then bytes or a FilePart, then
+    None or an error."""
 
     def __init__(self, environ: dict, told: Callable[["Exchange"], None]):
         self.environ = environ
-        self.begun = self.over = False  # the answer: its head is out; the thread has nothing more to tell
+        self.begun = self.over = False  # the answer's head was sent; the thread has finished
         self.watch = environ["stylizer.interrupt"] = Watch()
-        self._told, self._pieces, self._lock = told, deque(), threading.Lock()
+        self._told, self._lock = told, threading.Lock()
+        self._pieces: deque[Piece] = deque()
         self._room = threading.Event()
 
     # The loop's side ------------------------------------------------------------------------------------------------
 
-    def take(self) -> list:
+    def take(self) -> list[Piece]:
         with self._lock:
             pieces = list(self._pieces)
             self._pieces.clear()
         return pieces
 
     def end(self, error: StylizerError) -> None:
-        """The work ends at its next look, with this error."""
+        """Stop the work at its next check, with this error."""
         self.watch.error = self.watch.error or error
         if isinstance(error, Gone):
             self.watch.error = error
         self._room.set()
 
     def give_room(self) -> None:
-        """The client has read what was told: the thread may go on."""
+        """The client has caught up: the thread may continue."""
         self._room.set()
 
     # The thread's side ----------------------------------------------------------------------------------------------
 
     def run(self, application: Callable) -> None:
-        """The application called and its answer told; a fault of its own is an answer too."""
+        """Call the application and pass on its answer, or its error."""
         try:
             self._run(application)
             self._tell(None)
         except Gone:
-            self._tell(Gone("the client has left"))
+            self._tell(Gone("the client disconnected"))
         except Exception as error:
             log.error("the application failed: %s", named(error))
             self._tell(error)
@@ -152,18 +160,20 @@ class Exchange:
             self.over = True
 
     def _run(self, application: Callable) -> None:
-        head: list = []
-        length = None
+        head: list[tuple[str, Headers]] = []
+        length: int | None = None
         told = False
 
-        def start_response(status: str, headers: list, exc_info=None) -> Callable[[bytes], None]:
+        def start_response(
+            status: str, headers: Headers, exc_info: ExcInfo | None = None
+        ) -> Callable[[bytes], None]:
             try:
                 if exc_info and told:
                     raise exc_info[1].with_traceback(exc_info[2])
                 if head and not exc_info:
                     raise AssertionError("start_response was called twice")
             finally:
-                exc_info = None  # no circle of frame and traceback
+                exc_info = None  # avoids a reference cycle of frame and traceback
             head[:] = [(status, headers)]
             return write
 
@@ -179,7 +189,7 @@ class Exchange:
                 self._room.clear()
                 self._tell(data)
                 if length is None:
-                    self._wait_for_room()  # of unknown length it is a stream, and goes no faster than it is read
+                    self._wait_for_room()  # without a length it is a stream, sent no faster than it is read
 
         answer: Iterable[bytes] = application(self.environ, start_response)
         try:
@@ -201,11 +211,11 @@ class Exchange:
         self._look()
 
     def _look(self) -> None:
-        """Only a reader who has gone ends a stream here: of all else it says in its last line why it ends."""
+        """Stop a stream only if its reader is gone: for other errors its last line says why it ends."""
         if isinstance(self.watch.error, Gone):
             raise self.watch.error
 
-    def _tell(self, piece: object) -> None:
+    def _tell(self, piece: Piece) -> None:
         with self._lock:
             first = not self._pieces
             self._pieces.append(piece)
@@ -213,8 +223,10 @@ class Exchange:
             self._told(self)
 
 
-def make_environ(request: h11.Request, target: bytes, body: deque, size: int, here: tuple, there: tuple) -> dict:
-    """WSGI's view of a whole request. `here` and `there` are addresses; of a Unix socket they are empty."""
+def make_environ(
+    request: h11.Request, target: bytes, body: deque[bytes | memoryview], size: int, here: tuple, there: tuple
+) -> dict:
+    """The WSGI environment of a complete request. `here` and `there` are addresses, empty for a Unix socket."""
     path, _, query = target.partition(b"?")
     environ = {
         "REQUEST_METHOD": request.method.decode("ascii"),
@@ -238,25 +250,25 @@ def make_environ(request: h11.Request, target: bytes, body: deque, size: int, he
         "wsgi.run_once": False,
     }
     for name, value in request.headers:
-        if name in DROPPED or b"_" in name:  # an underscore would pass for the dash of another header
+        if name in DROPPED or b"_" in name:  # an underscore could impersonate another header's dash
             continue
-        key, value = name.decode("ascii").upper().replace("-", "_"), value.decode("latin-1")
+        key, text = name.decode("ascii").upper().replace("-", "_"), value.decode("latin-1")
         if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
             key = f"HTTP_{key}"
             if key in environ:
-                value = f"{environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{value}"
-        environ[key] = value
+                text = f"{environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{text}"
+        environ[key] = text
     if size or "CONTENT_LENGTH" in environ:
-        environ["CONTENT_LENGTH"] = str(size)  # of chunks too: they are all here
+        environ["CONTENT_LENGTH"] = str(size)  # for chunked bodies too: they are complete
     return environ
 
 
 class Threads:
-    """Threads made as they are needed, up to a number; more work waits. They do not keep the process from ending."""
+    """A thread pool that grows on demand up to a limit; further work waits. Its threads are daemons."""
 
     def __init__(self, count: int):
         self._count, self._started, self._idle = count, 0, 0
-        self.busy = 0  # threads that run something
+        self.busy = 0  # running threads
         self._work: deque[Callable[[], None]] = deque()
         self._change = threading.Condition()
 
@@ -283,4 +295,4 @@ class Threads:
             finally:
                 with self._change:
                     self.busy -= 1
-            del work  # and with it the request's bytes, until the next comes
+            del work  # frees the request's bytes while the thread is idle

@@ -1,4 +1,4 @@
-"""The server: accepts connections, looks at the clock, runs the application in threads, and stops in time."""
+"""The server: accepts connections, enforces deadlines, runs the application in threads, and shuts down in time."""
 
 import asyncio
 import errno
@@ -17,22 +17,22 @@ from stylizer.serving.limits import Limits
 
 log = logging.getLogger("stylizer.serving")
 
-ACCEPTED = 64  # connections taken at a time, then the others have their turn
-SPARE_DESCRIPTORS = 128  # for files, libraries and what listens
-# The system keeps megabytes for a reader that reads nothing, and we would be long in noticing. Of what it could not
-# send yet it is to keep no more than this; what is under way to a fast reader far away does not count.
+ACCEPTED = 64  # connections accepted at a time, before others get their turn
+SPARE_DESCRIPTORS = 128  # for files, libraries and listeners
+# By default the system buffers megabytes for a client that does not read, and we would notice late. This limits its
+# unsent data; data in flight to a fast, distant reader does not count.
 NOT_SENT, UNSENT_BYTES = getattr(socket, "TCP_NOTSENT_LOWAT", None), 2**17
 FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-# A thread that computes in Python lets go this often (Python's own: every 5 ms), so that the loop is not kept waiting.
+# Switch interval of Python threads (default 5 ms), so that busy threads do not keep the loop waiting.
 SWITCH_SECONDS = 0.001
 
 
 class Server:
-    """Serves a WSGI application on sockets that listen already, until `stop`.
+    """Serves a WSGI application on listening sockets until `stop`.
 
-    observe: told of every answer, {"id", "method", "route", "status", "code" (of a problem), "seconds", "in", "out"
-    (bytes), "stages" ({name: seconds})}; route, code and stages are environ["stylizer.route"] and so on;
-    on_start: told of the server once it serves; on_tick: called several times a second, for heartbeats.
+    observe: called for every answer with {"id", "method", "route", "status", "code" (of a problem), "seconds", "in",
+    "out" (bytes), "stages" ({name: seconds})}; route, code and stages come from environ["stylizer.route"] etc.
+    on_start: called with the server once it serves; on_tick: called several times a second, for heartbeats.
     """
 
     def __init__(
@@ -44,8 +44,8 @@ class Server:
         self.observe, self.on_start, self.on_tick = observe, on_start, on_tick
         self.connections: set[Connection] = set()
         self.held = 0  # bytes of bodies whose answers have not begun
-        self.unsent = 0  # bytes of answers that are not read yet
-        self._unsent: dict[int, tuple[int, bytes]] = {}  # {id: (connections that send it, itself)}
+        self.unsent = 0  # bytes of answers that clients have not read yet
+        self._unsent: dict[int, tuple[int, bytes]] = {}  # {id of data: (number of connections sending it, data)}
         self.draining = False
         self._drained_by = 0.0
         self._most = _connections(self.limits.connections)
@@ -54,11 +54,11 @@ class Server:
 
     @property
     def busy(self) -> int:
-        """Threads that still run: after `run` they are what did not end in time."""
+        """Threads still running; after `run`, those that did not end in time."""
         return self._threads.busy
 
     def run(self) -> None:
-        """Serve in this thread, until `stop` was called and every answer is out, or the time for that over."""
+        """Serve in this thread until `stop` is called and all answers are sent, or the time for that is up."""
         sys.setswitchinterval(SWITCH_SECONDS)
         self._listen()
         self.loop.call_soon(self._tick)
@@ -73,7 +73,7 @@ class Server:
             self.loop.close()
 
     def stop(self) -> None:
-        """Answer what was accepted, refuse what comes, then end; called twice: at once. From any thread or signal."""
+        """Answer accepted requests, refuse new ones, then end; at once if called twice. From any thread or signal."""
         self.call(self._drain)
 
     # For connections ------------------------------------------------------------------------------------------------
@@ -81,33 +81,33 @@ class Server:
     def submit(self, exchange: Exchange) -> None:
         self._threads.submit(partial(exchange.run, self.application))
 
-    def call(self, function: Callable, *arguments) -> None:
-        """In the loop, from any thread; of no effect when it has ended."""
+    def call(self, function: Callable, *arguments: object) -> None:
+        """Run a function in the loop, from any thread; has no effect once the loop has ended."""
         try:
             self.loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:
-            log.debug("told something after the end")
+            log.debug("a call arrived after the loop ended")
 
     def hold_unsent(self, data: bytes) -> None:
-        """Bytes that wait for a reader, counted once: what is cached is shared by all who are sent it."""
+        """Count bytes waiting for a reader, once: cached data is shared by all its readers."""
         readers, _ = self._unsent.get(id(data), (0, data))
         self._unsent[id(data)] = readers + 1, data
         self.unsent += 0 if readers else len(data)
 
-    def drop_unsent(self, data: bytes) -> None:
-        readers, _ = self._unsent.pop(id(data))
+    def drop_unsent(self, data: object) -> None:
+        readers, held = self._unsent.pop(id(data))
         if readers > 1:
-            self._unsent[id(data)] = readers - 1, data
+            self._unsent[id(data)] = readers - 1, held
         else:
-            self.unsent -= len(data)
+            self.unsent -= len(held)
 
     def forget(self, connection: Connection) -> None:
         self.connections.discard(connection)
 
     def guarded(self, connection: Connection, function: Callable) -> Callable:
-        """A fault at one connection ends that one alone."""
+        """Wrap a function so that an error ends only this connection."""
 
-        def call(*arguments) -> None:
+        def call(*arguments: object) -> None:
             try:
                 function(*arguments)
             except Exception as error:
@@ -116,7 +116,7 @@ class Server:
 
         return call
 
-    # Connections come -----------------------------------------------------------------------------------------------
+    # New connections ------------------------------------------------------------------------------------------------
 
     def _listen(self) -> None:
         for listener in self.listeners:
@@ -134,7 +134,7 @@ class Server:
                     raise
                 log.error("no descriptors or memory for another connection")
                 self._make_room()
-                self.loop.remove_reader(listener)  # or the loop would turn for nothing
+                self.loop.remove_reader(listener)  # or the loop would spin
                 self.loop.call_later(self.limits.tick_seconds, self._listen_again, listener)
                 return
             if len(self.connections) >= self._most and not self._make_room():
@@ -152,7 +152,7 @@ class Server:
             self.loop.add_reader(listener, self._accept, listener)
 
     def _make_room(self) -> bool:
-        """Close the connection that has waited longest for its client: of the idle ones, else of those in headers."""
+        """Close the connection that has waited longest for its client: an idle one, else one still in its headers."""
         for states in ((State.IDLE, State.LINGER), (State.HEADERS,)):
             waiting = [each for each in self.connections if each.state in states]
             if waiting:
@@ -166,7 +166,7 @@ class Server:
             listener.close()
         self.listeners = []
 
-    # Time goes ------------------------------------------------------------------------------------------------------
+    # Time -----------------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -180,7 +180,7 @@ class Server:
         self.loop.call_later(self.limits.tick_seconds, self._tick)
 
     def _bound_unsent(self) -> None:
-        """Whoever has read slowest loses the connection where unread answers fill the memory; one alone does not."""
+        """Disconnect the slowest readers if unread answers fill the memory, but never the only one."""
         while self.unsent > self.limits.unsent_bytes:
             slow = [each for each in self.connections if each.holds_bytes]
             if len(slow) < 2:
@@ -218,13 +218,13 @@ def stop_at_signals(server: Server) -> None:
 
 
 def _connections(wanted: int) -> int:
-    """As many as descriptors allow; the soft limit is raised as far as may be."""
+    """As many connections as descriptors allow, after raising the soft limit as far as possible."""
     try:
         import resource
     except ImportError:  # Windows
-        return min(wanted, 400)  # select there takes 512 sockets
+        return min(wanted, 400)  # select is limited to 512 sockets there
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    enough = 2 * wanted + SPARE_DESCRIPTORS  # a socket, and a file that is sent
+    enough = 2 * wanted + SPARE_DESCRIPTORS  # each a socket, and a file being sent
     if soft != resource.RLIM_INFINITY and soft < enough:
         soft = enough if hard == resource.RLIM_INFINITY else min(enough, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -1,17 +1,19 @@
-/* Photo + style vector -> painted photo, the arithmetic of stylizer/feedforward.py on networks that run here. */
+/* Photo + style vector -> painted photo: the arithmetic of stylizer/feedforward.py, with networks running here. */
 
 import {
-  CODES, FEEDFORWARD, STUDIES, STYLE_SCALES, TILE_FORMAT, TILES, VECTOR_SIZE, WALL_SIDE,
+  CANVAS, CODES, PHOTOS, READING, STUDIES, STYLE_SCALES, TILE_FORMAT, TILES, VECTOR_SIZE, WALL_SIDE,
 } from "../../contract.js";
 import { height_for, with_brushwork } from "./brushwork.js";
 import * as pictures from "./picture.js";
 import * as studies from "./study.js";
 
-const { STYLE_SIDE, READ_SIDE, READ_FOR, MOST_OCTAVES, EDGE, FADE, FEATURE_BYTES } = FEEDFORWARD;
+const { EDGE, FADE } = CANVAS;
+const { FEATURE_BYTES } = PHOTOS;
+const { STYLE_SIDE, READ_SIDE, READ_FOR, MOST_OCTAVES } = READING;
 const { STRIDE, MARGIN, SAMPLE_SIDE, SMALLER, THINGS_SHARE } = TILES;
-const KEPT_BYTES = 128 * 2 ** 20;               // what photos between slider moves may take together
+const KEPT_BYTES = 128 * 2 ** 20;               // limit for all photos cached between slider moves
 
-/** What is wrong with a request, as one of the API's problem documents. */
+/** An error in a request, as one of the API's problem documents. */
 export class Refusal extends Error {
   constructor(problem) {
     super(problem.detail);
@@ -22,24 +24,24 @@ export class Refusal extends Error {
 export class Painter {
   /**
    * @param {object} options
-   * @param {any} options.networks    ONNX sessions {predictor, encoder, decoder}; `large()` gives {measure, tile}, for
-   *   what is painted in tiles; `Tensor` makes what they take, and `lost` rejects when the graphics card is lost
-   * @param {any} options.gallery     as the server sends it: {styles, coarser, roughness, layers, transformer};
-   *   `layers` are what studies add to, [channels, out_channels, kernel_size], of the transformer with this
-   *   fingerprint. `study_of(name)` promises the bytes of a gallery style's study, null where it has none
-   * @param {any} options.limits      of photos, as the server has them
-   * @param {number} options.whole    pixels that are painted in one piece
+   * @param {any} options.networks    ONNX sessions {predictor, encoder, decoder}; `large()` resolves to {measure, tile}
+   *   for painting in tiles; `Tensor` is the class of their inputs; `lost` rejects if the graphics card is lost
+   * @param {any} options.gallery     from the server: {styles, coarser, roughness, layers, transformer}; `layers` are
+   *   those that studies add to, [channels, out_channels, kernel_size]; `transformer` is its fingerprint;
+   *   `study_of(name)` resolves to the bytes of a gallery style's study, or null if it has none
+   * @param {any} options.limits      the server's limits on photos
+   * @param {number} options.whole    most pixels painted in one piece
    */
   constructor({ networks, gallery, limits, whole }) {
     this.networks = networks;
     this.gallery = gallery;
     this.limits = limits;
     this.whole = whole;
-    this.nothing = studies.size(gallery.layers);        // how many numbers a study adds; 0: there are no studies
-    this.photos = new Map();                    // key: {picture, full, look, features, samples, …}, the oldest first
+    this.nothing = studies.size(gallery.layers);        // how many numbers a study adds; 0: no studies
+    this.photos = new Map();                    // key: {picture, full, look, features, samples, …}, oldest first
   }
 
-  // The API's three ways to paint, `job` being { in_turn, check, on_tile, on_words, from } -------------------------
+  // The API's three routes; `job` is { in_turn, check, on_tile, on_words, from } -----------------------------------
 
   async stylize(fields, job) {
     const { content, strength = 1, style_scale = 1, keep_colors = false, size, format = "png" } = fields;
@@ -51,7 +53,7 @@ export class Painter {
       const seconds = (performance.now() - since) / 1000;
       const answer = await pictures.encode(painted, format);
       if (!pictures.wrote(answer, format)) {
-        throw new Refusal({ detail: `this browser does not write ${format}; choose another`, field: "format" });
+        throw new Refusal({ detail: `this browser cannot write ${format}; choose another`, field: "format" });
       }
       return { answer, seconds, pixels: painted.width * painted.height };
     });
@@ -76,8 +78,8 @@ export class Painter {
 
   // Styles ---------------------------------------------------------------------------------------------------------
 
-  /** The weighted mean of the styles: files first, then names, then vectors, as the weights. A style is what it is
-   *  painted by, {vector, added}: what a study adds to the decoder's weights, or null. */
+  /** The weighted mean of the styles: files first, then names, then vectors, in the order of the weights. A style is
+   *  {vector, added}; `added` is what a study adds to the decoder's weights, or null. */
   async mix({ style, style_name, style_vector, weight }) {
     const styles = [];
     for (const file of list(style)) styles.push(await this.of_file(file));
@@ -87,7 +89,7 @@ export class Painter {
     const weights = list(weight).length ? list(weight).map(Number) : styles.map(() => 1);
     const sum = weights.reduce((one, other) => one + other, 0);
     const good = weights.length === styles.length && weights.every((each) => each >= 0) && sum > 0;
-    if (!good) throw new Refusal({ detail: "weights must be 0 or more, one a style, and not all 0", field: "weight" });
+    if (!good) throw new Refusal({ detail: "weights must be 0 or more, one per style, not all 0", field: "weight" });
     const shares = weights.map((each) => each / sum);
     const vector = blend(styles.map((each) => each.vector), shares);
     const studied = styles.map(({ added }, index) => [added, shares[index]]).filter(([added]) => added);
@@ -106,7 +108,7 @@ export class Painter {
     const study = studies.parse(bytes, this.gallery.layers);
     if (typeof study === "string") throw new Refusal({ detail: study, field: "style" });
     if (study.origin !== this.gallery.transformer) {
-      const detail = `this study was made for transformer ${study.origin}, this one is ${this.gallery.transformer}; `
+      const detail = `this study was made for transformer ${study.origin}, not ${this.gallery.transformer}; `
         + "study the painting again";
       throw new Refusal({ detail, field: "style" });
     }
@@ -123,7 +125,7 @@ export class Painter {
 
   of_vector = (text) => ({ vector: as_vector(text), added: null });
 
-  /** A painting's or a photo's style vector: the mean of those of the squares that cover it. */
+  /** The style vector of a painting or photo: the mean over the squares that cover it. */
   async read(whole) {
     const picture = pictures.resize_shorter(whole, READ_SIDE), vectors = [];
     for (const top of starts(picture.height)) {
@@ -141,15 +143,14 @@ export class Painter {
 
   // Painting -------------------------------------------------------------------------------------------------------
 
-  /** The photo decoded, in full as large as the painting will be, and as it is painted, larger for smaller strokes;
-   *  for larger ones with a draft, that much smaller, which is painted before. The same copy of it again costs nothing,
-   *  while it is remembered. */
+  /** The photo, decoded: `full` at the result's size, and `picture`, its canvas, larger for smaller strokes; for larger
+   *  strokes with a smaller draft, which is painted first. Repeating a call costs nothing while the photo is cached. */
   async photo(content, size = /** @type {number | "original"} */ ("original"), style_scale = 1, only_shrink = false) {
     const name = [content.key, size, style_scale].join(" ");
     const kept = this.photos.get(name);
     this.photos.delete(name);
     if (kept) {
-      this.photos.set(name, kept);              // the newest last
+      this.photos.set(name, kept);              // newest last
       return kept;
     }
     const [least, most] = STYLE_SCALES;
@@ -179,16 +180,16 @@ export class Painter {
   check_size(width, height) {
     const { min_side, max_side, max_ratio, max_megapixels } = this.limits;
     const [shorter, longer] = [Math.min(width, height), Math.max(width, height)];
-    const bound = shorter < min_side ? `each side needs at least ${min_side} pixels`
-      : longer > max_side ? `each side may have at most ${max_side} pixels`
+    const bound = shorter < min_side ? `each side must be at least ${min_side} pixels`
+      : longer > max_side ? `each side may be at most ${max_side} pixels`
       : longer > max_ratio * shorter ? `the longer side may be at most ${max_ratio} times the shorter`
-      : width * height > 1e6 * max_megapixels ? `at most ${max_megapixels} megapixels are taken` : "";
+      : width * height > 1e6 * max_megapixels ? `at most ${max_megapixels} megapixels are allowed` : "";
     if (!bound) return;
     const detail = `the photo is ${width}x${height} pixels; ${bound}`;
     throw new Refusal({ detail, field: "content", code: CODES.PICTURE_OUT_OF_BOUNDS });
   }
 
-  /** The photo painted by a style, the size that came in, its alpha kept. */
+  /** The photo painted in a style, at its own size and with its alpha. */
   async paint(photo, { vector, added }, strength, keep_colors = false, job = null) {
     const { full } = photo, height = height_for(vector, this.gallery.roughness);
     if (strength === 0) {
@@ -202,7 +203,7 @@ export class Painter {
     }
     const style = { vector, added, height };
     let painted;
-    if (photo.draft) {                          // what is painted over it has its large strokes, and is sharp
+    if (photo.draft) {                          // painting over it gives large strokes that are also sharp
       const draft = await this.paint_canvas(photo.draft, style, job);
       const enlarged = pictures.resize_to(draft, full.width, full.height);
       const share = strength * photo.draft_share;
@@ -212,13 +213,13 @@ export class Painter {
     } else painted = await this.paint_canvas(photo, style, job);
     painted = pictures.resize_to(painted, full.width, full.height);
     if (strength < FADE) painted = pictures.lerp(pictures.opaque(full), painted, strength / FADE);
-    if (keep_colors) pictures.add_luma(painted, full, painted, full);       // the photo's chroma, the painting's light
+    if (keep_colors) pictures.add_luma(painted, full, painted, full);       // the photo's chroma, the painting's luma
     pictures.take_alpha(painted, full);
     this.trim();
     return painted;
   }
 
-  /** The photo's picture painted, opaque. */
+  /** Paint the photo's canvas; opaque. */
   async paint_canvas(photo, { vector, added, height: brush }, job) {
     const { width, height } = photo.picture, painted = pictures.opaque(photo.picture);
     const broader = this.style(blend([vector, this.gallery.coarser], [1, octaves(width, height)]));
@@ -228,7 +229,7 @@ export class Painter {
     return painted;
   }
 
-  /** Fills `painted` and returns its greatest value, NaN if any is. `brush`: how high the strokes are. */
+  /** Fill `painted` and return its maximum, or NaN if any value is. `brush`: height of the brushwork. */
   async paint_whole(photo, style, brush, painted) {
     const { width, height } = painted, [wide, high] = [width, height].map((side) => up_to_stride(side + 2 * EDGE));
     const features = await this.features(photo, brush, wide, high);
@@ -238,7 +239,7 @@ export class Painter {
     return pictures.from_planes(stylised.data, wide, high, [EDGE, EDGE], painted, [0, 0, width, height]);
   }
 
-  /** Of a small photo, which a wall shows in all styles, they are kept for all heights; of a large one for the last. */
+  /** Encoded features, cached for all heights if the photo is small, as on a wall; otherwise only for the last. */
   async features(photo, brush, wide, high) {
     const kept = photo.features ??= new Map();
     if (!kept.has(brush)) {
@@ -249,7 +250,7 @@ export class Painter {
     return kept.get(brush);
   }
 
-  /** A nearly blank picture: statistics that its things count for, and that its rounding does not. */
+  /** Paint a nearly blank picture, with statistics that emphasise its things and ignore rounding errors. */
   async paint_calm(look, features, { vector, ...studied }, wide, high) {
     const { measure, tile } = await this.networks.large();
     const counts = this.counts([[-EDGE, -EDGE, wide, high]], look);
@@ -257,7 +258,7 @@ export class Painter {
     return (await this.run(tile, { features, affine, vector, ...studied })).stylised;
   }
 
-  /** What of windows counts how much, and how much of the least variances holds. */
+  /** Weights of the places in windows, and the share of the least variances to apply. */
   counts(windows, look) {
     const [, , width, height] = windows[0];
     const shape = [windows.length, 1, height / STRIDE, width / STRIDE];
@@ -265,7 +266,7 @@ export class Painter {
     return { weights, floor: new this.networks.Tensor("float32", Float32Array.of(look.floor), [1]) };
   }
 
-  /** As `paint_whole`, piece by piece: the pixels of a tile that lie nearer to it than to any other are kept. */
+  /** Like `paint_whole`, in tiles: of each tile, keep the pixels closer to its centre than to any other's. */
   async paint_in_tiles(photo, { vector, ...studied }, brush, painted, job) {
     const { width, height } = painted;
     const { measure, tile } = await this.networks.large();
@@ -296,11 +297,11 @@ export class Painter {
     return greatest;
   }
 
-  /** Tiles as the server's are where its memory is short: [px a side with margins, samples], which take half as much
-   *  again as a tile. The first that may be painted in one piece, the last where none may. */
+  /** Tiles as on the server if memory is short: [side in px with margins, samples], of which the samples take half as
+   *  much again. The first that may be painted in one piece, or else the last. */
   tiles = () => SMALLER.find(([side]) => side * side <= this.whole) ?? SMALLER[SMALLER.length - 1];
 
-  /** Pieces spread over a picture; of a sparse one most of them where its things are. */
+  /** Windows for samples, spread over the picture; in a sparse one, mostly where its things are. */
   windows({ width, height }, look) {
     const side = SAMPLE_SIDE, [, count] = this.tiles();
     const all = (downs, acrosses) => downs.flatMap((top) => acrosses.map((left) => [left, top, side, side]));
@@ -334,7 +335,7 @@ export class Painter {
   /** Features of a window [left, top, width, height] of the picture, mirrored beyond its edges. */
   async encode(picture, [left, top, width, height]) {
     const size = 3 * width * height;
-    if (this.planes?.length !== size) this.planes = new Float32Array(size);     // tiles write over each other's
+    if (this.planes?.length !== size) this.planes = new Float32Array(size);     // reused for all tiles
     pictures.to_planes(picture, left, top, width, height, this.planes);
     const content = new this.networks.Tensor("float32", this.planes, [1, 3, height, width]);
     return (await this.run(this.networks.encoder, { content })).features;
@@ -344,13 +345,13 @@ export class Painter {
 
   style = (vector) => new this.networks.Tensor("float32", vector, [1, VECTOR_SIZE]);
 
-  /** What a study adds, as the decoder, measure and tile take it; the plain transformer takes nothing. */
+  /** What a study adds, as input for decoder, measure and tile; empty for the plain transformer. */
   studied(added) {
     if (!this.nothing) return {};
     return { added: new this.networks.Tensor("float32", added ?? new Float32Array(this.nothing), [this.nothing]) };
   }
 
-  /** A small pattern painted, as planes: what one device makes of it another must make as well. */
+  /** Paint a small pattern, as planes, to compare devices: all must give the same. */
   async trial(side) {
     const data = Uint8ClampedArray.from({ length: 4 * side * side }, (_, index) => index * index % 251);
     const features = await this.encode({ width: side, height: side, data }, [0, 0, side, side]);
@@ -358,7 +359,7 @@ export class Painter {
     return (await this.run(this.networks.decoder, { features, vector, ...this.studied(null) })).stylised.data;
   }
 
-  /** Forget the oldest photos until what is kept fits. */
+  /** Drop the oldest photos until the rest fits. */
   trim() {
     const cost = (photo) => photo.picture.data.length
       + (photo.full === photo.picture ? 0 : photo.full.data.length) + (photo.draft ? cost(photo.draft) : 0)
@@ -367,14 +368,14 @@ export class Painter {
     for (const [name, photo] of this.photos) {
       if (sum <= KEPT_BYTES) return;
       sum -= cost(photo);
-      forget(photo);                            // a wall may still be at it
+      forget(photo);                            // a wall may still be using it
       if (photo.draft) forget(photo.draft);
       this.photos.delete(name);
     }
   }
 }
 
-/** What is kept of a photo, tensors by the height of the brushwork that was encoded. */
+/** A photo's cached tensors, by height of the brushwork. */
 const encoded = ({ features, samples }) => [features, samples].filter(Boolean);
 
 const forget = (photo) => encoded(photo).forEach(dispose_all);
@@ -384,8 +385,8 @@ function dispose_all(tensors) {
   tensors.clear();
 }
 
-/** What the encoder sees of a photo: with brushwork of such a height on its plain places, which grows by half as many
- *  octaves as a style's strokes do; less of it on a nearly blank page, which is to stay blank. */
+/** The encoder's input: the photo with brushwork of this height on its plain areas, which grows by half as many octaves
+ *  as a style's strokes. A nearly blank page gets less, so that it stays blank. */
 function ground(photo, height) {
   const { picture, brushed } = photo;
   if (brushed) return picture;
@@ -396,8 +397,8 @@ function ground(photo, height) {
 
 const up_to_stride = (length) => STRIDE * Math.ceil(length / STRIDE);
 
-/** Tiles along one side and its mirrored edges: each reads `outer` pixels from `start`, and what lies between `from`
- *  and `to` is kept. */
+/** Tiles along one side, including its mirrored edges: each reads `outer` pixels from `start` and keeps those between
+ *  `from` and `to`. */
 export function axis(length, side) {
   const padded = up_to_stride(length + 2 * EDGE), outer = Math.min(side, padded);
   const count = outer === padded ? 1 : Math.ceil((padded - 2 * MARGIN) / (side - 2 * MARGIN));
@@ -408,27 +409,27 @@ export function axis(length, side) {
   return starts.map((start, index) => ({ start, outer, from: border(index), to: border(index + 1) }));
 }
 
-/** Where samples begin in the middles of so many parts of a side, */
+/** Start positions of samples at the centres of `parts` equal parts of a side, */
 const middles = (length, parts) => Array.from({ length: parts }, (_, index) =>
   Math.max(0, Math.min(length - SAMPLE_SIDE, Math.floor((index + 0.5) * length / parts - SAMPLE_SIDE / 2))));
 
-/** and where they do that cover it, the last moved in. */
+/** and of samples that cover it, the last one moved inwards. */
 const side_by_side = (length) => Array.from({ length: Math.ceil(length / SAMPLE_SIDE) }, (_, index) =>
   Math.min(index * SAMPLE_SIDE, length - SAMPLE_SIDE));
 
-/** So many at most, evenly spread. */
+/** At most `most` places, evenly spread. */
 function spread(places, most) {
   const count = Math.min(most, places.length);
   return Array.from({ length: count }, (_, index) => places[Math.floor(index * places.length / count)]);
 }
 
-/** How many times `coarser` is added to a vector, which says how large strokes are in pixels, for a picture so large.
- *  */
+/** Factor of `coarser` added to a vector for a picture of this size: a vector determines how large strokes are in
+ *  pixels. */
 function octaves(width, height) {
   return Math.min(Math.max(Math.log2(Math.max(width, height) / READ_FOR), 0), MOST_OCTAVES);
 }
 
-/** Where squares begin that cover a length, as few as can be, evenly spread. */
+/** Start positions of the fewest evenly spread squares that cover a length. */
 function starts(length) {
   const last = Math.ceil(length / STYLE_SIDE) - 1;
   return Array.from({ length: last + 1 }, (_, index) => Math.floor(index * (length - STYLE_SIDE) / Math.max(1, last)));
