@@ -6,7 +6,7 @@ from stylizer.errors import StylizerError
 from stylizer.settings import Settings
 from stylizer.web import create_app, serve
 
-BOOT_FAILED = 3  # gunicorn stops at this status, where it would start another worker at any other
+BOOT_FAILED = 3  # on this status gunicorn stops; on any other it would start another worker
 
 try:
     settings = Settings.from_env()

@@ -1,5 +1,6 @@
 """What several test files need. All run on the shipped weights, and on pictures that the tests draw themselves."""
 
+import os
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -9,7 +10,15 @@ import pytest
 from stylizer.feedforward import Stylizer
 from stylizer.settings import Settings
 
-SHARED = Path(__file__).parents[2] / "shared"  # more to test with, where it is there
+# More to test with, which is not ours to ship: the masters' pictures, Magenta's weights. Without it these tests skip.
+SHARED = Path(os.environ.get("STYLIZER_TEST_DATA", "no such folder"))
+
+
+def pytest_collection_modifyitems(items):
+    """What drives a browser is marked so; `make quick` leaves it out, and what is marked slow."""
+    for item in items:
+        if "playwright" in item.fixturenames:
+            item.add_marker(pytest.mark.browser)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,10 @@ import numpy as np
 import pictures
 import pytest
 from PIL import Image
+from studying import random_study
+
+from stylizer import studies
+from stylizer.web.gate import HEALTH
 
 STYLE = "whirling-night"
 
@@ -120,7 +124,7 @@ def test_the_gallery_is_listed_and_every_style_has_a_sample(client):
         assert opened(client.get(f"/api/v1/styles/{style['name']}/sample.webp")).format == "WEBP"
     problem(client.get("/api/v1/styles/nope/sample.webp"), 404, "unknown-style")
     assert max(opened(client.get(f"/api/v1/styles/{STYLE}/picture.webp")).size) == 240
-    assert "originals alone" in problem(client.get("/api/v1/styles/starry-night/picture.webp"), 404)
+    assert "only originals have a picture" in problem(client.get("/api/v1/styles/starry-night/picture.webp"), 404)
 
 
 def test_the_server_says_that_it_lives_and_that_it_is_ready(client):
@@ -133,7 +137,7 @@ def test_openapi_describes_every_route_and_the_docs_need_no_script(client, app):
     rules = {
         rule.rule.replace("<", "{").replace(">", "}")
         for rule in app.server.url_map.iter_rules()
-        if rule.endpoint.startswith("api.")
+        if rule.rule.startswith("/api/") or rule.rule in HEALTH
     }
     assert set(spec["paths"]) == rules - {"/api/v1/openapi.json", "/api/docs"}
     page = client.get("/api/docs").get_data(as_text=True)
@@ -189,6 +193,14 @@ def test_a_tile_shows_what_a_painting_of_its_size_shows_be_it_by_name_or_by_vect
     )
     assert pictures.near(named, by_vector) and not pictures.near(tile, named, levels=8)
     assert np.abs(tile - np.asarray(stylizer.stylize(photo, STYLE), float)).mean() < 8     # WebP's loss, no more
+
+
+def test_a_wall_takes_more_studies_than_a_mix_takes_styles(client, stylizer, photo):
+    count = stylizer.settings.max_styles + 1
+    own = [studies.dump(random_study(stylizer, seed, rank=1, size=0.2)) for seed in range(count)]
+    wall = tiles(post(client, "/api/v1/wall", content=photo, style=own, size=64))
+    assert [tile["index"] for tile in wall] == list(range(len(own))) and {tile["style"] for tile in wall} == {None}
+    assert len({tile["picture"] for tile in wall}) == len(own)
 
 
 def test_a_wall_encodes_its_photo_once_for_each_height_of_brushwork(settings, photo, stylizer, monkeypatch):
@@ -328,7 +340,12 @@ def test_a_body_over_the_cap_is_a_413(settings, photo):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_exif_orientation_is_painted_upright(client, orientation):
-    assert opened(post(client, content=pictures.oriented_jpeg(orientation), style_name=STYLE)).size == (96, 64)
+    fields = {"style_name": STYLE, "strength": 0.5}
+    painted = opened(post(client, content=pictures.oriented_jpeg(orientation), **fields))
+    upright = opened(post(client, content=pictures.png(pictures.corners()), **fields))
+    assert pictures.near(painted, upright, levels=3)       # what JPEG loses
+    turns = (Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.ROTATE_180)
+    assert not any(pictures.near(painted.transpose(turn), upright, levels=20) for turn in turns)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def paint_and_pause(page) -> None:
 
 
 def test_a_picture_grows_with_its_curve_and_is_downloaded(tab):
-    expect(tab.get_by_label("Network that looks")).to_have_value("narrow")
+    expect(tab.get_by_label("Loss network")).to_have_value("narrow")
     expect(tab.get_by_label("Content layer")).to_have_value("relu4_3")
     steps(tab, 3)
     tab.get_by_role("button", name="Paint", exact=True).click()
@@ -120,7 +120,7 @@ def test_polish_goes_on_from_the_studios_result(open_studio, classic_server):
     form = sent.value.post_data_buffer
     for field, value in ((b"start", b"\x89PNG"), (b"style_name", b"stained-glass"), (b"steps", b"30")):
         assert re.search(rb'name="%s"[^\r]*\r\n(Content-Type[^\r]*\r\n)?\r\n%s' % (field, value), form), field
-    expect(page.get_by_label("Begin with")).to_have_value("studio")
+    expect(page.get_by_label("Start from")).to_have_value("studio")
     expect(page.locator("#classic-style-caption")).to_have_text("Stained glass")
     expect(page.locator("#classic-status")).to_contain_text("of 30")
 

@@ -272,6 +272,7 @@ def snapshot(folder: Path) -> dict[Path, tuple[int, int]]:
     return {path: (state.st_mtime_ns, state.st_size) for path, state in found.items()}
 
 
+@pytest.mark.slow
 def test_the_image_paints_a_picture(container):
     address, _ = container
     fields = {"content": pictures.jpeg(pictures.photo(96, 64)), "style_name": b"batik", "format": b"png"}

@@ -189,7 +189,7 @@ def test_a_small_photo_cannot_be_made_to_cost_minutes(client, photo):
     largest = int(re.search(r"at most (\d+) pixels", said).group(1))
     assert (largest - 3) ** 2 * 2 / 3 <= 16e6 <= (largest + 3) ** 2 * 2 / 3
     # A photo's own size is never too large, and neither is a smaller one.
-    settings = client.application.extensions["stylizer"]["settings"]
+    settings = client.application.extensions["stylizer"].settings
     small = create_app(replace(settings, enlarge_megapixels=0)).server.test_client()
     for size in ("original", 96, 64):
         assert post(small, content=photo, style_name=STYLE, size=size).status_code == 200
@@ -209,7 +209,7 @@ def test_nothing_is_painted_for_those_who_left_in_the_queue(settings, photo, mon
 
     app = create_app(replace(settings, slots=1))
     monkeypatch.setattr(Stylizer, "paint", slow)
-    turns = app.server.extensions["stylizer"]["turns"]
+    turns = app.server.extensions["stylizer"].turns
     with Served(app.server, app.server.extensions["stylizer.serving"]["limits"]) as served:
         request = form(PATH, b"Connection: close\r\n", content=photo, style_name=STYLE, size=64)
         first = served.connect(request)
@@ -225,7 +225,7 @@ def test_nothing_is_painted_for_those_who_left_in_the_queue(settings, photo, mon
 
 def test_a_wall_that_no_one_reads_keeps_no_painting_waiting_and_gives_its_place_back(settings, photo):
     app = create_app(replace(settings, slots=1, queue_length=1))
-    turns = app.server.extensions["stylizer"]["turns"]
+    turns = app.server.extensions["stylizer"].turns
     with Served(app.server, app.server.extensions["stylizer.serving"]["limits"]) as served:
         lines = served.connect(form("/api/v1/wall", content=photo, size=320), receive_buffer=2048)
         assert lines.recv(12) == b"HTTP/1.1 200"
@@ -237,7 +237,7 @@ def test_a_wall_that_no_one_reads_keeps_no_painting_waiting_and_gives_its_place_
 
 def test_a_slot_to_optimise_comes_free_where_its_thread_cannot_start(settings, photo, monkeypatch):
     pytest.importorskip("torch")
-    from stylizer.web import optimise
+    from stylizer.web.api import optimise
     from stylizer.web.jobs import Job
 
     monkeypatch.setattr(optimise, "_work", lambda *_: lambda **_options: (None, iter([])))
@@ -431,6 +431,7 @@ def test_a_crowd_gets_right_pictures_or_is_told_when_to_come_again(instances, ph
         assert 1 <= int(headers["Retry-After"]) <= 120
 
 
+@pytest.mark.slow
 def test_told_to_end_under_load_every_accepted_request_is_answered(instances, photo):
     # The last of this file: of the two instances one is gone afterwards.
     server = instances[1]

@@ -11,9 +11,10 @@ from stylizer import images  # noqa: E402
 from stylizer.images import Picture  # noqa: E402
 from stylizer.networks.backbones import VGG16  # noqa: E402
 from stylizer.training import __main__ as command  # noqa: E402
-from stylizer.training import evaluate, meter  # noqa: E402
+from stylizer.training import evaluate, meter, painters  # noqa: E402
+from stylizer.training.config import TrainConfig  # noqa: E402
 from stylizer.training.pairs import save_pair  # noqa: E402
-from stylizer.training.train import TrainConfig, starting_pair  # noqa: E402
+from stylizer.training.start import starting_pair  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -27,6 +28,7 @@ def random_pixels(width, height, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
+@pytest.mark.slow
 def test_evaluate_prints_a_row_for_each_candidate(tmp_path, capsys, monkeypatch):
     for kind, count in (("photos", 2), ("styles", 3)):
         (tmp_path / kind).mkdir()
@@ -36,7 +38,7 @@ def test_evaluate_prints_a_row_for_each_candidate(tmp_path, capsys, monkeypatch)
     for photo in ("p0", "p1"):
         (tmp_path / "answers" / f"{photo}__s1.png").write_bytes((tmp_path / "photos" / f"{photo}.png").read_bytes())
     save_pair(starting_pair(TrainConfig(width=0.25)), tmp_path / "pair")
-    options = command.parser().parse_args(
+    options = command.parse(
         ["evaluate", "--photos", str(tmp_path / "photos"), "--styles", str(tmp_path / "styles"), "--sizes", "64",
          "--weights", str(tmp_path / "pair"), "--results", str(tmp_path / "answers"), "--strengths", "--border",
          "--weave", "--noise", "--preview", "--bound", "3", "--polish", "2"]
@@ -58,8 +60,8 @@ def test_evaluate_prints_a_row_for_each_candidate(tmp_path, capsys, monkeypatch)
 def test_the_bound_is_nearer_to_the_style_than_where_it_begins():
     judge = evaluate.Judge(loss_network(), CPU, torch.float32)
     dark = random_pixels(64, 48, 1) // 3
-    photo, style = (evaluate.Sample("", rgb, Picture(rgb)) for rgb in (random_pixels(64, 48), dark))
-    optimised = evaluate.optimiser(evaluate.untouched, 5, judge)(photo, style, 1.0)
+    photo, style = (painters.Sample.of("", rgb) for rgb in (random_pixels(64, 48), dark))
+    optimised = painters.optimiser(painters.untouched, 5, judge.network)(photo, style, 1.0)
     assert judge.marks(optimised, photo, style).style < 0.5 * judge.marks(photo.rgb, photo, style).style
 
 
@@ -90,13 +92,13 @@ def test_a_lattice_is_what_answers_share_and_photos_and_paintings_do_not():
     woven = [(photo + threads).round().astype(np.uint8) for photo in photos]
 
     def lattice(answers, photos):
-        return meter.lattice([meter.threads(*three) for three in zip(answers, photos, paintings, strict=True)])
+        return meter.lattice([meter.waves(*three) for three in zip(answers, photos, paintings, strict=True)])
 
     assert lattice(photos, photos) < 2
     assert lattice(woven, photos) > 4
     assert lattice(woven, woven) < 0.6 * lattice(woven, photos)
     assert lattice([*woven[:1], *photos[1:]], photos) < 2                   # one has it
-    assert meter.threads(photos[0][:60], photos[0], paintings[0]) is None
+    assert meter.waves(photos[0][:60], photos[0], paintings[0]) is None
 
 
 def striped(period: float, contrast: float = 40.0) -> np.ndarray:

@@ -11,10 +11,11 @@ from safetensors.numpy import save
 
 from stylizer import Stylizer, brushwork, weights
 from stylizer.errors import UnknownStyle, WeightsError
-from stylizer.feedforward import READ_SIDE, read_style
 from stylizer.images import LUMA, Picture, as_picture, resize_shorter
+from stylizer.reading import READ_SIDE, read_style
 from stylizer.settings import Settings
 from stylizer.styles import KINDS, LIST, VECTORS, find, read_gallery, read_list, read_vectors
+from stylizer.training import __main__ as command
 from stylizer.training import vectors
 
 FOLDER = Settings().styles
@@ -25,7 +26,7 @@ def test_the_stored_vectors_are_of_the_space_of_every_shipped_predictor():
     names = [Settings().predictor, *weights.choices(models, "predictor")]
     shipped = [weights.fingerprint(models, f"predictor-{name}.safetensors") for name in dict.fromkeys(names)]
     assert read_vectors(FOLDER).predictors == shipped, (
-        "a predictor changed: run `python -m stylizer.training.vectors --masters FOLDER`"
+        "a predictor changed: run `python -m stylizer.training vectors --masters FOLDER`"
     )
 
 
@@ -129,6 +130,7 @@ def test_what_is_stored_says_how_rough_the_gallerys_paintings_are(kind):
     assert np.corrcoef(said, measured)[0, 1] > (0.8 if kind == "master" else 0.4)
 
 
+@pytest.mark.slow
 def test_what_makes_strokes_broader_is_stored_with_the_gallery():
     settings = Settings(device="cpu", precision="f32")
     found = vectors.coarser(Stylizer(settings=settings).runtime.predict, vectors.originals(settings))
@@ -155,7 +157,7 @@ def test_one_bit_of_the_vectors_changed_is_refused(tmp_path):
     data = bytearray((folder / VECTORS).read_bytes())
     data[-100] ^= 1
     (folder / VECTORS).write_bytes(data)
-    refused(folder, "cut or altered", weights.CHECKSUMS)
+    refused(folder, "truncated or altered", weights.CHECKSUMS)
 
 
 @pytest.mark.parametrize("name", [LIST, VECTORS, weights.CHECKSUMS])
@@ -218,7 +220,7 @@ def test_a_damaged_study_in_the_gallery_is_named(tmp_path):
     folder = copy_of_the_gallery(tmp_path / "styles")
     (folder / "studies").mkdir()
     (folder / "studies" / "own.study.safetensors").write_bytes(b"\x10" + bytes(7) + b"{" + bytes(100))
-    refused(folder, "own.study.safetensors", "cut or altered")
+    refused(folder, "own.study.safetensors", "truncated or altered")
 
 
 def test_a_name_of_any_length_is_refused_at_once_and_shown_short():
@@ -229,7 +231,7 @@ def test_a_name_of_any_length_is_refused_at_once_and_shown_short():
 
 def test_rebuilding_without_the_masters_says_what_is_needed(capsys):
     before = (FOLDER / "vectors.safetensors").read_bytes()
-    assert vectors.main([]) == 2
+    assert command.main(["vectors"]) == 2
     assert "--masters" in capsys.readouterr().err
     assert (FOLDER / "vectors.safetensors").read_bytes() == before
 
@@ -257,7 +259,7 @@ def test_a_predictor_that_was_distilled_shows_the_same_gallery(tmp_path, monkeyp
         shutil.copy(FOLDER / entry["picture"], styles)
     monkeypatch.setenv("STYLIZER_MODELS", str(models))
     monkeypatch.setenv("STYLIZER_STYLES", str(styles))
-    assert vectors.main([]) == 0 and "predictor-second explains 100%" in capsys.readouterr().out
+    assert command.main(["vectors"]) == 0 and "predictor-second explains 100%" in capsys.readouterr().out
     assert weights.fingerprint(models, "predictor-second.safetensors") in read_vectors(styles).predictors
     for name in ("mobilenet-v2", "second"):
         gallery = Stylizer(settings=Settings(device="cpu", models=models, styles=styles, predictor=name)).gallery

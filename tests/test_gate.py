@@ -12,7 +12,9 @@ from test_api import STYLE, opened, post, problem
 
 from stylizer import Stylizer, images
 from stylizer.parameters import VECTOR_BOUND
-from stylizer.web import create_app, form, gate, private, samples
+from stylizer.web import create_app, device, gate, samples
+from stylizer.web.api import form
+from stylizer.web.api.fields import make_forms
 
 STYLIZE = "/api/v1/stylize"
 
@@ -153,6 +155,11 @@ def test_what_the_page_needs_of_dash_is_there(client):
 # Forms --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def fields(settings):
+    return make_forms(settings)[STYLIZE]
+
+
 def send(client, body: bytes, boundary="b", path=STYLIZE):
     return client.post(path, data=body, content_type=f"multipart/form-data; boundary={boundary}")
 
@@ -176,7 +183,9 @@ def test_as_many_parts_as_a_wall_can_have_are_taken(client, photo):
     problem(post(client, "/api/v1/wall", **fields), 422, "unknown-style")
 
 
-def test_too_many_paintings_are_refused_before_one_is_decoded_and_as_soon_as_they_are_seen(client, photo, monkeypatch):
+def test_too_many_paintings_are_refused_before_one_is_decoded_and_as_soon_as_they_are_seen(
+    client, photo, fields, monkeypatch
+):
     monkeypatch.setattr(images, "decode", lambda *_: pytest.fail("a picture was decoded"))
     said = problem(post(client, content=photo, style=[photo] * 24), 422, field="style")
     assert "at most 5" in said
@@ -193,8 +202,8 @@ def test_too_many_paintings_are_refused_before_one_is_decoded_and_as_soon_as_the
             return part("style", photo, file="p")
 
     stream = Endless()
-    with client.application.app_context(), pytest.raises(form.ParameterError, match="at most 5"):
-        list(form.read_parts(stream, "b"))
+    with pytest.raises(form.ParameterError, match="at most 5"):
+        list(form.read_parts(stream, "b", fields))
     assert stream.sent <= 8
 
 
@@ -265,16 +274,16 @@ def test_a_boundary_that_is_none_is_a_400(client, boundary):
 
 
 @pytest.mark.parametrize("filling", [b"\r", b"\n", b"\r\n--", b"-", b"x--b", b"\r\n--b"])
-def test_a_file_full_of_what_parts_end_with_is_read_in_no_time_and_as_it_is(app, filling):
+def test_a_file_full_of_what_parts_end_with_is_read_in_no_time_and_as_it_is(fields, filling):
     data = filling * (1_000_000 // len(filling))
     if filling == b"\r\n--b":
         data = data.replace(b"b", b"c")
-    with app.server.app_context():
-        found = dict(form.read_parts(io.BytesIO(part("content", data, file="p") + part("size", b"64") + END), "b"))
-    assert form.contents(found["content"]) == data and found["size"] == "64"
+    body = part("content", data, file="p") + part("size", b"64") + END
+    found = dict(form.read_parts(io.BytesIO(body), "b", fields))
+    assert found["content"].read() == data and found["size"] == "64"
 
 
-def test_parts_come_out_as_they_went_in_wherever_the_stream_is_cut(app):
+def test_parts_come_out_as_they_went_in_wherever_the_stream_is_cut(fields):
     body = part("content", bytes(range(256)) * 300, file="p") + part("style_name", "Ä".encode())
     body += part("weight") * 3 + END
 
@@ -282,11 +291,10 @@ def test_parts_come_out_as_they_went_in_wherever_the_stream_is_cut(app):
         def read(self, _size=-1):
             return super().read(7)
 
-    with app.server.app_context():
-        for stream in (io.BytesIO(body), Drops(body)):
-            (_, file), *texts = form.read_parts(stream, "b")
-            assert form.contents(file) == bytes(range(256)) * 300
-            assert texts == [("style_name", "Ä"), *[("weight", "1")] * 3]
+    for stream in (io.BytesIO(body), Drops(body)):
+        (_, file), *texts = form.read_parts(stream, "b", fields)
+        assert file.read() == bytes(range(256)) * 300
+        assert texts == [("style_name", "Ä"), *[("weight", "1")] * 3]
 
 
 @pytest.mark.parametrize(
@@ -393,7 +401,7 @@ def test_why_a_server_is_not_ready_stands_in_the_log_as_it_says(settings, monkey
 def test_what_is_worked_out_once_is_worked_out_once_by_however_many_that_ask():
     entered, leave, calls = threading.Event(), threading.Event(), []
 
-    @private.once
+    @device.once
     def work(name: str) -> str:
         calls.append(name)
         if name == "slow":

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from stylizer import fit, images, losses, studies, weights
+from stylizer import fit, images, loss_networks, losses, studies, weights
 from stylizer.errors import ParameterError, WeightsError
 from stylizer.feedforward import Stylizer
-from stylizer.networks.backbones import VGG16, NarrowVGG, build_backbone
+from stylizer.networks.backbones import VGG16, NarrowVGG
 from stylizer.styles import read_gallery
-from stylizer.training import narrow
+from stylizer.training import checkpoints, least_squares, narrow
 from stylizer.training.__main__ import main
 from stylizer.training.narrow import NarrowConfig, Run
 from stylizer.training.pairs import read_safetensors
@@ -48,29 +48,30 @@ def test_through_its_roots_distances_are_those_of_what_is_predicted():
     layer = "relu2_2"
     wide = torch.randn(128, NarrowVGG.CHANNELS[1], 1, 1)
     network = NarrowVGG()
-    network.load_state_dict(narrow.roots({f"{layer}.weight": wide}), strict=False)
+    network.load_state_dict(least_squares.roots_of({f"{layer}.weight": wide}), strict=False)
     first, second = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
     given = [network(picture, [layer])[layer] for picture in (first, second)]
-    own = [narrow.through(network, network.scaled(picture), 0, narrow.EARLY)[1] for picture in (first, second)]
+    own = [narrow.run_steps(network, network.scaled(picture), 0, narrow.EARLY)[1] for picture in (first, second)]
     predicted = [torch.conv2d(features[layer], wide) for features in own]
     for of in (lambda features: features, losses.gram_matrix):
         ours, theirs = (losses.relative_distance(of(pair[0]), of(pair[1])) for pair in (given, predicted))
         assert torch.allclose(ours, theirs, rtol=1e-3)
 
 
-def test_telling_channels_are_those_that_predict_the_others():
+def test_the_best_predictors_are_the_channels_that_predict_the_others():
     torch.manual_seed(0)
     free = torch.randn(100, 3)
     values = torch.cat([free, 0.1 * free[:, :1], free[:, 1:2] + 0.01 * torch.randn(100, 1)], dim=1)
-    chosen = narrow.telling((values.mT @ values).double(), 3)
+    chosen = least_squares.best_predictors((values.mT @ values).double(), 3)
     assert 3 not in chosen and len({1, 4} & set(chosen)) == 1
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_least_squares_answer_as_the_teacher_does_on_what_they_saw(teacher):
     pixels = [pictures.photo(32, 32, 1), pictures.painting(32, 32, 1), pictures.photo(32, 32, 2)]
     crops = torch.cat([torch.from_numpy(images.to_tensor(each)) for each in pixels])
-    network, sizes = narrow.least_squares(teacher, crops, seed=0)
+    network, sizes = least_squares.least_squares(teacher, crops, seed=0)
     found, wanted = network(crops, narrow.LEARNT), teacher(crops, narrow.LEARNT)
     for layer in narrow.LEARNT[1:]:  # which have fewer places here than ranks
         assert losses.relative_distance(found[layer][None], wanted[layer][None] / sizes[layer]) < 0.1
@@ -83,11 +84,12 @@ def test_of_full_rank_least_squares_are_exact():
     pair = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.Conv2d(8, 8, 1))
     given = [torch.rand(2, 3, 12, 12) for _ in range(3)]
     wanted = [whole(part) for part in given]
-    narrow._learn_all(pair, given, wanted, torch.Generator().manual_seed(0))
-    size = narrow._size([part.relu() for part in wanted])
+    least_squares._learn_all(pair, given, wanted, torch.Generator().manual_seed(0))
+    size = least_squares._size([part.relu() for part in wanted])
     assert torch.allclose(pair(given[0]) * size, wanted[0], atol=1e-2)
 
 
+@pytest.mark.slow
 def test_the_loss_falls_on_crops_of_all_kinds_and_what_ships_is_small(run, tmp_path):
     run.start()
     assert run.new_crops(torch.Generator().manual_seed(0)).shape == (3, 3, 32, 32)
@@ -95,15 +97,16 @@ def test_the_loss_falls_on_crops_of_all_kinds_and_what_ships_is_small(run, tmp_p
     found = [float(run.advance()["total"]) for _ in range(12)]
     assert np.mean(found[-3:]) < 0.9 * np.mean(found[:3])
     assert torch.equal(run.network.features["0"].weight, early)
-    narrow.export(run.averaged(), tmp_path / narrow.FILE, {})
+    checkpoints.write_weights(tmp_path / narrow.FILE, "narrow", run.averaged(), {})
     assert (tmp_path / narrow.FILE).stat().st_size < 7 * 10**6
-    network = build_backbone("narrow", read_safetensors(tmp_path / narrow.FILE)[0])
+    network = loss_networks.build("narrow", read_safetensors(tmp_path / narrow.FILE)[0])
     assert sum(value.numel() for value in network.parameters()) < 3.5e6
     picture = torch.rand(1, 3, 48, 32)
     ours, theirs = (each(picture, ["relu3_3"])["relu3_3"] for each in (network, run.averaged()))
     assert torch.allclose(ours, theirs, rtol=0.05, atol=0.05 * float(theirs.abs().max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [0, 2])
 def test_a_run_goes_on_where_its_checkpoint_ends(run, teacher, settings, tmp_path, steps):
     run.start()
@@ -114,8 +117,8 @@ def test_a_run_goes_on_where_its_checkpoint_ends(run, teacher, settings, tmp_pat
     again.load(tmp_path)
     assert again.step == steps and all(torch.equal(again.average[key], value) for key, value in run.average.items())
     again.advance()
-    (tmp_path / narrow.CHECKPOINT).write_bytes(b"nothing")
-    with pytest.raises(WeightsError, match="no checkpoint of this run"):
+    (tmp_path / checkpoints.FILE).write_bytes(b"nothing")
+    with pytest.raises(WeightsError, match="not a checkpoint of this run"):
         again.load(tmp_path)
 
 
@@ -191,5 +194,5 @@ def test_the_list_says_how_a_style_is_studied():
     for said in ({"rank": 4}, {"painting_size": "large"}, {"painting_size": 448.5}, "", 0, True):
         with pytest.raises(ParameterError, match="of batik; it must be false, or numbers for painting_size, "):
             config_of({"name": "batik", "study": said}, {})
-    with pytest.raises(ParameterError, match="4 pixels; it must be 32 at least"):
+    with pytest.raises(ParameterError, match="4 pixels; it must be at least 32"):
         config_of({"name": "batik", "study": {"painting_size": 4}}, {})

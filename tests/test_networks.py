@@ -10,13 +10,13 @@ from conftest import SHARED
 from mixing import mixing
 from safetensors.torch import load_file, save_file
 
-from stylizer import weights
+from stylizer import loss_networks, weights
 from stylizer.errors import WeightsError
 from stylizer.networks import StylePredictor, Transformer, TransformerConfig, build, describe
-from stylizer.networks.backbones import BACKBONES, build_backbone
 from stylizer.networks.layers import STYLE_NORM_EPSILON, calmed, instance_norm
 from stylizer.networks.predictor import colors, with_colors
 from stylizer.settings import Settings
+from stylizer.training import __main__ as command
 from stylizer.training import convert, export
 
 PAIRS = [(trunk, separable) for trunk in ("mobilenet-v2", "inception-v3") for separable in (True, False)]
@@ -287,7 +287,7 @@ def test_each_published_network_converts_tensor_for_tensor(name, tmp_path, capsy
     network = NETWORKS[name]()
     arrays = magenta_names(network)
     out = tmp_path / "out.safetensors"
-    assert convert.main(["tfjs", str(tfjs_folder(tmp_path, arrays)), str(out)]) == 0
+    assert command.main(["convert", "tfjs", str(tfjs_folder(tmp_path, arrays)), str(out)]) == 0
     read, metadata = weights.parse(out.read_bytes())
     assert metadata == describe(network)
     converted = build({key: torch.from_numpy(value) for key, value in read.items()}, metadata)
@@ -312,10 +312,10 @@ def test_a_missing_shard_and_a_missing_array_are_named(tmp_path, capsys):
     arrays = magenta_names(NETWORKS["separable"]())
     arrays.pop("transformer/expand/conv2/dilate_conv/pointwise_weights")
     folder = tfjs_folder(tmp_path, arrays)
-    assert convert.main(["tfjs", str(folder), str(tmp_path / "out")]) == 2
+    assert command.main(["convert", "tfjs", str(folder), str(tmp_path / "out")]) == 2
     assert "expand.1.pointwise.weight" in capsys.readouterr().err
     (folder / "shard2").unlink()
-    assert convert.main(["tfjs", str(folder), str(tmp_path / "out")]) == 2
+    assert command.main(["convert", "tfjs", str(folder), str(tmp_path / "out")]) == 2
     assert "shard2 is missing" in capsys.readouterr().err
 
 
@@ -347,6 +347,7 @@ def test_our_networks_compute_what_was_recorded_when_they_were_trained():
 # Export -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "most"), [("mixing", 4), ("plain", 2), ("inception-v3", 1)])
 @torch.no_grad()
 def test_every_network_exports_to_onnx_that_agrees_with_torch(name, most, tmp_path, monkeypatch):
@@ -368,7 +369,7 @@ def test_predictors_and_transformers_are_exported_and_loss_networks_are_not(tmp_
     monkeypatch.setattr(export, "write_checksums", lambda folder: None)
     for file in Settings().models.glob("*.safetensors"):
         (tmp_path / file.name).touch()
-    assert export.main([str(tmp_path)]) == 0
+    assert command.main(["export", str(tmp_path)]) == 0
     assert exported == sorted(file.stem for kind in ("predictor-*", "transformer-*")
                               for file in tmp_path.glob(f"{kind}.safetensors"))  # fmt: skip
 
@@ -382,7 +383,7 @@ def test_what_is_said_of_the_shipped_weights_is_true():
         arrays, metadata = weights.parse(weights.read(models, file), file)
         state = {key: torch.from_numpy(array) for key, array in arrays.items()}
         ours = metadata.get("network")
-        network = build_backbone(ours, state) if ours in BACKBONES else build(state, metadata, file)
+        network = loss_networks.build(ours, state) if ours in loss_networks.names() else build(state, metadata, file)
         learnt = sum(parameter.numel() for parameter in network.parameters())
         assert facts == weights.Facts(learnt, (models / file).stat().st_size), f"{file}: export writes FACTS.json anew"
 
@@ -395,7 +396,7 @@ def test_facts_of_weights_that_were_replaced_are_not_told(tmp_path):
     (tmp_path / weights.CHECKSUMS).write_text("0" * 64 + listed[64:])
     assert {file: facts.parameters for file, facts in weights.facts(tmp_path).items()} == {"b.safetensors": 8}
     (tmp_path / weights.FACTS).write_text('{"b.safetensors": {"parameters": 8}}')
-    with pytest.raises(WeightsError, match=r"FACTS\.json does not read; python -m stylizer\.training\.export"):
+    with pytest.raises(WeightsError, match=r"FACTS\.json is not valid; run python -m stylizer\.training export"):
         weights.facts(tmp_path)
     (tmp_path / weights.FACTS).unlink()
     assert weights.facts(tmp_path) == {}

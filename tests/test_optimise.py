@@ -29,6 +29,7 @@ from stylizer.errors import BrokenPicture
 from stylizer.gatys import GatysConfig
 from stylizer.networks.backbones import ResNet18
 from stylizer.web import create_app
+from stylizer.web.api.fields import Field, Number
 from stylizer.web.jobs import Job
 
 PATH = "/api/v1/optimise"
@@ -46,8 +47,8 @@ def network(tmp_path_factory):
     file = f"resnet18-{hashlib.sha256(data).hexdigest()[:8]}.safetensors"
     (folder / file).write_bytes(data)
     with pytest.MonkeyPatch.context() as patch:
-        entry = replace(weights.DOWNLOADS["resnet18"], url=f"http://127.0.0.1:9/{file}")
-        patch.setitem(weights.DOWNLOADS, "resnet18", entry)
+        entry = replace(weights.WEIGHTS["resnet18"], url=f"http://127.0.0.1:9/{file}", file=file)
+        patch.setitem(weights.WEIGHTS, "resnet18", entry)
         yield folder
 
 
@@ -222,13 +223,13 @@ def test_where_no_folder_can_be_written_only_the_classic_mode_is_away_and_says_w
     assert post(client, "/api/v1/stylize", content=content, style_name=STYLE).status_code == 200
 
 
-def test_what_goes_wrong_on_the_way_is_the_last_line(client, content, monkeypatch):
-    monkeypatch.setattr("stylizer.web.optimise.LOSS_WEIGHT_BOUND", 1e40)    # beyond float32
-    fields = {"content": content, "style_name": STYLE, **SMALL}
+def test_what_goes_wrong_on_the_way_is_the_last_line(server, client, content, monkeypatch):
+    fields, form = {"content": content, "style_name": STYLE, **SMALL}, server.extensions["stylizer"].forms[PATH]
+    monkeypatch.setitem(form, "style_weight", Field(Number(0, 1e40), ""))       # beyond float32
     last = events(post(client, PATH, **fields, style_weight=1e39))[-1]
     assert last["event"] == "error" and last["problem"]["code"] == "not-finite"
     last = events(post(client, PATH, **fields, init="feedforward", start=pictures.png(pictures.photo(64, 64))))[-1]
-    assert last["problem"]["field"] == "start" and "one shape" in last["problem"]["detail"]
+    assert last["problem"]["field"] == "start" and "aspect ratios" in last["problem"]["detail"]
 
 
 # Networks that are not here yet --------------------------------------------------------------------------------------
@@ -239,9 +240,9 @@ def test_a_network_is_fetched_when_it_is_named_and_told_of(settings, network, co
     monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as source:
         threading.Thread(target=source.serve_forever, daemon=True).start()
-        entry = weights.DOWNLOADS["resnet18"]
+        entry = weights.WEIGHTS["resnet18"]
         url = f"http://127.0.0.1:{source.server_port}/{entry.file}"
-        monkeypatch.setitem(weights.DOWNLOADS, "resnet18", replace(entry, url=url))
+        monkeypatch.setitem(weights.WEIGHTS, "resnet18", replace(entry, url=url))
         client = create_app(replace(settings, cache=tmp_path, optimise_download=True)).server.test_client()
         found = events(post(client, PATH, content=content, style_name=STYLE, **SMALL))
         source.shutdown()

@@ -12,7 +12,7 @@ from PIL import Image
 
 def test_a_newcomer_gets_a_painting_with_one_click(page, server):
     transfer(page)
-    assert difference(shown(page), shown(page, "The photo as it is")) > 10
+    assert difference(shown(page), shown(page, "Original photo")) > 10
     assert len(server.full()) == 1
 
 

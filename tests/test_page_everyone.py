@@ -22,7 +22,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(open_page):
         page.get_by_label("Size"), page.get_by_label("Format"), page.get_by_label("Keep colours"),
         page.get_by_role("button", name="Transfer"), page.get_by_role("link", name="Download"),
         page.get_by_role("radio", name="Suprematism"), page.get_by_role("searchbox"), page.locator("#pad"),
-        page.get_by_role("button", name="Take out Rainy boulevard"), page.get_by_role("slider", name="Mix"),
+        page.get_by_role("button", name="Remove Rainy boulevard"), page.get_by_role("slider", name="Mix"),
         page.get_by_role("slider", name="Compare"), page.get_by_role("button", name="Copy"),
         page.get_by_role("button", name="Redo"),
     ):  # fmt: skip

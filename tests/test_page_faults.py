@@ -17,7 +17,7 @@ BAD_PHOTOS = {
     "text": (pictures.text, "not a picture"),
     "svg": (pictures.svg, "not a picture"),
     "empty": (bytes, "empty"),
-    "half": (pictures.half_jpeg, "cut short"),
+    "half": (pictures.half_jpeg, "truncated"),
     "tiny": (lambda: pictures.png(pictures.photo(20, 20)), "at least 32"),
     "thin": (lambda: pictures.png(pictures.photo(900, 40)), "900x40"),
     "huge-header": (pictures.png_header, "20000"),

@@ -39,7 +39,7 @@ def test_two_styles_are_weighed_by_a_slider_that_repaints(page, server, stylizer
     expected = np.asarray(stylizer.stylize(painted["content"], {"whirling-night": 0.2, "stained-glass": 0.8}))
     assert difference(shown(page), expected) < 1
     assert [each["weights"] for each in server.paintings if each["format"] != FULL]     # a preview came before
-    page.get_by_role("button", name="Take out Stained glass").click()
+    page.get_by_role("button", name="Remove Stained glass").click()
     until(page, lambda: server.full()[-1]["names"] == ["whirling-night"])
     settle(page)
     assert pictures.near(shown(page), alone)

@@ -43,7 +43,7 @@ def test_the_camera_starts_on_a_click_shows_a_mirror_takes_a_true_photo_and_stop
     dialog, video = page.get_by_role("dialog", name="Camera"), page.locator("#camera video")
     assert camera_tracks(page) == []
     page.get_by_role("button", name="Camera").click()
-    take = page.get_by_role("button", name="Take it")
+    take = page.get_by_role("button", name="Take photo")
     expect(take).to_be_enabled()
     assert camera_tracks(page) == ["live"]
     assert "mirrored" in video.get_attribute("class")

@@ -94,7 +94,7 @@ def test_what_went_wrong_in_a_walls_last_line_is_said_and_tried_again_where_that
         (refusal(503, **NO_ROOM), "The server is short of memory, waiting…"),
         (refusal(503, code="not-ready", detail="it starts"), "The server is starting, waiting…"),
         (refusal(503, code="restarting", detail="come again"), "The server is restarting, waiting…"),
-        (refusal(503, code="took-too-long", detail="too long"), "The server has too much to do, trying again…"),
+        (refusal(503, code="took-too-long", detail="too long"), "The server is overloaded, trying again…"),
         ({"status": 502, "body": "<html>no</html>"}, "The server does not answer, trying again…"),
     ],
 )

@@ -112,5 +112,5 @@ def test_one_that_is_stopped_keeps_what_it_had(with_painting, server):
 
 def test_a_damaged_study_is_said_beside_the_wall_and_nothing_is_lost(page, server):
     upload(page, "Style picture", b"\x10" + bytes(7) + b"{}" + bytes(50), "cut.study.safetensors")
-    expect(page.locator("#style-note")).to_contain_text("cut.study.safetensors: The study is no safetensors file")
+    expect(page.locator("#style-note")).to_contain_text("cut.study.safetensors: The study is not a safetensors file")
     expect(page.get_by_role("radio", checked=True)).to_have_attribute("value", "rainy-boulevard")

@@ -247,7 +247,7 @@ def test_a_code_that_cannot_be_read_says_why_and_changes_nothing(page, server):
     code = code_of(page)
     field, note = page.get_by_label("Style code"), page.locator("#code-note")
     for wrong, words in (
-        ("hello", "no style code"),
+        ("hello", "not a complete style code"),
         (code[:-3], "damaged"),
         (code[:12] + ("A" if code[12] != "A" else "B") + code[13:], "damaged"),
         (code.replace("style1", "style7"), "version 7"),
@@ -281,25 +281,25 @@ def code_with(*parts: bytes, strength: int = 100, scale: int = 100, count: int |
 
 BATIK = part("batik")
 BAD_CODES = {
-    "strength": (code_with(BATIK, strength=255), "its strength is 255 %, and goes from 0 % to 100 %"),
-    "small strokes": (code_with(BATIK, scale=20), "its strokes are 0.2 times as large, and may be 0.5 to 2 times"),
+    "strength": (code_with(BATIK, strength=255), "its strength is 255 %; it must be from 0 % to 100 %"),
+    "small strokes": (code_with(BATIK, scale=20), "its strokes are 0.2 times as large; they must be 0.5 to 2 times"),
     "large strokes": (code_with(BATIK, scale=255), "its strokes are 2.55 times"),
-    "none": (code_with(), "it names no style"),
-    "seven": (code_with(*[BATIK] * 7), "it mixes 7 styles, and at most 5 are mixed"),
-    "no weight": (code_with(part("batik", 0), part("kintsugi", 0)), "its weights go from 0 to 1"),
-    "weight": (code_with(part("batik", 65535)), "its weights go from 0 to 1"),
+    "none": (code_with(), "it has no styles"),
+    "seven": (code_with(*[BATIK] * 7), "it mixes 7 styles, but a mix has at most 5"),
+    "no weight": (code_with(part("batik", 0), part("kintsugi", 0)), "its weights must be from 0 to 1"),
+    "weight": (code_with(part("batik", 65535)), "its weights must be from 0 to 1"),
     "unknown": (code_with(part("mona-lisa")), "this gallery has no style mona-lisa"),
     "prototype": (code_with(part("__proto__")), "this gallery has no style __proto__"),
     "constructor": (code_with(BATIK, part("constructor")), "this gallery has no style constructor"),
     "method": (code_with(part("toString")), "this gallery has no style toString"),
-    "infinite": (code_with(numbers(float("inf"))), "the numbers of its own styles go from −100 to 100"),
+    "infinite": (code_with(numbers(float("inf"))), "the numbers of its own styles must be from −100 to 100"),
     "not a number": (code_with(numbers(float("nan"))), "the numbers of its own styles"),
     "beyond": (code_with(numbers(1001 / 32767)), "the numbers of its own styles"),
     "more than it says": (code_with(BATIK, BATIK, count=1), "damaged"),
     "less than it says": (code_with(BATIK, count=255), "damaged"),
     "no text": (code_with(part(b"\xff\xfe")), "damaged"),
-    "long": ("style1." + "A" * 5000, "longer than any style code"),
-    "words": ("somewhere", "no style code"),
+    "long": ("style1." + "A" * 5000, "too long for a style code"),
+    "words": ("somewhere", "not a complete style code"),
 }
 
 
@@ -326,10 +326,10 @@ def test_a_bad_link_says_in_words_what_is_wrong_and_the_page_works_on(open_page,
     painted = server.full()[-1]
     assert (painted["style_name"], painted["strength"], painted["weights"]) == ("batik", "0.4", [0.25, 0.75])
     assert json.loads(painted["style_vector"]) == [0.5] * 100
-    expect(note).to_have_text("This code comes from other weights: it may look different here.")
+    expect(note).to_have_text("This code was made with other weights: it may look different here.")
     page.get_by_label("Strength").fill("0.6")
     choose(page.get_by_role("radio", name="Kintsugi"))
-    page.get_by_role("button", name="Take out Shared style").click()
+    page.get_by_role("button", name="Remove Shared style").click()
     expect(note).to_have_text("")
 
 

@@ -54,6 +54,7 @@ def opened(event: dict) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(event["picture"])))
 
 
+@pytest.mark.slow
 def test_the_last_line_holds_a_study_that_paints_the_photo_as_it_was_shown(client, stylizer, painting, content):
     told = events(post(client, PATH, style=painting, content=content, **SMALL))
     steps = {event["step"] for event in told if event["event"] == "progress"}
@@ -62,7 +63,7 @@ def test_the_last_line_holds_a_study_that_paints_the_photo_as_it_was_shown(clien
     assert result["event"] == "result" and result["late"] is False and result["losses"]["style"] > 0
     data = base64.b64decode(result["study"])
     study = studies.parse(data)
-    assert study.origin == stylizer.transformer and study.added().any()
+    assert study.origin == stylizer.fingerprint and study.added().any()
     assert opened(result).format == "JPEG" and opened(result).size == (96, 72)
     painted = post(client, "/api/v1/stylize", content=content, style=data, size="original")
     assert pictures.near(Image.open(io.BytesIO(painted.data)), opened(result), levels=6)  # of JPEG
@@ -76,8 +77,8 @@ def test_an_original_is_studied_by_its_name_and_shown_on_the_sample(client):
 @pytest.mark.parametrize(
     ("fields", "field", "says"),
     [
-        ({"steps": 3}, "style", "0 paintings came; send one"),
-        ({"style_name": "starry-night"}, "style_name", "no picture is stored"),
+        ({"steps": 3}, "style", "no painting came; send one"),
+        ({"style_name": "starry-night"}, "style_name", "is not stored: send one as style"),
         ({"style_name": "kintsugi", "steps": 0}, "steps", "steps is 0"),
         ({"style_name": "kintsugi", "steps": 1001}, "steps", "from 1 to 1000"),
         ({"style_name": "kintsugi", "rate": 1}, "rate", "unknown field"),
@@ -100,6 +101,7 @@ def test_a_second_study_is_told_to_come_again_and_a_client_who_leaves_frees_the_
     until(lambda: post(client, PATH, style=painting, steps=1).status_code == 200)
 
 
+@pytest.mark.slow
 def test_when_its_seconds_are_over_the_study_so_far_is_the_result(settings, painting):
     client = create_app(replace(settings, optimise_seconds=0.0)).server.test_client()
     result = events(post(client, PATH, style=painting, **LONG))[-1]

@@ -16,18 +16,22 @@ from mixing import mixing  # noqa: E402
 from PIL import Image  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-from stylizer import losses  # noqa: E402
+from stylizer import losses, weights  # noqa: E402
 from stylizer.errors import EmptyInput, NotFinite, ParameterError, WeightsError  # noqa: E402
-from stylizer.gatys import SHIPPED  # noqa: E402
 from stylizer.networks.backbones import VGG16  # noqa: E402
 from stylizer.networks.predictor import colors  # noqa: E402
 from stylizer.settings import Settings  # noqa: E402
 from stylizer.training import __main__ as command  # noqa: E402
 from stylizer.training import colors as training_colors  # noqa: E402
-from stylizer.training import data, evaluate, train, whiten  # noqa: E402
+from stylizer.training import config, data, whiten  # noqa: E402
+from stylizer.training.batches import build_bank  # noqa: E402
+from stylizer.training.config import TrainConfig, stages  # noqa: E402
 from stylizer.training.export import write_checksums  # noqa: E402
-from stylizer.training.pairs import load_pair, save_pair  # noqa: E402
-from stylizer.training.train import Run, TrainConfig  # noqa: E402
+from stylizer.training.loop import Progress, train  # noqa: E402
+from stylizer.training.pairs import load_pair, pair_at, save_pair  # noqa: E402
+from stylizer.training.run import Run  # noqa: E402
+from stylizer.training.start import starting_pair  # noqa: E402
+from stylizer.training.train import Curve, config_of  # noqa: E402
 from stylizer.weights import checksums  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -101,8 +105,8 @@ def test_a_mixed_folder_gives_its_good_pictures_and_counts_the_rest(folder):
     found = data.load_pictures([folder], 72, CPU)
     assert found.pixels.shape == (5, 3, 72, 72) and found.pixels.dtype == torch.uint8
     assert sum(found.skipped.values()) == 4 and len(found.skipped) == 4
-    assert "5 pictures" in str(found) and "1 skipped: not a picture we take" in str(found)
-    assert "1 skipped: one colour alone" in str(found)
+    assert "5 pictures" in str(found) and "1 skipped: unsupported picture format" in str(found)
+    assert "1 skipped: only one colour" in str(found)
 
 
 def test_a_tar_gives_what_its_folder_gives(folder, tmp_path):
@@ -124,7 +128,7 @@ def test_a_missing_folder_and_a_broken_tar_are_named(tmp_path):
     with pytest.raises(ParameterError, match="nowhere does not exist"):
         data.load_pictures([tmp_path / "nowhere"], 72, CPU)
     (tmp_path / "broken.tar").write_bytes(b"x" * 2000)
-    with pytest.raises(ParameterError, match=r"broken\.tar is no tar"):
+    with pytest.raises(ParameterError, match=r"broken\.tar is not a tar"):
         data.load_pictures([tmp_path / "broken.tar"], 72, CPU)
 
 
@@ -160,24 +164,24 @@ def test_jittered_colors_keep_greys_grey():
 
 @pytest.mark.parametrize(("capable", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
 def test_bf16_is_taken_where_the_machine_computes_in_it_and_nowhere_else(monkeypatch, capsys, capable, dtype):
-    for room in (train, command):
-        monkeypatch.setattr(room, "computes_in_bf16", lambda device: capable)
-    assert make_run(replace(SMALL, bf16=True)).dtype == dtype and make_run(SMALL).dtype == torch.float32
+    monkeypatch.setattr(config, "computes_in_bf16", lambda device: capable)
+    assert make_run(replace(SMALL, bf16=True)).objectives.dtype == dtype
+    assert make_run(SMALL).objectives.dtype == torch.float32
     call = ["train", "--device", "cpu", "--content", "a", "--style", "b", "--run", "c"]
-    assert command.settings_of(command.parser().parse_args(call)).bf16
+    assert config_of(command.parse(call), CPU).bf16
     assert ("float32 is faster here" in capsys.readouterr().out) == (not capable)
-    command.settings_of(command.parser().parse_args([*call, "--no-bf16"]))
+    config_of(command.parse([*call, "--no-bf16"]), CPU)
     assert not capsys.readouterr().out
 
 
 @pytest.mark.parametrize("trunk", ["mobilenet-v2", "inception-v3"])
 @pytest.mark.parametrize("separable", [True, False])
 def test_two_steps_of_every_pair_train_both_networks(trunk, separable):
-    run = make_run(replace(SMALL, trunk=trunk, separable=separable, stages="0:64:2", bf16=True, weak=0.5))
+    run = make_run(replace(SMALL, trunk=trunk, separable=separable, stages="0:64:2", bf16=True, low_strength_share=0.5))
     before = weights_of(run)
-    reports = list(itertools.islice(train.train(run, report_every=1), 2))
+    reports = list(itertools.islice(train(run, report_every=1), 2))
     assert all(np.isfinite(list(report.losses.values())).all() for report in reports)
-    assert {"content", "style", "weak", "loss", "norm"} <= reports[0].losses.keys()
+    assert {"content", "style", "low_strength", "loss", "norm"} <= reports[0].losses.keys()
     still = [key for key in run.parameters if torch.equal(before[key], run.pair.state_dict()[key])]
     assert not [key for key in still if not key.startswith("predictor.features.")]      # a random trunk is half dead
     assert len(still) < len(run.parameters) / 2
@@ -187,7 +191,7 @@ def test_two_steps_of_every_pair_train_both_networks(trunk, separable):
 
 def test_the_loss_falls():
     run = make_run(replace(SMALL, steps=30, bank_steps=100))
-    reports = list(train.train(run, report_every=5))
+    reports = list(train(run, report_every=5))
     assert reports[-1].losses["loss"] < reports[0].losses["loss"]
 
 
@@ -196,9 +200,9 @@ def test_a_merged_separable_network_is_the_separable_network(rank):
     run = make_run(replace(SMALL, rank=rank))
     mixing(run.pair.transformer)
     contents, vectors = torch.rand(2, 3, 32, 32), torch.randn(2, 100)
-    run.pair.transformer.eval(), run.shell.eval()
-    as_it_is = run._call(run.pair.transformer, contents, vectors)
-    merged = run._call(run.pair.transformer, contents, vectors, shell=run.shell)
+    run.pair.transformer.eval(), run.objectives.shell.eval()
+    as_it_is = run.objectives.paint(contents, vectors, merged=False)
+    merged = run.objectives.paint(contents, vectors)
     assert torch.allclose(as_it_is, merged, atol=1e-5)
     merged.sum().backward()
     kernels = ("wise.weight", ".down", ".up")
@@ -229,9 +233,9 @@ def test_frozen_stages_of_a_trunk_are_asked_once_a_bank_and_the_others_learn(tru
     run, whole = make_run(replace(config, frozen_stages=frozen)), make_run(config)
     answers, seen = run.batch(), whole.batch()
     with torch.no_grad():
-        asked = [run.pair.predictor.begin(some, frozen) for some in (seen.views, seen.own)]
+        asked = [run.pair.predictor.begin(some, frozen) for some in (seen.views, seen.photo_views)]
     assert torch.allclose(answers.views, asked[0], rtol=0.05, atol=1e-2)    # views are rounded to bytes
-    assert torch.allclose(answers.own, asked[1], atol=1e-5)
+    assert torch.allclose(answers.photo_views, asked[1], atol=1e-5)
     before = weights_of(run)
     run.advance()
     changed = [key for key, value in run.pair.state_dict().items() if not torch.equal(before[key], value)]
@@ -241,9 +245,9 @@ def test_frozen_stages_of_a_trunk_are_asked_once_a_bank_and_the_others_learn(tru
 
 
 def test_a_batch_has_plain_photos_and_noise_for_the_last_ones():
-    config = replace(SMALL, stages="0:32:6", plain=0.5, steady=1 / 3, noise=0.02, weak=1 / 3)
+    config = replace(SMALL, stages="0:32:6", plain=0.5, steady=1 / 3, noise=0.02, low_strength_share=1 / 3)
     batch, as_they_are = make_run(config).batch(), make_run(replace(config, plain=0.0, steady=0.0)).batch()
-    assert batch.noise.shape == (2, 3, 32, 32) and len(as_they_are.noise) == 0 and len(batch.own) == 2
+    assert batch.noise.shape == (2, 3, 32, 32) and len(as_they_are.noise) == 0 and len(batch.photo_views) == 2
     assert 0 < batch.noise.std() < 0.02
     assert torch.equal(batch.contents[:3], as_they_are.contents[:3])
     assert losses.total_variation(batch.contents[3:]).max() < 0.2 * losses.total_variation(as_they_are.contents).min()
@@ -258,7 +262,7 @@ def test_of_small_batches_one_photo_in_some_is_plain():
     assert 4 <= plain <= 22                                                 # 12 of 48 are to be expected
 
 
-def test_answers_are_painted_on_photos_with_brushwork_on_them():
+def test_photos_are_painted_with_brushwork_on_them():
     config = replace(SMALL, stages="0:64:4", plain=1.0, brushwork=1.0)
     batch, without = make_run(config).batch(), make_run(replace(config, brushwork=0.0)).batch()
     assert torch.equal(batch.contents, without.contents) and torch.equal(without.canvases, without.contents)
@@ -273,32 +277,33 @@ def test_all_losses_together_have_finite_values_and_a_gradient():
     before = weights_of(run)
     found = run.advance()
     assert all(value.isfinite() for value in found.values())
-    assert {"weave", "noise", "lattice", "structure", "content", "style", "weak"} <= found.keys()
+    assert {"weave", "noise", "lattice", "structure", "content", "style", "low_strength"} <= found.keys()
     assert not same(before, run.pair.state_dict())
 
 
-def test_noise_and_weave_fall_where_they_are_minded():
+def test_noise_and_weave_fall_where_they_have_a_weight():
     run = make_run(replace(SMALL, **{**NO_LOSS, "steady": 0.5, "content_weight": 1e-9, "calm_weight": 100.0},
-                           stages="0:32:4", plain=0.5, steps=30, weak=0.0, steady_weight=0.3, transformer_rate=3e-3))
+                           stages="0:32:4", plain=0.5, steps=30, low_strength_share=0.0, steady_weight=0.3,
+                           transformer_rate=3e-3))
     first = run.advance()
     for _ in range(28):
         last = run.advance()
     assert last["noise"] < 0.5 * first["noise"] and last["weave"] < 0.5 * first["weave"]
 
 
-def test_what_all_answers_share_falls_where_it_is_minded():
+def test_what_all_results_share_falls_where_it_has_a_weight():
     def shared(weight):
         run = make_run(replace(SMALL, **{**NO_LOSS, "content_weight": 1e-9, "lattice_weight": weight}, stages="0:72:4",
-                               style_sides=(64,), steps=30, weak=0.0, transformer_rate=3e-3))
+                               style_sides=(64,), steps=30, low_strength_share=0.0, transformer_rate=3e-3))
         for _ in range(29):
             run.advance()
-        return float(run.common.clamp(min=0).square().mean())
+        return float(run.common_waves.clamp(min=0).square().mean())
 
     assert shared(100.0) < 0.8 * shared(1e-9)       # it was 0.48 of it
 
 
 def test_the_distance_from_a_photo_counts_by_its_logarithm():
-    alone = {**NO_LOSS, "content_weight": 1.0, "weak": 0.0, "plain": 0.0, "stages": "0:32:1"}
+    alone = {**NO_LOSS, "content_weight": 1.0, "low_strength_share": 0.0, "plain": 0.0, "stages": "0:32:1"}
     found = make_run(replace(SMALL, **alone)).advance()
     torch.testing.assert_close(found["loss"], found["content"].log1p())
     found = make_run(replace(SMALL, **alone, log_content=False)).advance()
@@ -306,7 +311,7 @@ def test_the_distance_from_a_photo_counts_by_its_logarithm():
 
 
 def test_a_share_is_a_share():
-    for name in ("weak", "plain", "steady"):
+    for name in ("low_strength_share", "plain", "steady"):
         with pytest.raises(ParameterError, match=f"{name} is 1.5; it is a share, 0 to 1"):
             TrainConfig(**{name: 1.5})
 
@@ -318,8 +323,8 @@ def test_more_frozen_stages_than_the_trunk_has_are_refused():
 
 def test_a_pair_distilled_from_itself_has_nothing_to_learn(tmp_path):
     paths = tuple(map(str, save_pair(make_run().pair, tmp_path)))
-    config = replace(SMALL, **NO_LOSS, init=paths, teacher=paths, vector_weight=1.0, picture_weight=1.0, weak=0.0,
-                     transformer_rate=0.0)
+    config = replace(SMALL, **NO_LOSS, init=paths, teacher=paths, vector_weight=1.0, picture_weight=1.0,
+                     low_strength_share=0.0, transformer_rate=0.0)
     found = make_run(config, network=False).advance()
     assert found["vector"] < 1e-9 and found["picture"] < 1e-5
 
@@ -329,9 +334,9 @@ def test_distillation_begins_with_the_last_layer_that_fits_the_trunk_best(tmp_pa
     config = replace(SMALL, **NO_LOSS, teacher=paths, vector_weight=1.0, bank=64, seed=5)
     run, wanted = make_run(config, network=False), make_run().pair.predictor.eval()
     run.pair.predictor.features.load_state_dict(wanted.features.state_dict())      # so a perfect answer exists
-    styles = run.styles[:16] / 255
+    styles = run.batches.styles[:16] / 255
     before = (run.pair.predictor(styles) - wanted(styles)).square().mean()
-    run.probe()
+    run.fit_last_layer()
     assert (run.pair.predictor(styles) - wanted(styles)).square().mean() < 0.1 * before
     assert torch.equal(run.averaged().predictor.to_vector.weight, run.pair.predictor.to_vector.weight)
 
@@ -354,34 +359,34 @@ def test_settings_that_cannot_be_are_refused_with_what_can():
     for given, message in (({"trunk": "resnet"}, "inception-v3"), ({"input_range": "0..255"}, "0..1"),
                            ({"width": 9.0}, "at most 4"), ({"zoom": 1.5}, "at most 1"), ({"rank": 500}, "0 to 128"),
                            ({"stages": "0:512:4"}, "crops of 512 pixels"), ({"minutes": 0.0}, "--steps"),
-                           ({"stages": "0:32:4"}, "crops have 32 pixels: it sees 64")):
+                           ({"stages": "0:32:4"}, "crops have 32 pixels: spectra need 64")):
         with pytest.raises(ParameterError, match=message):
             TrainConfig(**given)
 
 
 def test_stages_are_read_and_bad_ones_refused():
-    assert train.stages("0:128:8,0.5:256:4") == [(0.0, 128, 8), (0.5, 256, 4)]
+    assert stages("0:128:8,0.5:256:4") == [(0.0, 128, 8), (0.5, 256, 4)]
     for text in ("128", "0.5:128:8", "0:130:8", "0:128:8,0.9:64:2,0.5:64:2"):
         with pytest.raises(ParameterError, match="stages"):
-            train.stages(text)
+            stages(text)
 
 
 # Cut, resumed, stopped -----------------------------------------------------------------------------------------------
 
 
 def test_a_resumed_run_is_the_uninterrupted_run(tmp_path, monkeypatch):
-    monkeypatch.setattr("stylizer.training.pairs.SHARD_BYTES", 10**6)
+    monkeypatch.setattr("stylizer.training.checkpoints.SHARD_BYTES", 10**6)
     config = replace(SMALL, stages="0:64:2", style_sides=(64,), lattice_weight=10.0)
     whole = make_run(config)
     began = weights_of(whole)
-    curve = [report.losses for report in train.train(whole, report_every=1)]
+    curve = [report.losses for report in train(whole, report_every=1)]
     first = make_run(config)
-    parts = [report.losses for report in itertools.islice(train.train(first, report_every=1), 1)]
+    parts = [report.losses for report in itertools.islice(train(first, report_every=1), 1)]
     first.save(tmp_path / "checkpoint")
     assert len(list((tmp_path / "checkpoint").glob("weights-*.safetensors"))) > 1
     second = make_run(config)
     second.load(tmp_path / "checkpoint")
-    parts += [report.losses for report in train.train(second, report_every=1)]
+    parts += [report.losses for report in train(second, report_every=1)]
     assert len(parts) == len(curve) == 4
     for ours, theirs in zip(parts, curve, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3)
@@ -465,16 +470,16 @@ def test_the_mean_of_two_pairs_lies_between_them_number_by_number(tmp_path, caps
 
 def test_nan_stops_the_run_and_the_checkpoint_before_is_good(tmp_path):
     run = make_run()
-    steps = train.train(run, report_every=1)
+    steps = train(run, report_every=1)
     next(steps)
     run.save(tmp_path / "checkpoint")
     with torch.no_grad():
         run.pair.transformer.contract[0].conv.weight[0] = torch.nan
-    with pytest.raises(NotFinite, match="last good checkpoint stands"):
+    with pytest.raises(NotFinite, match="last checkpoint is unaffected"):
         next(steps)
     again = make_run()
     again.load(tmp_path / "checkpoint")
-    assert again.step == 1 and next(train.train(again, report_every=1)).step == 2
+    assert again.step == 1 and next(train(again, report_every=1)).step == 2
 
 
 # Weight files --------------------------------------------------------------------------------------------------------
@@ -492,7 +497,7 @@ def test_a_saved_pair_loads_as_it_was_from_two_files_or_from_one(tmp_path):
 
 
 def test_a_weight_file_that_would_be_too_large_has_its_kernels_in_half_precision(tmp_path):
-    pair = train.starting_pair(replace(SMALL, trunk="inception-v3")).eval()
+    pair = starting_pair(replace(SMALL, trunk="inception-v3")).eval()
     paths = save_pair(pair, tmp_path)
     assert paths[0].stem == "predictor-inception-v3" and paths[0].stat().st_size < 25e6
     with torch.no_grad():
@@ -505,7 +510,7 @@ def test_a_weight_file_that_would_be_too_large_has_its_kernels_in_half_precision
 def test_other_files_than_weights_are_refused(tmp_path):
     (tmp_path / "text.safetensors").write_bytes(b"hello")
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
-    for name, message in (("text", "no safetensors"), ("other", "holds no predictor"), ("none", "does not exist")):
+    for name, message in (("text", "not a safetensors"), ("other", "holds no predictor"), ("none", "does not exist")):
         with pytest.raises(WeightsError, match=message):
             load_pair([tmp_path / f"{name}.safetensors"])
 
@@ -514,27 +519,27 @@ def test_among_several_networks_none_is_taken_by_chance(tmp_path):
     pair = make_run().pair
     save_pair(pair, tmp_path)
     (tmp_path / "transformer-separable-0.25.safetensors").rename(tmp_path / "transformer-separable.safetensors")
-    save_pair(train.starting_pair(replace(SMALL, trunk="inception-v3", separable=False)), tmp_path)
+    save_pair(starting_pair(replace(SMALL, trunk="inception-v3", separable=False)), tmp_path)
     with pytest.raises(WeightsError, match=r"plain-0\.25\.safetensors holds a second transformer; name one of each"):
         load_pair([tmp_path / f"transformer-{kind}.safetensors" for kind in ("separable", "plain-0.25")])
-    assert evaluate.pair_at(str(tmp_path)).architecture() == pair.architecture()    # of models/ the default pair
+    assert pair_at(str(tmp_path)).architecture() == pair.architecture()    # of models/ the default pair
 
 
 def test_starting_from_another_architecture_is_refused(tmp_path):
     paths = tuple(map(str, save_pair(make_run().pair, tmp_path)))
     with pytest.raises(WeightsError, match=r"init holds the transformer .*0\.25.*this run trains"):
-        train.starting_pair(replace(SMALL, init=paths, width=0.5))
+        starting_pair(replace(SMALL, init=paths, width=0.5))
     with pytest.raises(WeightsError, match="another trunk than inception-v3"):
-        train.starting_pair(replace(SMALL, predictor_init=paths[0], trunk="inception-v3"))
+        starting_pair(replace(SMALL, predictor_init=paths[0], trunk="inception-v3"))
 
 
 def test_favourites_are_their_share_of_every_bank():
     config = replace(SMALL, favoured=0.5, bank=32, jitter=0)
     black, white = torch.zeros(3, 3, 72, 72, dtype=torch.uint8), torch.full((2, 3, 72, 72), 255, dtype=torch.uint8)
     for number in range(2):
-        bank = train.build_bank(black, None, config, number, favourites=white)
+        bank = build_bank(black, None, config, number, favourites=white)
         assert bank.views.float().mean() / 255 == 0.5
-    assert not train.build_bank(black, None, config, 0).views.any()
+    assert not build_bank(black, None, config, 0).views.any()
     with pytest.raises(ParameterError, match="a share, 0 to 1"):
         replace(SMALL, favoured=45)
 
@@ -568,12 +573,21 @@ def test_the_command_whitens_all_networks_of_a_folder(tmp_path, monkeypatch, cap
     for index, picture in enumerate(pictures(100, 96)):
         Image.fromarray(picture.permute(1, 2, 0).numpy()).save(paintings / f"{index}.png")
     monkeypatch.setenv("STYLIZER_MODELS", str(models))
-    assert whiten.main(["--style", str(tmp_path / "none")]) == 2 and "does not exist" in capsys.readouterr().err
+
+    def whitened(*arguments) -> tuple[int, str]:
+        status, said = command.main(["whiten", "--style", *map(str, arguments)]), capsys.readouterr()
+        return status, said.out + said.err
+
+    def is_refused(answer: tuple[int, str], why: str) -> bool:
+        return answer[0] == 2 and why in answer[1]
+
+    assert is_refused(whitened(tmp_path / "none"), "does not exist")
     monkeypatch.setenv("STYLIZER_PREDICTOR", "cubist")
-    assert whiten.main(["--style", str(paintings)]) == 2 and "choose from mobilenet-v2" in capsys.readouterr().err
+    assert is_refused(whitened(paintings), "choose from mobilenet-v2")
     monkeypatch.delenv("STYLIZER_PREDICTOR")
-    assert whiten.main(["--style", str(paintings), "--count", "50"]) == 2 and "50 pictures" in capsys.readouterr().err
-    assert whiten.main(["--style", str(paintings)]) == 0 and "100 pictures" in capsys.readouterr().out
+    assert is_refused(whitened(paintings, "--count", "50"), "50 pictures")
+    status, said = whitened(paintings)
+    assert status == 0 and "100 pictures" in said
     assert "transformer-separable.safetensors" in checksums(models)
     pair = load_pair(sorted(models.glob("*.safetensors")))
     photo, style = torch.rand(1, 3, 48, 40), torch.rand(1, 3, 64, 64)
@@ -590,25 +604,25 @@ def of_the_last_layer(pair, vectors):
     return torch.cat((beta, gamma), dim=1)
 
 
-def test_a_predictor_that_minds_colors_goes_its_share_of_the_way_to_a_paintings_own():
+def test_a_predictor_that_follows_colors_goes_its_share_of_the_way_to_a_paintings_own():
     pair, styles = make_run().pair.eval(), torch.rand(8, 3, 64, 64) ** 2
     with torch.no_grad():
         before = of_the_last_layer(pair, pair.predictor(styles))
-        minding = training_colors.mind_colors(pair.predictor, pair.transformer)
-        after, there = of_the_last_layer(pair, minding(styles)), colors(styles)
+        following = training_colors.follow_colors(pair.predictor, pair.transformer)
+        after, there = of_the_last_layer(pair, following(styles)), colors(styles)
     share = (after - before) / (there - before)
     assert torch.allclose(share[:, :3], torch.tensor(training_colors.MEAN_SHARE), atol=0.02)
     assert torch.allclose(share[:, 3:], torch.tensor(training_colors.DEVIATION_SHARE), atol=0.02)
 
 
-def test_the_command_makes_every_predictor_of_a_folder_mind_colors(tmp_path, monkeypatch, capsys):
+def test_the_command_makes_every_predictor_of_a_folder_follow_colors(tmp_path, monkeypatch, capsys):
     models = tmp_path / "models"
     save_pair(make_run().pair, models)
     (models / "transformer-separable-0.25.safetensors").rename(models / "transformer-separable.safetensors")
     write_checksums(models)
     listed, before = checksums(models), load_pair(sorted(models.glob("*.safetensors")))
     monkeypatch.setenv("STYLIZER_MODELS", str(models))
-    assert training_colors.main([]) == 0 and "predictor-mobilenet-v2.safetensors minds" in capsys.readouterr().out
+    assert command.main(["colors"]) == 0 and "predictor-mobilenet-v2.safetensors follows" in capsys.readouterr().out
     after, style = load_pair(sorted(models.glob("*.safetensors"))), torch.rand(4, 3, 64, 64)
     with torch.no_grad():
         ways = [(of_the_last_layer(pair, pair.predictor(style)) - colors(style)).abs()[:, :3].mean()
@@ -617,14 +631,14 @@ def test_the_command_makes_every_predictor_of_a_folder_mind_colors(tmp_path, mon
     changed = [file for file, digest in checksums(models).items() if listed[file] != digest]
     assert changed == ["predictor-mobilenet-v2.safetensors"]
     monkeypatch.setenv("STYLIZER_TRANSFORMER", "cubist")
-    assert training_colors.main([]) == 2 and "choose from separable" in capsys.readouterr().err
+    assert command.main(["colors"]) == 2 and "choose from separable" in capsys.readouterr().err
 
 
 def test_a_plain_transformer_begins_as_the_separable_one_it_is_given(tmp_path):
     given = make_run(replace(SMALL, rank=4)).pair
     mixing(given.transformer)
     paths = tuple(map(str, save_pair(given, tmp_path)))
-    began = train.starting_pair(replace(SMALL, init=paths, separable=False)).transformer.eval()
+    began = starting_pair(replace(SMALL, init=paths, separable=False)).transformer.eval()
     photo, vector = torch.rand(2, 3, 48, 40), torch.randn(2, 100)
     assert not began.config.separable
     torch.testing.assert_close(began(photo, vector), given.transformer.eval()(photo, vector), atol=1e-5, rtol=0)
@@ -633,8 +647,37 @@ def test_a_plain_transformer_begins_as_the_separable_one_it_is_given(tmp_path):
 # The commands --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", command.COMMANDS)
+def test_every_command_says_what_it_does_and_takes(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command.main([name, "--help"])
+    said = capsys.readouterr().out
+    assert ended.value.code == 0 and f"python -m stylizer.training {name}" in said
+
+
+def test_the_help_lists_every_command_and_imports_none(capsys, monkeypatch):
+    monkeypatch.setattr(command, "import_module", None)
+    with pytest.raises(SystemExit):
+        command.main(["--help"])
+    said = capsys.readouterr().out
+    assert all(f"    {name} " in said for name in command.COMMANDS)
+
+
+def test_a_curve_keeps_its_columns_where_a_resumed_run_has_other_losses(tmp_path):
+    curve = Curve(tmp_path / "curve.csv")
+    curve.keep_until(0)
+    for step, found in ((1, {"content": 1.0, "style": 2.0}), (2, {"content": 3.0})):
+        curve.add(Progress(step, 0.0, 0.5, 0.0, 1.0, 1.0, found))
+    again = Curve(tmp_path / "curve.csv")
+    again.keep_until(1)
+    again.add(Progress(2, 0.0, 0.5, 0.0, 1.0, 1.0, {"accents": 5.0, "style": 4.0}))
+    with (tmp_path / "curve.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["step"], row["content"], row["style"]) for row in rows] == [("1", "1", "2"), ("2", "", "4")]
+
+
 def test_the_train_command_trains_resumes_and_writes_what_it_says(folder, tmp_path, capsys):
-    paths = list(map(str, save_pair(train.starting_pair(replace(SMALL, width=0.25)), tmp_path / "teacher")))
+    paths = list(map(str, save_pair(starting_pair(replace(SMALL, width=0.25)), tmp_path / "teacher")))
     call = ["train", "--device", "cpu", "--content", str(folder), "--style", str(folder),
             "--run", str(tmp_path / "run"), "--teacher", *paths, "--vector-weight", "1", "--content-weight", "0",
             "--structure-weight", "0", "--style-weight", "0", "--statistics-weight", "0",
@@ -649,7 +692,7 @@ def test_the_train_command_trains_resumes_and_writes_what_it_says(folder, tmp_pa
     with Image.open(tmp_path / "run" / "samples-000003.jpg") as sheet:
         assert sheet.size == (6 * 256, 5 * 256)
     assert json.loads((tmp_path / "run" / "settings.json").read_text())["steps"] == 3
-    assert evaluate.pair_at(str(tmp_path / "run")).predictor.trunk == "mobilenet-v2"
+    assert pair_at(str(tmp_path / "run")).predictor.trunk == "mobilenet-v2"
 
 
 def test_a_pair_learns_through_the_narrow_vgg_but_is_not_judged_by_it(tmp_path, capsys):
@@ -657,7 +700,7 @@ def test_a_pair_learns_through_the_narrow_vgg_but_is_not_judged_by_it(tmp_path, 
     folder.mkdir()
     for number, pixels in enumerate(pictures(4)):
         Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(folder / f"{number}.png")
-    narrow = str(Settings().models / SHIPPED["narrow"])
+    narrow = str(Settings().models / weights.WEIGHTS["narrow"].file)
     call = ["train", "--device", "cpu", "--content", str(folder), "--style", str(folder), "--vgg", narrow,
             "--run", str(tmp_path / "run"), "--stages", "0:64:2", "--stored", "72", "--view", "64",
             "--style-sides", "64", "72", "--bank", "4", "--width", "0.25", "--no-bf16", "--steps", "2"]  # fmt: skip

@@ -7,7 +7,7 @@ import json
 import logging
 
 from flask import Response, current_app, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from stylizer.errors import INTERNAL, StylizerError, TooManyBytes
 from stylizer.serving.exchange import named
@@ -16,12 +16,12 @@ log = logging.getLogger("stylizer")
 
 
 def problem(error: Exception) -> Response:
-    """Any error as an answer, with the headers that belong to its status."""
+    """The one error handler: any error as an answer, with the headers that its status requires."""
     body = describe(error)
     request.environ["stylizer.code"] = body["code"]
     response = Response(json.dumps(body), status=body["status"], mimetype="application/problem+json")
     response.headers["Cache-Control"] = "no-store"
-    if body["status"] == 405 and getattr(error, "valid_methods", None):
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
         response.headers["Allow"] = ", ".join(error.valid_methods)
     if body["status"] in (429, 503):
         response.headers["Retry-After"] = str(getattr(error, "seconds", 2))
@@ -29,12 +29,13 @@ def problem(error: Exception) -> Response:
 
 
 def describe(error: Exception) -> dict:
-    """The members of a problem document; a fault of ours is logged, and told in general words."""
+    """The members of a problem document, also for the last line of a stream. A bug of ours is logged and described in
+    general words."""
     if isinstance(error, HTTPException) and error.code == 413:
         megabytes = current_app.config["MAX_CONTENT_LENGTH"] / 2**20
-        error = TooManyBytes(f"the body is larger than the {megabytes:g} MiB that are taken; send a smaller picture")
+        error = TooManyBytes(f"the body is larger than the limit of {megabytes:g} MiB; send a smaller picture")
     if isinstance(error, StylizerError):
-        if error.__cause__ and error.status >= 500:
+        if isinstance(error.__cause__, Exception) and error.status >= 500:
             _log(error.__cause__)
         return error.problem()
     if isinstance(error, HTTPException):
@@ -50,6 +51,6 @@ def describe(error: Exception) -> dict:
     return dict(INTERNAL)
 
 
-def _log(error: BaseException) -> None:
-    """One line: what failed, and where. Paths hold what was sent; the route does not."""
+def _log(error: Exception) -> None:
+    """One line: what failed, and where. The route is safe to log; the path holds what was sent."""
     log.error("%s: %s", request.url_rule.rule if request.url_rule else "no route", named(error))

@@ -1,4 +1,4 @@
-"""The wall while there is no photo yet: a sample photo in every style, at addresses that browsers may keep for good."""
+"""The wall before there is a photo: a sample photo in every style, at addresses that browsers may cache for good."""
 
 import hashlib
 from urllib.parse import quote
@@ -8,12 +8,12 @@ from stylizer.feedforward import Stylizer
 from stylizer.styles import Style
 
 SAMPLE = "sample.jpg"  # in assets/
-SAMPLE_SIDE = 240  # longest side in pixels; a gallery tile on a dense display
+SAMPLE_SIDE = 240  # longest side in pixels; a gallery tile on a high-density display
 TILE_QUALITY = 80  # of WebP
 
 
 class SampleTiles:
-    """Where they are, and by which version of all that decides them: photo, size, style and weights."""
+    """The tiles' addresses. Each holds a version: a hash of everything that the tile depends on."""
 
     def __init__(self, stylizer: Stylizer):
         settings = stylizer.settings

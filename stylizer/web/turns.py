@@ -1,7 +1,7 @@
-"""Turns to paint: a few pictures at a time, the others in the order they came, and no more than can be served in time.
+"""Turns to paint: a few pictures at a time, the others in order of arrival, and no more than can be served in time.
 
-A request takes a *place* before anything else; where there is none it is told at once when to come again. With a place
-it waits for its *turn*. What a turn costs is told in megapixels painted, and how long these take is learnt on the way.
+A request first takes a *place*; if there is none, it is refused at once and told when to retry. With a place it waits
+for its *turn*. A turn's cost is the megapixels to paint; how long a megapixel takes is measured along the way.
 """
 
 import math
@@ -13,18 +13,18 @@ from contextlib import contextmanager
 
 from stylizer import tiles
 from stylizer.errors import Busy
-from stylizer.feedforward import Interrupt
+from stylizer.progress import Interrupt
 
-FIXED = 0.05  # megapixels' worth of decoding, encoding and reading a style, whatever the size
-LARGE = tiles.WHOLE_PIXELS / 1e6  # megapixels from which a picture is painted in tiles, and takes seconds
-SECONDS = 1.5  # for a megapixel on two cores, until it is known better
-LEARN = 0.1  # of every turn's speed
-LONGEST_AWAY = 120  # seconds; who is told to stay away longer does not come back
-LOOK_SECONDS = 0.1  # between looks whether the client is still there
+FIXED = 0.05  # megapixels: the cost of decoding, encoding and reading a style at any size
+LARGE = tiles.WHOLE_PIXELS / 1e6  # megapixels; larger pictures are painted in tiles, which takes seconds
+SECONDS = 1.5  # per megapixel on two cores, until it has been measured
+LEARN = 0.1  # weight of each new measurement
+LONGEST_RETRY = 120  # seconds; nobody waits longer
+LOOK_SECONDS = 0.1  # between checks whether the client is still there
 
 
 class Turn:
-    """One picture to be painted, waiting or at work."""
+    """One picture to paint, waiting or being painted."""
 
     def __init__(self, megapixels: float):
         self.cost = megapixels + FIXED
@@ -34,7 +34,7 @@ class Turn:
 
 
 class Place:
-    """A request's place among those that are served; as a context manager it is left at the end."""
+    """A request's place among those being served; a context manager that leaves it at the end."""
 
     def __init__(self, turns: "Turns"):
         self._turns, self._left = turns, False
@@ -42,33 +42,33 @@ class Place:
     def __enter__(self) -> "Place":
         return self
 
-    def __exit__(self, *_error) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.leave()
 
     def leave(self) -> None:
-        """May be called twice: streams end in more ways than one."""
+        """May be called twice, since a stream can end in several ways."""
         if not self._left:
             self._left = True
             self._turns.leave()
 
     @contextmanager
     def turn(self, megapixels: float, interrupt: Interrupt, patient: bool = False) -> Iterator[Callable[..., None]]:
-        """Wait for a turn and hold it; Busy where that takes too long, save for the patient. What `interrupt` raises
-        ends the waiting.
+        """Wait for a turn and hold it; Busy if that takes too long, unless `patient`. An error that `interrupt` raises
+        ends the wait.
 
-        Yields a function to call between tiles, whatever its arguments: small pictures that wait go first then.
+        Yields a function to call between tiles, with any arguments: it lets small pictures that are waiting go first.
         """
         turn = Turn(megapixels)
         self._turns.wait(turn, interrupt, patient)
         began, away = time.monotonic(), 0.0
 
-        def between_tiles(*_progress) -> None:
+        def between_tiles(*_progress: object) -> None:
             nonlocal away
             interrupt()
             away += self._turns.let_small_ones_pass(turn, interrupt)
 
         try:
-            interrupt()  # it may have been long: is there still someone who waits for this?
+            interrupt()  # after a long wait the client may have gone
             yield between_tiles
             self._turns.learn(turn, time.monotonic() - began - away)
         finally:
@@ -78,13 +78,13 @@ class Place:
 class Turns:
     def __init__(self, slots: int, queue_length: int, queue_seconds: float):
         self.slots, self.places, self._queue_seconds = slots, slots + queue_length, queue_seconds
-        # The last slot is for small pictures: two large ones must not keep everyone waiting for a minute.
+        # The last slot is for small pictures: large ones must not keep everyone waiting for a minute.
         self._slots_for_large = max(1, slots - 1)
         self._lock = threading.Lock()
         self._waiting: deque[Turn] = deque()
         self._at_work: list[Turn] = []
         self.taken = 0  # places
-        self._seconds = SECONDS  # that a megapixel takes, of a turn beside the others
+        self._seconds = SECONDS  # that a megapixel takes, with the other turns at work
 
     @property
     def waiting(self) -> int:
@@ -95,9 +95,9 @@ class Turns:
         return len(self._at_work)
 
     def enter(self, megapixels: float = 0.0) -> Place:
-        """A place for a request that paints so much at a time.
+        """A place for a request that paints this much per turn.
 
-        Busy, with the seconds to stay away, where there is none, or where it would wait longer than `queue_seconds`.
+        Busy, with the seconds until a retry may succeed, if there is none or the wait would exceed `queue_seconds`.
         """
         with self._lock:
             seconds = self._time_to_wait(Turn(megapixels))
@@ -127,13 +127,13 @@ class Turns:
             raise
 
     def give_back(self, turn: Turn) -> None:
-        """What was given, or the place in line."""
+        """End a turn, or stop waiting for it."""
         with self._lock:
             self._drop(turn)
             self._give()
 
     def let_small_ones_pass(self, turn: Turn, interrupt: Interrupt) -> float:
-        """Between two tiles of a large picture: the seconds for which a small one had its slot."""
+        """Called between two tiles of a large picture: lends its slot to a small one; returns the seconds that took."""
         began = time.monotonic()
         with self._lock:
             wanted = turn.large and len(self._at_work) == self.slots and any(not each.large for each in self._waiting)
@@ -148,7 +148,7 @@ class Turns:
         return time.monotonic() - began
 
     def learn(self, turn: Turn, seconds: float) -> None:
-        """How long a megapixel takes here. One odd turn, such as the first of its size, does not change it much."""
+        """Update how long a megapixel takes. One odd turn, such as the first of its size, changes it little."""
         with self._lock:
             seen = min(max(seconds / turn.cost, self._seconds / 8), self._seconds * 8)
             self._seconds += LEARN * (seen - self._seconds)
@@ -156,7 +156,7 @@ class Turns:
     # With the lock held ---------------------------------------------------------------------------------------------
 
     def _give(self) -> None:
-        """Free slots to those who have waited longest, of the kinds that may."""
+        """Give free slots to those waiting longest; large pictures may not take the last one."""
         for turn in list(self._waiting):
             if len(self._at_work) >= self.slots:
                 return
@@ -175,7 +175,7 @@ class Turns:
                 line.remove(turn)
 
     def _time_to_wait(self, turn: Turn) -> float:
-        """Seconds until a turn that comes now is given, as far as can be told."""
+        """Estimated seconds until a new turn would be given."""
         alike = [each for each in (*self._waiting, *self._at_work) if each.large == turn.large]
         side = self._slots_for_large if turn.large else self.slots - any(each.large for each in self._at_work)
         if len(self._at_work) < self.slots and len(alike) < side:
@@ -188,6 +188,6 @@ class Turns:
 
     def _busy(self, seconds: float) -> Busy:
         return Busy(
-            "more pictures are being painted than this server takes at a time; try again in a few seconds",
-            min(LONGEST_AWAY, max(1, math.ceil(seconds))),
+            "this server is already painting as many pictures as it can; try again in a few seconds",
+            min(LONGEST_RETRY, max(1, math.ceil(seconds))),
         )

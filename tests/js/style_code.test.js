@@ -38,13 +38,13 @@ test("a code that was cut, changed or is something else is refused in words", ()
   refused(whole.slice(0, -4), /damaged/);
   refused(whole.replace(/.$/, (last) => (last === "A" ? "B" : "A")), /damaged/);
   refused(whole.replace("style1", "style2"), /version 2/);
-  refused("a recipe for bread", /no style code/);
-  refused("x".repeat(5000), /longer than any/);
+  refused("a recipe for bread", /not a complete style code/);
+  refused("x".repeat(5000), /too long/);
 });
 
 test("what a mix may not be is refused by a code, too", () => {
-  refused(code({ parts: [] }), /names no style/);
-  refused(code({ parts: Array(6).fill(MIX.parts[0]) }), /mixes 6 styles, and at most 5/);
+  refused(code({ parts: [] }), /has no styles/);
+  refused(code({ parts: Array(6).fill(MIX.parts[0]) }), /mixes 6 styles, but a mix has at most 5/);
   refused(code({ parts: named("sunflowers") }), /has no style sunflowers/);
   refused(code({ parts: named("constructor") }), /has no style constructor/);
   refused(code({ parts: named("batik", "0.0000") }), /weights/);

@@ -123,10 +123,10 @@ test("a study is read, and its narrow matrices are multiplied", () => {
 });
 
 test("a study that is cut, of another version or without end is told in words", () => {
-  assert.match(parse(study().slice(0, -3), LAYERS), /cut or altered/);
+  assert.match(parse(study().slice(0, -3), LAYERS), /truncated or altered/);
   assert.match(parse(study({ version: "9" }), LAYERS), /version/);
-  assert.match(parse(study({ special: { 5: 0x7c00 } }), LAYERS), /cut or altered/);     // infinity
-  assert.match(parse(study({ rank: 99 }), LAYERS), /cut or altered/);
+  assert.match(parse(study({ special: { 5: 0x7c00 } }), LAYERS), /truncated or altered/);     // infinity
+  assert.match(parse(study({ rank: 99 }), LAYERS), /truncated or altered/);
   assert.match(parse(new Uint8Array(STUDIES.MAX_BYTES + 1), LAYERS), /too large/);
 });
 

@@ -1,11 +1,12 @@
-"""What follows from what on the page. Every callback runs in the browser, as a function that assets/main.mjs names: no
-pixel and no choice is sent through Dash, and a slider move costs the server nothing but the painting.
+"""The page's callbacks. All run in the browser, as functions that assets/main.mjs names: no pixels and no choices are
+sent through Dash, and a slider move costs the server only the painting.
 
-The functions take and give values by the ids of components, in snake case; see `by_name` in assets/page/dash.js."""
+The functions take and return values by component id, in snake case; see `by_name` in assets/page/dash.js.
+"""
 
 from dash import ClientsideFunction, Dash, Input, Output, State
 
-from stylizer.web.layout import TRIES
+from stylizer.web.page.layout import TRIES
 
 
 def register(app: Dash, most_styles: int) -> None:
@@ -20,7 +21,7 @@ def register(app: Dash, most_styles: int) -> None:
         Output("search-count", "children"),
         Input("search", "value"), Input("own-styles", "data"),
     )  # fmt: skip
-    app.clientside_callback(                # choosing in one part of the wall undoes the choice in the others
+    app.clientside_callback(                # a choice in one part of the wall clears the others
         _in_studio("choose"),
         Output("mix", "data"), Output("own", "value"), Output("originals", "value"), Output("masters", "value"),
         Input("own", "value"), Input("originals", "value"), Input("masters", "value"), Input("own-styles", "data"),

@@ -1,7 +1,7 @@
-"""The Classic tab: the picture itself is optimised (stylizer/web/optimise.py), and one watches it grow.
+"""The Classic tab: it shows a picture while the server optimises it (stylizer/web/api/optimise.py).
 
-assets/page/classic.js fills it: the networks with their layers come from the server when the tab is first opened, since
-asking for them costs it the import of torch.
+assets/page/classic.js fills it. The loss networks and their layers are fetched when the tab is first opened, because
+the server has to import torch to list them.
 """
 
 from urllib.parse import quote
@@ -11,16 +11,19 @@ from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 
 from stylizer.settings import Settings
 from stylizer.styles import Style
-from stylizer.web.elements import FORMATS, choice, drawn_slider, labelled, note, range_slider
+from stylizer.web.api.fields import MAX_SEED
+from stylizer.web.page.elements import FORMATS, choice, drawn_slider, labelled, note, range_slider
 
 SIZES = (256, 384, 512, 768, 1024)  # longest side in pixels
-INITS = {"photo": "The photo", "feedforward": "The single pass", "noise": "Noise", "studio": "The studio’s result"}
+INITS = {
+    "photo": "The photo", "feedforward": "A single pass", "noise": "Noise", "studio": "The Studio result",
+}  # fmt: skip
 
 
 def make_panel(styles: list[Style], settings: Settings) -> html.Div:
     return html.Div(
         [
-            dcc.Store(id="classic-choices"),  # what GET api/v1/optimise told
+            dcc.Store(id="classic-choices"),  # the answer of GET api/v1/optimise
             dcc.Store(id="classic-style"),  # {name, title}
             _photo(),
             _styles([style for style in styles if style.picture]),
@@ -38,7 +41,7 @@ def register(app: Dash) -> None:
     )
     app.clientside_callback(_in_classic("own_paintings"), Output("classic-own", "options"), Input("own-styles", "data"))
     app.clientside_callback(_in_classic("note_painting"), Input("classic-style", "data"))
-    app.clientside_callback(  # choosing in one part of the wall undoes the choice in the other
+    app.clientside_callback(  # a choice in one part of the wall clears the other
         _in_classic("choose"),
         Output("classic-style", "data"), Output("classic-own", "value"), Output("classic-originals", "value"),
         Output("classic-style-caption", "children"),
@@ -76,7 +79,7 @@ def _styles(originals: list[Style]) -> html.Section:
             html.Div(
                 [html.H2("Painting"), html.Span(id="classic-style-caption", className="caption")], className="heading"
             ),
-            html.Button("Add a painting of yours", id="classic-choose-style", className="minor add"),
+            html.Button("Add your own painting", id="classic-choose-style", className="minor add"),
             note("classic-style-note"),
             html.Div(
                 [
@@ -99,7 +102,7 @@ def _paintings(id: str, options: list[dict], value: str | None = None) -> dbc.Ra
 
 
 def _painting(style: Style) -> dict:
-    # data-picture: classic.js loads them when the tab is opened
+    # data-picture: classic.js loads it when the tab is opened
     source = f"api/v1/styles/{quote(style.name)}/picture.webp"
     return {
         "label": [html.Img(alt="", **{"data-picture": source}), html.Span(style.title, className="title")],
@@ -118,18 +121,18 @@ def _photo() -> html.Section:
                 ],
                 className="heading",
             ),
-            html.Div(html.Img(id="classic-photo", alt="What will be painted"), className="frame"),
+            html.Div(html.Img(id="classic-photo", alt="The photo to paint"), className="frame"),
             note("classic-photo-note"),
         ],
         className="photo",
     )
 
 
-# id: (label, what its ends mean). Sliders of powers of ten.
+# id: (label, what its ends stand for). The sliders' values are powers of ten.
 WEIGHTS = {
-    "content-weight": ("Content weight", ("paint freely", "keep what is there")),
-    "style-weight": ("Style weight", ("a hint", "all brushwork")),
-    "tv-weight": ("Smoothness", ("grain stays", "flat areas")),
+    "content-weight": ("Content weight", ("loose", "faithful")),
+    "style-weight": ("Style weight", ("subtle", "strong")),
+    "tv-weight": ("Smoothness", ("grainy", "smooth")),
 }
 
 
@@ -137,7 +140,7 @@ def _controls(settings: Settings) -> html.Section:
     sizes = {str(size): f"{size} px" for size in SIZES if size <= settings.optimise_size}
     return html.Section(
         [
-            labelled("Network that looks", dbc.Select(id="backbone", options=[]), wide=True),
+            labelled("Loss network", dbc.Select(id="backbone", options=[]), wide=True),
             html.P(id="network-note", className="value wide"),
             labelled("Content layer", dbc.Select(id="content-layer", options=[]), wide=True),
             html.Fieldset(
@@ -148,15 +151,12 @@ def _controls(settings: Settings) -> html.Section:
                 ],
                 className="wide layers",
             ),
-            *[
-                range_slider(id, label, ends, "wide", min=-2, max=3, step=0.05)
-                for id, (label, ends) in WEIGHTS.items()
-            ],
-            labelled("Begin with", choice("init", INITS, "photo")),
+            *[range_slider(id, label, ends, "wide", min=-2, max=3, step=0.05) for id, (label, ends) in WEIGHTS.items()],
+            labelled("Start from", choice("init", INITS, "photo")),
             labelled("Steps", dbc.Input(id="steps", type="number", min=1, max=settings.optimise_steps, step=1)),
             labelled("Longest side", choice("longest", sizes, "512" if "512" in sizes else max(sizes, key=int))),
             labelled("Save as", choice("save-as", FORMATS, "png")),
-            labelled("Seed", dbc.Input(id="seed", type="number", min=0, max=2**32 - 1, step=1), id="seed-choice"),
+            labelled("Seed", dbc.Input(id="seed", type="number", min=0, max=MAX_SEED, step=1), id="seed-choice"),
             html.Button("Paint", id="classic-paint", className="wide", disabled=True),
             note("classic-note", "wide"),
         ],
@@ -173,7 +173,7 @@ def _result() -> html.Section:
                     _layer("painted", html.Img(id="classic-result", alt="Optimised picture", hidden=True)),
                     _layer("original", html.Img(id="classic-before", alt="", hidden=True)),
                     drawn_slider("classic-compare", "Compare", "Drag to compare", className="divider", hidden=True),
-                    html.P("The picture grows here, step by step.", id="classic-invitation", className="invitation"),
+                    html.P("The picture appears here, step by step.", id="classic-invitation", className="invitation"),
                     html.Div(className="bar"),
                 ],
                 id="classic-frame",
@@ -199,7 +199,7 @@ def _result() -> html.Section:
             html.Div(
                 [
                     html.Label("Compare with", htmlFor="compare-with"),
-                    choice("compare-with", {"photo": "The photo", "single": "The single pass"}, "photo"),
+                    choice("compare-with", {"photo": "The photo", "single": "A single pass"}, "photo"),
                     html.Span(id="compare-note", className="value", role="status"),
                 ],
                 id="compare-choice",
@@ -219,7 +219,7 @@ def _result() -> html.Section:
     )
 
 
-LOSSES = {"total": "total", "content": "content", "style": "style", "variation": "grain"}  # of a Step: their legend
+LOSSES = {"total": "total", "content": "content", "style": "style", "variation": "variation"}  # of a Step: legend
 
 
 def _key(name: str, label: str) -> html.Span:

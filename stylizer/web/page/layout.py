@@ -1,7 +1,7 @@
-"""The page's elements. Dash holds what was chosen; pictures stay in the browser, where assets/page/*.js handle them.
+"""The page and its Studio tab. Dash holds the choices; pictures stay in the browser, handled by assets/page/*.js.
 
-The two file inputs are made by files.js inside `photo-drop` and `style-drop`: Dash has no native one, and dcc.Upload
-would send pixels through callbacks and has no accessible name.
+files.js puts the two file inputs into `photo-drop` and `style-drop`: Dash has no native one, and dcc.Upload would send
+pixels through callbacks and has no accessible name.
 """
 
 from importlib.util import find_spec
@@ -14,20 +14,20 @@ from stylizer.runtimes import BYTES_PER_PIXEL
 from stylizer.settings import Settings
 from stylizer.studies import STEPS
 from stylizer.styles import Style
-from stylizer.web import about, classic, private
-from stylizer.web.elements import FORMATS, choice, drawn_slider, labelled, note, range_slider
+from stylizer.web.page import about, classic, switch
+from stylizer.web.page.elements import FORMATS, choice, drawn_slider, labelled, note, range_slider
 from stylizer.web.samples import SampleTiles
 
-FIRST_STYLE = "rainy-boulevard"     # chosen at the start: its colours suit nearly any photo
-TRIES = 12                          # kept in the strip under the result; the browser holds their photos
-PREVIEW_SIZE = 384                  # longest side painted while the slider moves, in pixels
+FIRST_STYLE = "rainy-boulevard"     # preselected: its colours suit nearly any photo
+TRIES = 12                          # paintings in the strip under the result; the browser holds their photos
+PREVIEW_SIZE = 384                  # longest side in pixels while a slider moves
 SIZES = {"512": "512 px", "1024": "1024 px", "2048": "2048 px", "original": "Original"}
-NO_STUDIES = "Studies need torch on this server, and its separable transformer."
-POLISH = "Goes on from this painting in Classic, step by step"
+NO_STUDIES = "Studies need torch and the separable transformer on this server."
+POLISH = "Refines this painting in Classic, step by step"
 
 
 def page_data(stylizer: Stylizer) -> dict:
-    """What the scripts must know of this server: its settings, its gallery, what it can do."""
+    """What the scripts need to know about this server: its settings, its gallery and what it can do."""
     settings, styles = stylizer.settings, list(stylizer.gallery.values())
     has_torch = find_spec("torch") is not None
     return {
@@ -52,16 +52,16 @@ def page_data(stylizer: Stylizer) -> dict:
 
 
 def make_layout(stylizer: Stylizer) -> html.Div:
-    """The whole page, around one engine. Raises WeightsError where the list of weights is missing."""
+    """The whole page. WeightsError if the list of weights is missing."""
     settings, styles, tiles = stylizer.settings, list(stylizer.gallery.values()), SampleTiles(stylizer)
     first = _first(styles)
     return html.Div(
         [
             dcc.Store(id="photo"),                      # {name, width, height}; its pixels stay in the page
             dcc.Store(id="own-styles", data=[]),        # [{name, title, picture (blob URL), vector, study}]
-            dcc.Store(id="mix"),                        # {slots: [a style or null], active: the slot that tiles fill}
-            dcc.Store(id="restored"),                   # a mix that an earlier try brings back
-            dcc.Store(id="place", data=[0, 0]),         # of the pad's handle; corners lie on the unit circle
+            dcc.Store(id="mix"),                        # {slots: [a style or null], active: the slot that a tile fills}
+            dcc.Store(id="restored"),                   # a mix brought back from an earlier painting
+            dcc.Store(id="place", data=[0, 0]),         # of the pad's handle; its corners are on the unit circle
             dcc.Store(id="style"),                      # what is painted: {title, parts: [a style and its weight]}
             _header(),
             html.Main(
@@ -90,7 +90,7 @@ def _header() -> html.Header:
     return html.Header(
         [
             html.H1("Stylizer"),
-            html.P("Your photo, painted the way of any painting."),
+            html.P("Your photo in the style of any painting."),
             html.Div(
                 [_tab(id, name, selected=id == "studio") for id, name in tabs],
                 className="tabs",
@@ -123,8 +123,8 @@ def _photo() -> html.Section:
             ),
             html.Div(
                 [
-                    html.Img(id="photo-picture", alt="The photo as it is", src=get_asset_url("sample.jpg")),
-                    html.Span("Choose, drop or paste yours", className="invitation"),
+                    html.Img(id="photo-picture", alt="Original photo", src=get_asset_url("sample.jpg")),
+                    html.Span("Choose, drop or paste a photo", className="invitation"),
                 ],
                 id="photo-drop",
                 className="frame drop",
@@ -144,7 +144,7 @@ def _camera() -> html.Dialog:
                 [
                     html.Button("Close", id="camera-close", className="minor"),
                     html.Button("Switch camera", id="camera-switch", className="minor", hidden=True),
-                    html.Button("Take it", id="camera-take"),
+                    html.Button("Take photo", id="camera-take"),
                 ],
                 className="actions",
             ),
@@ -190,7 +190,7 @@ def _gallery(styles: list[Style], first: str, tiles: SampleTiles) -> html.Sectio
 
 
 def _study() -> html.Div:
-    """A minute with the own painting that is chosen; hidden while none is."""
+    """Studying the chosen painting; hidden unless it is one of the visitor's own."""
     return html.Div(
         [
             html.Div(
@@ -224,7 +224,7 @@ def _search() -> html.Div:
 
 
 def _tiles(id: str, options: list[dict], value: str | None = None) -> dbc.RadioItems:
-    """A part of the wall. All parts bear one name, so that to the browser they are one group of radio buttons."""
+    """A part of the wall. All parts share one name, so they are one group of radio buttons to the browser."""
     value = value if value in [option["value"] for option in options] else None
     return dbc.RadioItems(id=id, name="style", options=options, value=value, className="tiles")
 
@@ -233,7 +233,7 @@ def _tile(style: Style, source: str) -> dict:
     lines = [html.Span(style.title, className="title")]
     if style.kind == "master":
         lines.append(html.Span(f"{style.artist}, {style.year}", className="credit"))
-    # data-src: wall.js loads a tile when it comes into view, since html.Img has no loading="lazy"
+    # data-src: wall.js loads a tile when it scrolls into view, since html.Img has no loading="lazy"
     return {"label": [html.Img(alt="", **{"data-src": source}), *lines], "value": style.name}
 
 
@@ -247,7 +247,7 @@ def _controls(settings: Settings) -> html.Section:
             labelled("Format", choice("format", FORMATS, "png")),
             html.P(id="size-cost", className="value"),
             dbc.Checkbox(id="keep-colors", label="Keep colours", value=False),
-            private.make_switch(settings),
+            switch.make_switch(settings),
             dbc.Button("Transfer", id="transfer"),
             note("settings-note"),
             _code(),
@@ -257,11 +257,11 @@ def _controls(settings: Settings) -> html.Section:
 
 
 def _code() -> html.Details:
-    """The style as a text: code.js keeps it at what is wanted, and takes another that is pasted there."""
+    """The style as text: code.js keeps it up to date, and reads a code that is pasted there."""
     return html.Details(
         [
             html.Summary("Share this style"),
-            html.P("The code holds the mix and its settings, no picture. Paste someone else’s to paint in theirs."),
+            html.P("The code holds the mix and its settings, but no picture. Paste someone’s code to use their style."),
             html.Div(
                 [
                     html.Label("Style code", htmlFor="code", className="unseen"),
@@ -278,8 +278,8 @@ def _code() -> html.Details:
 
 
 def _mix(most: int) -> html.Div:
-    """Up to `most` styles, of which one is active: a tile chosen on the wall takes its place. Two are weighed by a
-    slider, more by a pad whose corners they are."""
+    """Up to `most` styles, one of them active: a tile chosen on the wall replaces it. A slider weights two styles; more
+    are the corners of a pad."""
     return html.Div(
         [
             html.Div(
@@ -323,7 +323,7 @@ def _mix(most: int) -> html.Div:
                 [
                     html.Div(id="pad-ground"),
                     *[html.Span(str(index + 1), id=f"corner-{index}", className="corner") for index in range(most)],
-                    drawn_slider("handle", "Mix", "Arrow keys move it, Home to the middle, numbers to the corners"),
+                    drawn_slider("handle", "Mix", "Arrow keys move it, Home centres it, numbers go to the corners"),
                 ],
                 id="pad",
                 hidden=True,
@@ -354,7 +354,7 @@ def _result() -> html.Section:
                 [
                     html.Div(html.Img(id="result", alt="Stylised photo", hidden=True), className="layer painted"),
                     html.Div(html.Img(id="before", alt="", hidden=True), className="layer original"),
-                    # drawn from the left edge over the result, it uncovers the photo
+                    # dragged from the left edge over the result, it reveals the photo
                     drawn_slider("compare", "Compare", "Drag to compare", className="divider", hidden=True),
                     html.P("Choose a style and press Transfer.", id="result-invitation", className="invitation"),
                     _zoom(),
@@ -385,7 +385,7 @@ def _zoom() -> html.Div:
     return html.Div(
         [
             html.Button("−", id="zoom-out", className="minor", **{"aria-label": "Zoom out"}),
-            html.Button("100 %", id="zoom-level", className="minor", title="Full size, or all of it"),
+            html.Button("100 %", id="zoom-level", className="minor", title="Full size or fit"),
             html.Button("+", id="zoom-in", className="minor", **{"aria-label": "Zoom in"}),
         ],
         id="zoom",
@@ -394,7 +394,7 @@ def _zoom() -> html.Div:
 
 
 def _tries() -> html.Div:
-    """What was painted so far, small: a step back, the tries, a step forth."""
+    """Undo, the paintings so far as thumbnails, redo."""
     tries = [html.Button(id=f"try-{index}", className="try", hidden=True) for index in range(TRIES)]
     return html.Div(
         [
@@ -410,7 +410,7 @@ def _tries() -> html.Div:
 def _footer() -> html.Footer:
     return html.Footer(
         [
-            html.P("Pictures are painted in the server’s memory and forgotten: none is stored, no file name is sent."),
+            html.P("Pictures are painted in the server’s memory and never stored. File names are not sent."),
             html.P([html.A("HTTP API", href="api/docs")]),
         ]
     )

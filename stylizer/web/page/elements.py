@@ -1,4 +1,4 @@
-"""Elements that more than one tab is made of. Controls have labels; words beside them are said when they change."""
+"""Elements used by more than one tab. Every control has a label; notes are announced when they change."""
 
 import dash_bootstrap_components as dbc
 from dash import html
@@ -18,7 +18,7 @@ def labelled(label: str, control, wide: bool = False, **properties) -> html.Div:
 
 
 def range_slider(id: str, name: str, ends: tuple[str, str], kind: str = "range", **properties) -> html.Div:
-    """A native slider; scripts write its value into `ID-value`. `ends`: what its two ends mean."""
+    """A native slider; scripts write its value into `ID-value`. `ends`: what its ends stand for."""
     value = html.Span(id=f"{id}-value", className="value", **{"aria-hidden": "true"})
     return html.Div(
         [
@@ -31,11 +31,11 @@ def range_slider(id: str, name: str, ends: tuple[str, str], kind: str = "range",
 
 
 def drawn_slider(id: str, name: str, hint: str, **properties) -> html.Div:
-    """What the scripts move by pointer and keys, where no native slider fits."""
+    """A slider that the scripts move by pointer and keys, for cases that no native one fits."""
     values = {"aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": "0"}
     return html.Div(id=id, role="slider", tabIndex=0, title=hint, **{"aria-label": name}, **values, **properties)
 
 
 def note(id: str, more: str = "") -> html.P:
-    """Words beside what they are about; screen readers say them when they change."""
+    """A message beside the control that it is about; screen readers announce it when it changes."""
     return html.P(id=id, className=f"note {more}".strip(), role="alert")
