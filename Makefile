@@ -6,7 +6,7 @@ RUN ?= runs/default
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint install device tools contract train-gpu train-cpu export vectors bench release lock sbom clean
+.PHONY: run test quick lint install device tools contract train-gpu train-cpu export vectors bench release lock sbom clean
 
 run: install device
 	$(BIN)/stylizer serve
@@ -15,8 +15,13 @@ test: install tools
 	@if [ -d node_modules/eslint ]; then node --test tests/js/*.test.js; fi
 	$(BIN)/python -m pytest
 
+# for daily work: under a minute and a half, no browser
+quick: install
+	$(BIN)/python -m pytest -m "not browser and not slow"
+
 lint: install tools
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 	@if [ -d node_modules/eslint ]; then npx eslint . && npx tsc; fi
 
 install: $(VENV)/installed
@@ -48,7 +53,7 @@ tools:
 contract: install
 	$(BIN)/python -m stylizer.contract
 
-# docs/training.md says what is needed; both go on where they were cut
+# docs/training.md says what is needed; both resume the run in $(RUN)
 TRAIN = $(BIN)/python -m stylizer.training train --run $(RUN) --vgg $(VGG) --content $(DATA)/content.tar \
 	--style $(DATA)/style.tar $(DATA)/texture.tar \
 	--init models/predictor-mobilenet-v2.safetensors models/transformer-separable.safetensors
@@ -57,15 +62,15 @@ train-gpu: install
 	$(TRAIN) --minutes 24 --call-minutes 8.5
 
 train-cpu: install
-	nice $(TRAIN) --minutes 84 --stages 0:176:5,0.75:256:3 --bank 640 --bank-steps 800 --predictor-rate 0 --weak 0.2 \
-		--transformer-rate 8e-4 --warmup 50 --average 0.997
+	nice $(TRAIN) --minutes 84 --stages 0:176:5,0.75:256:3 --bank 640 --bank-steps 800 --predictor-rate 0 \
+		--low-strength-share 0.2 --transformer-rate 8e-4 --warmup 50 --average 0.997
 
-# after replacing weights: ONNX files, checksums, facts and every stored style vector
+# after replacing weights: ONNX files, checksums and facts; then every stored style vector
 export: install
-	$(BIN)/python -m stylizer.training.export
+	$(BIN)/python -m stylizer.training export
 
 vectors: install
-	$(BIN)/python -m stylizer.training.vectors --masters $(DATA)/masters --paintings $(DATA)/style.tar $(DATA)/texture.tar
+	$(BIN)/python -m stylizer.training vectors --masters $(DATA)/masters --paintings $(DATA)/style.tar $(DATA)/texture.tar
 
 bench: install
 	$(BIN)/python benchmarks/speed.py

@@ -1,1 +1,1 @@
-"""How the weights are made: `python -m stylizer.training train | evaluate | cost`. Nothing here serves anybody."""
+"""How the weights are made: `python -m stylizer.training COMMAND`. None of it is needed for painting or serving."""

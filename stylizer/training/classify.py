@@ -1,59 +1,102 @@
-"""Train our own small network to tell Tiny ImageNet's 200 classes apart: `python -m stylizer.training classify`.
+"""Train our own small network to classify Tiny ImageNet's 200 classes, or resume the run in a folder.
 
-It is a loss network for the classic mode that needs no download. Pictures are one uint8 tensor, augmented a batch at a
-time; crops grow through the run, since small ones teach most of it at a fraction of the cost; the schedule is by the
-clock. A batch is drawn from (seed, step), as in `train`, so a run that is cut goes on as it would have.
+It is a loss network that needs no download. Pictures are one uint8 tensor, augmented a batch at a time. Crops grow
+through the run, since small ones teach most of it at a fraction of the cost. The schedule is by the clock. A batch is
+drawn from (seed, step).
 """
 
 import argparse
-import json
 import math
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from stylizer import images, losses
-from stylizer.errors import NotFinite, ParameterError, WeightsError
-from stylizer.gatys import computes_in_bf16, in_precision
+from stylizer.errors import ParameterError, WeightsError
+from stylizer.loss_networks import computes_in_bf16, in_precision
 from stylizer.networks.backbones import VGG16, SmallNet
+from stylizer.options import add_options, chosen, option
 from stylizer.settings import Settings
-from stylizer.training import data
-from stylizer.training.train import setting
+from stylizer.training import checkpoints, data
+from stylizer.training.arguments import add_device, add_run, add_vgg, device_of, vgg16_of
+from stylizer.training.loop import Bar, Timer, summary, train
 
-CHECKPOINT = "checkpoint.safetensors"
 FILE = "classifier-small.safetensors"
 HINTS = "hints.safetensors"
-HINT_LAYERS = ("relu4_3", "relu5_3")  # what a picture shows, after where and how it is drawn
-ENLARGED = 1.25  # how whole pictures are judged, since crops showed things larger: Touvron et al. 2019
+HINT_LAYERS = ("relu4_3", "relu5_3")  # what a picture shows, rather than where and how it is drawn
+ENLARGED = 1.25  # factor for whole pictures when judging, since crops show things larger: Touvron et al. 2019
 
 
 @dataclass(frozen=True)
 class ClassifyConfig:
-    minutes: float = setting(60.0, "length of the schedule in minutes of training, all calls together")
-    batch: int = setting(128, "pictures a step")
-    rate: float = setting(0.15, "peak of SGD's rate: a linear rise, then a cosine to zero")
-    warmup: float = setting(0.03, "share of the run with a rising rate")
-    decay: float = setting(5e-4, "weight decay, of convolutions and the head")
-    smoothing: float = setting(0.1, "label smoothing")
-    average: float = setting(0.998, "decay of the averaged weights, the ones that ship")
-    first_side: int = setting(32, "side of crops at the start")
-    last_side: int = setting(56, "and at the end; smaller than what is judged, since crops show things larger")
-    smallest_crop: float = setting(0.35, "of the picture's area; random squares between it and all of it")
-    jitter: float = setting(0.08, "hue, contrast and brightness, up to")
-    erase: float = setting(0.25, "share of pictures with a grey square over a quarter of them")
-    hint_weight: float = setting(10.0, "of the hints, where VGG-16 is given: what it sees in a picture, told from ours")
-    seed: int = setting(0, "of every draw")
+    minutes: float = option(60.0, "length of the schedule in minutes of training, all calls together")
+    batch: int = option(128, "pictures per step")
+    rate: float = option(0.15, "peak of SGD's learning rate: a linear rise, then a cosine to zero")
+    warmup: float = option(0.03, "share of the run with a rising rate")
+    decay: float = option(5e-4, "weight decay, of convolutions and the head")
+    smoothing: float = option(0.1, "label smoothing")
+    average: float = option(0.998, "decay of the averaged weights, the ones that ship")
+    first_side: int = option(32, "side of crops at the start, in pixels")
+    last_side: int = option(56, "and at the end; smaller than pictures when judging, since crops show things larger")
+    smallest_crop: float = option(0.35, "smallest share of the picture's area in a crop; the largest is all of it")
+    jitter: float = option(0.08, "largest change of hue, contrast and brightness")
+    erase: float = option(0.25, "share of pictures with a grey square over a quarter of them")
+    hint_weight: float = option(10.0, "of the hints, if VGG-16 is given: the error in predicting its features")
+    seed: int = option(0, "of all random draws")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_device(parser)
+    add_vgg(parser, "VGG-16's features as safetensors with torchvision's keys; gives hints beside the labels")
+    parser.add_argument("--data", type=Path, required=True, help="Tiny ImageNet, its folder or a tar of it")
+    add_run(parser, "checkpoint, hints, weights", save_minutes=2.0)
+    parser.add_argument("--judge-minutes", type=float, default=10.0, metavar="MINUTES",
+                        help="between measurements on the validation pictures; 10 by default")
+    add_options(parser.add_argument_group("settings"), ClassifyConfig)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    device, teacher = device_of(arguments), vgg16_of(arguments)
+    training, validation, names = read_tiny_imagenet(arguments.data)
+    training, validation = training.to(device), validation.to(device)
+    config, targets = chosen(ClassifyConfig, arguments), None
+    if teacher is not None and config.hint_weight:
+        network = in_precision(teacher.to(device), "auto")
+        targets = _kept(arguments.run / HINTS, lambda: hints(training.pixels, network)).to(device)
+    taught = Run(config, training, len(names), targets)
+    if (arguments.run / checkpoints.FILE).exists():
+        taught.load(arguments.run)
+    print(f"{len(training.labels)} pictures of {len(names)} classes, {len(validation.labels)} to judge by; "
+          f"{sum(value.numel() for value in taught.network.parameters()):,} numbers on {device}, "
+          f"from step {taught.step}", flush=True)  # fmt: skip
+    save, judge = Timer(arguments.save_minutes), Timer(arguments.judge_minutes)
+    with Bar(taught) as bar:
+        for now in train(taught, report_every=20, until=arguments.began + 60 * arguments.call_minutes):
+            epoch = now.step * config.batch / len(training.labels)
+            known = " ".join(f"{name} {value:.3f}" for name, value in now.losses.items())
+            bar.show(now, f"epoch {epoch:.1f} {taught.side()} px {now.samples_per_second:.0f} pictures/s {known}")
+            if save.due():
+                taught.save(arguments.run)
+            if judge.due():
+                bar.write(f"epoch {epoch:.1f}: top-1 {top1(taught.averaged(), validation):.2%}")
+    taught.save(arguments.run)
+    network, file = taught.averaged(), arguments.run / FILE
+    score = top1(network, validation)
+    checkpoints.write_weights(file, "small", network, {
+        "classes": " ".join(names), "top1": f"{score:.4f}", "pictures": str(len(training.labels))})
+    print(f"{summary(taught)}: top-1 {score:.2%} of {len(validation.labels)} validation pictures, {file}")
+
+
+# Pictures -------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -65,23 +108,11 @@ class Labelled:
         return Labelled(self.pixels.to(device), self.labels.to(device))
 
 
-@dataclass(frozen=True)
-class Progress:
-    step: int
-    seconds: float  # of training, all calls together
-    done: float  # share of the schedule
-    samples_per_second: float
-    losses: dict[str, float]
-
-
-# Pictures -----------------------------------------------------------------------------------------------------------
-
-
 def read_tiny_imagenet(source: Path, side: int = 64) -> tuple[Labelled, Labelled, list[str]]:
-    """(training, validation, class names) of Tiny ImageNet, a folder or a tar, packed or not, whole or a part.
+    """(training, validation, class names) of Tiny ImageNet or a part of it, a folder or a tar, compressed or not.
 
     Laid out as published: train/CLASS/images/*.JPEG, val/images/*.JPEG and val/val_annotations.txt. ParameterError
-    where that is not what is there.
+    where it is laid out otherwise.
     """
     training, validation, classes = [], {}, {}
     for name, content in data.files(source):
@@ -140,10 +171,10 @@ def augment(pixels: Tensor, side: int, config: ClassifyConfig, generator: torch.
 
 @torch.no_grad()
 def hints(pixels: Tensor, teacher: VGG16, batch: int = 100) -> Tensor:
-    """(N, 1024): the channel means of VGG-16's deep layers over each picture, of zero mean and unit deviation each.
+    """(N, 1024): channel means of VGG-16's deep layers over each picture, normalised to mean 0 and deviation 1.
 
-    Predicting them beside the label tells a small network, and one with few pictures, much more of each picture: hints
-    as Romero et al. 2015 have them, but of the pooled features.
+    Predicting them beside the label teaches a small network, and one with few pictures, much more about each picture.
+    They are the hints of Romero et al. 2015, but of pooled features.
     """
     found = []
     for some in tqdm(pixels.split(batch), desc="hints", unit=" batches", leave=False):
@@ -154,7 +185,7 @@ def hints(pixels: Tensor, teacher: VGG16, batch: int = 100) -> Tensor:
 
 
 def _kept(path: Path, make: Callable[[], Tensor]) -> Tensor:
-    """What `make` gives, from the file where it was written before: hints take minutes on a CPU."""
+    """What `make` returns, or the file that it was written to before: hints take minutes on a CPU."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({"hints": make().half()}, path.with_suffix(".new"))
@@ -162,11 +193,11 @@ def _kept(path: Path, make: Callable[[], Tensor]) -> Tensor:
     return load_file(path)["hints"].float()
 
 
-# A run --------------------------------------------------------------------------------------------------------------
+# A run ----------------------------------------------------------------------------------------------------------------
 
 
 class Run:
-    """A training run of `SmallNet`: network, averaged copy, optimiser and clock. `targets` are hints, or none."""
+    """A `SmallNet` in training; `targets` (N, H) are the hints of the training pictures, if there are any."""
 
     def __init__(
         self, config: ClassifyConfig, training: Labelled, classes: int, targets: Tensor | None = None,
@@ -193,24 +224,29 @@ class Run:
         self.step, self.seconds = 0, 0.0
 
     def _tracked(self) -> dict[str, Tensor]:
-        """Parameters and running statistics by name: what is averaged and kept."""
+        """Parameters and running statistics by name: what is averaged and saved."""
         return {key: value for key, value in self.model.state_dict().items() if value.is_floating_point()}
 
     def done(self) -> float:
+        """Share of the schedule, 0 to 1."""
         return min(1.0, self.seconds / (60 * self.config.minutes))
 
     def side(self) -> int:
-        """Of the crops at this point: from first to last in multiples of 8, the last for the last third."""
+        """Of crops at this point, in multiples of 8: rising from first to last, which the last third keeps."""
         config, share = self.config, min(1.0, 1.5 * self.done())
         return round((config.first_side + share * (config.last_side - config.first_side)) / 8) * 8
 
+    def batch_size(self) -> int:
+        return self.config.batch
+
     def rate(self) -> float:
+        """SGD's learning rate at this point."""
         done, warmup = self.done(), self.config.warmup
         rise = min(1.0, (done + 1e-3) / max(warmup, 1e-3))
         return self.config.rate * rise * 0.5 * (1 + math.cos(math.pi * done))
 
     def advance(self) -> dict[str, Tensor]:
-        """One step; its losses, and the share that was told right."""
+        """One step; its losses, and the share that was classified correctly."""
         config, device = self.config, self.training.pixels.device
         generator = data.generator_for(device, config.seed, self.step)
         rows = data.random_rows(len(self.training.labels), config.batch, generator)
@@ -232,52 +268,43 @@ class Run:
         self.step += 1
         decay = min(config.average, self.step / (10 + self.step))
         torch._foreach_lerp_(list(self.average.values()), [v.detach() for v in self._tracked().values()], 1 - decay)
-        right = (logits.argmax(1) == labels).float().mean()
-        return {name: value.detach() for name, value in {**found, "right": right, "total": total}.items()}
+        correct = (logits.argmax(1) == labels).float().mean()
+        return {name: value.detach() for name, value in {**found, "correct": correct, "total": total}.items()}
 
     def averaged(self) -> SmallNet:
         """The averaged weights as a network of their own."""
         network = SmallNet(self.width, classes=self.network.head.out_features)
-        state = {key.removeprefix("network."): value for key, value in self.average.items() if key.startswith("netw")}
-        network.load_state_dict(state, strict=False)  # but for batch norm's counters
+        prefix = "network."
+        state = {key.removeprefix(prefix): value for key, value in self.average.items() if key.startswith(prefix)}
+        network.load_state_dict(state, strict=False)  # batch norm's counters are missing
         return network.to(self.training.pixels.device)
 
-    # One file of safetensors, replaced whole
-
     def save(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        names = {value: key for key, value in self.model.named_parameters()}
-        momenta = {names[value]: state["momentum_buffer"] for value, state in self.optimiser.state.items()}
-        parts = {"now": self._tracked(), "average": self.average, "momentum": momenta}
-        tensors = {f"{part}/{key}": value.contiguous() for part, some in parts.items() for key, value in some.items()}
+        """Replace the checkpoint in this folder."""
         state = {"step": self.step, "seconds": self.seconds, "config": asdict(self.config)}
-        save_file(tensors, folder / (CHECKPOINT + ".new"), {"state": json.dumps(state)})
-        os.replace(folder / (CHECKPOINT + ".new"), folder / CHECKPOINT)
+        momenta = checkpoints.moments(self.optimiser, dict(self.model.named_parameters()), "momentum_buffer")
+        parts = {"now": self._tracked(), "average": self.average, "momentum": momenta}
+        checkpoints.write_file(folder / checkpoints.FILE, state, parts)
 
     def load(self, folder: Path) -> None:
-        """Go on where a checkpoint ends; WeightsError where it is another network's or does not read."""
+        """Resume from the checkpoint in this folder; WeightsError if it is another network's or cannot be read."""
+        path = folder / checkpoints.FILE
         try:
-            with safe_open(folder / CHECKPOINT, "pt") as file:
-                state = json.loads(file.metadata()["state"])
-            parts: dict[str, dict[str, Tensor]] = {"now": {}, "average": {}, "momentum": {}}
-            for key, value in load_file(folder / CHECKPOINT, self.training.pixels.device.type).items():
-                part, name = key.split("/")
-                parts[part][name] = value
+            state, parts = checkpoints.read_file(path, self.training.pixels.device)
             self.model.load_state_dict(parts["now"], strict=False)
             for name, value in self.average.items():
                 value.copy_(parts["average"][name])
+            momenta = parts.get("momentum", {})
             for name, value in self.model.named_parameters():
-                if name in parts["momentum"]:
-                    self.optimiser.state[value] = {
-                        "momentum_buffer": torch.empty_like(value).copy_(parts["momentum"][name])
-                    }
+                if name in momenta:
+                    self.optimiser.state[value] = {"momentum_buffer": torch.empty_like(value).copy_(momenta[name])}
             self.step, self.seconds = state["step"], state["seconds"]
         except Exception as cause:
-            raise WeightsError(f"{folder / CHECKPOINT} is no checkpoint of this run: {cause}") from cause
+            raise WeightsError(f"{path} is not a checkpoint of this run: {cause}") from cause
 
 
 def initialise(network: nn.Module) -> None:
-    """He et al. 2015; the last norm of each residual begins at 0, so that blocks begin as identities."""
+    """He et al. 2015; the last norm of each residual starts at 0, so that blocks start as identities."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -286,32 +313,9 @@ def initialise(network: nn.Module) -> None:
             nn.init.zeros_(parameter)
 
 
-def train(run, report_every: int = 20, until: float = math.inf) -> Iterator[Progress]:
-    """Train to the end of the schedule, or until `time.monotonic()` passes `until`, yielding every few steps.
-
-    `run` is ours or `narrow`'s: its schedule is by the clock, and `total` among its losses. NotFinite when it is not
-    finite: nothing is yielded after the last good report.
-    """
-    last, started, sums, count = time.monotonic(), time.monotonic(), {}, 0
-    while run.done() < 1:
-        for name, value in run.advance().items():
-            sums[name] = sums.get(name, 0) + value
-        count, now = count + 1, time.monotonic()
-        run.seconds, last = run.seconds + now - last, now
-        if run.step % report_every and run.done() < 1 and now < until:
-            continue
-        means = {name: float(value) / count for name, value in sums.items()}
-        if not math.isfinite(means["total"]):
-            raise NotFinite(f"the loss is {means['total']} at step {run.step}: stopped; go on with a lower rate")
-        yield Progress(run.step, run.seconds, run.done(), count * run.config.batch / (now - started), means)
-        if now >= until:
-            return
-        started, sums, count = now, {}, 0
-
-
 @torch.no_grad()
 def top1(network: SmallNet, some: Labelled, batch: int = 250) -> float:
-    """Share of the pictures whose class comes first, each seen whole and once, ENLARGED."""
+    """Share of the pictures whose class comes first; each is shown once, whole and ENLARGED."""
     device = some.pixels.device
     side, right = round(ENLARGED * some.pixels.shape[-1]), 0
     with torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bf16(device)):
@@ -319,68 +323,3 @@ def top1(network: SmallNet, some: Labelled, batch: int = 250) -> float:
             pictures = data.resize(pixels / 255, side).contiguous(memory_format=torch.channels_last)
             right += int((network.classify(pictures).argmax(1) == labels).sum())
     return right / len(some.labels)
-
-
-def export(network: SmallNet, path: Path, metadata: Mapping[str, str]) -> None:
-    """The network's weights in half precision, as `models/` has them."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    state = {key: value.half().cpu().contiguous() for key, value in network.state_dict().items()
-             if value.is_floating_point()}  # fmt: skip
-    # save_file would make it readable by its owner alone
-    path.write_bytes(save(state, {"network": "small", **metadata}))
-
-
-# The command --------------------------------------------------------------------------------------------------------
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, help="Tiny ImageNet, its folder or a tar of it")
-    parser.add_argument("--run", type=Path, required=True, help="its folder: checkpoint, hints, weights")
-    parser.add_argument("--call-minutes", type=float, default=math.inf, help="of training; stop this call, not the run")
-    parser.add_argument("--save-minutes", type=float, default=2.0, help="between checkpoints")
-    parser.add_argument("--judge-minutes", type=float, default=10.0, help="between looks at the validation pictures")
-    group = parser.add_argument_group("settings")
-    for each in fields(ClassifyConfig):
-        group.add_argument("--" + each.name.replace("_", "-"), type=each.type, default=each.default,
-                           help=each.metadata["help"])  # fmt: skip
-
-
-def run_classify(options: argparse.Namespace, device: torch.device, teacher: VGG16 | None) -> int:
-    """Train, print top-1 on the validation pictures, write the weights."""
-    training, validation, names = (
-        part.to(device) if isinstance(part, Labelled) else part for part in read_tiny_imagenet(options.data)
-    )
-    config = ClassifyConfig(**{each.name: getattr(options, each.name) for each in fields(ClassifyConfig)})
-    targets = None
-    if teacher is not None and config.hint_weight:
-        network = in_precision(teacher.to(device), "auto")
-        targets = _kept(options.run / HINTS, lambda: hints(training.pixels, network)).to(device)
-    run = Run(config, training, len(names), targets)
-    if (options.run / CHECKPOINT).exists():
-        run.load(options.run)
-    print(f"{len(training.labels)} pictures of {len(names)} classes, {len(validation.labels)} to judge by; "
-          f"{sum(value.numel() for value in run.network.parameters()):,} numbers on {device}, from step {run.step}",
-          flush=True)  # fmt: skip
-    saved = judged = time.monotonic()
-    until = saved + 60 * options.call_minutes
-    with tqdm(total=100, initial=round(100 * run.done(), 2), bar_format="{l_bar}{bar}| {postfix}") as bar:
-        for now in train(run, until=until):
-            words = " ".join(f"{name} {value:.3f}" for name, value in now.losses.items())
-            epoch = now.step * config.batch / len(training.labels)
-            bar.set_postfix_str(f"epoch {epoch:.1f} {run.side()} px {now.samples_per_second:.0f}/s {words}")
-            bar.update(100 * now.done - bar.n)
-            if time.monotonic() > saved + 60 * options.save_minutes:
-                run.save(options.run)
-                saved = time.monotonic()
-            if time.monotonic() > judged + 60 * options.judge_minutes:
-                bar.write(f"epoch {epoch:.1f}: top-1 {top1(run.averaged(), validation):.2%}")
-                judged = time.monotonic()
-    run.save(options.run)
-    network = run.averaged()
-    score = top1(network, validation)
-    file = options.run / FILE
-    export(network, file, {"classes": " ".join(names), "top1": f"{score:.4f}", "pictures": str(len(training.labels))})
-    end = "finished" if run.done() >= 1 else "stopped for now; the same command goes on"
-    print(f"{end} at step {run.step} after {run.seconds / 60:.1f} minutes: top-1 {score:.2%} of "
-          f"{len(validation.labels)} validation pictures, {file}")  # fmt: skip
-    return 0

@@ -1,15 +1,14 @@
-"""Magenta's published weights -> ours: `python -m stylizer.training.convert tfjs FOLDER OUT.safetensors`.
+"""Convert Magenta's published weights to ours, from a TensorFlow.js graph model (model.json and its shards).
 
-Reads a TensorFlow.js graph-model folder (model.json and its shards) of any of the four networks that were published so:
-style predictors on MobileNetV2 and Inception-v3, transformers plain and separable. The TensorFlow.js port of the
-transformer pads with zeros where the original reflects, and its predictors read [0, 1] as it is; the written metadata
-says so. Missing batch-norm scales are ones: TensorFlow keeps equal constants once.
+Four networks were published so: style predictors on MobileNetV2 and Inception-v3, and transformers, plain and
+separable. The TensorFlow.js port of the transformer pads with zeros where the original reflects, and its predictors
+read [0, 1] as it is; the written metadata says so. Missing batch-norm scales are ones: TensorFlow stores equal
+constants once.
 """
 
 import argparse
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from stylizer.errors import StylizerError, WeightsError
+from stylizer.errors import WeightsError
 from stylizer.networks import StylePredictor, Transformer, TransformerConfig, describe
 
 BATCH_NORM = {
@@ -51,6 +50,18 @@ INCEPTION_BLOCKS = {
     **dict.fromkeys(("Mixed_5b", "Mixed_5c", "Mixed_5d"), INCEPTION_A), "Mixed_6a": INCEPTION_B,
     **dict.fromkeys(("Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"), INCEPTION_C),
 }  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("format", choices=["tfjs"], help="of the published weights: TensorFlow.js")
+    parser.add_argument("folder", type=Path, help="with model.json and its shards")
+    parser.add_argument("out", type=Path, help="the .safetensors file to write")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    state, metadata = convert(read_tfjs(arguments.folder))
+    save_file(state, arguments.out, metadata)
+    print(f"{arguments.out}: {metadata['network']} {metadata['config']}, {len(state)} arrays")
 
 
 def read_tfjs(folder: Path) -> dict[str, np.ndarray]:
@@ -166,23 +177,3 @@ def convert(arrays: dict[str, np.ndarray]) -> tuple[dict[str, torch.Tensor], dic
         if value.shape != wanted[key].shape:
             raise WeightsError(f"{key} has shape {tuple(value.shape)}, the network wants {tuple(wanted[key].shape)}")
     return state, describe(network)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m stylizer.training.convert", description=__doc__.splitlines()[0])
-    parser.add_argument("format", choices=["tfjs"])
-    parser.add_argument("folder", type=Path, help="with model.json and its shards")
-    parser.add_argument("out", type=Path, help="the .safetensors file to write")
-    options = parser.parse_args(arguments)
-    try:
-        state, metadata = convert(read_tfjs(options.folder))
-    except StylizerError as error:
-        print(f"convert: {error}", file=sys.stderr)
-        return 2
-    save_file(state, options.out, metadata)
-    print(f"{options.out}: {metadata['network']} {metadata['config']}, {len(state)} arrays")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,7 @@
 """Pictures to train on: a tar or a folder becomes one uint8 tensor on the device, and is augmented there.
 
-Seven thousand pictures of 288 x 288 are 1.7 GB: they fit beside the networks on any card, so no loader, no worker and
-no copy stands between a step and the next.
+Seven thousand pictures of 288 x 288 are 1.7 GB. They fit beside the networks on any GPU, so no step waits for loaders,
+workers or copies.
 """
 
 import itertools
@@ -24,15 +24,15 @@ from stylizer.errors import EmptyInput, ParameterError, StylizerError
 from stylizer.images import LUMA
 from stylizer.settings import Settings
 
-SOFTEST, SHARPEST, FAINT = 2, 24, 0.2       # of plain pictures: pixels across, and detail that is left at most
-HIGHER, BROADER = (0.65, 1.6), (0.8, 1.6)       # brushwork, in parts of what it is at painting
-AT_ONCE = 256       # files in flight while decoding: bounds the memory, keeps every core busy
+SOFTEST, SHARPEST, FAINT = 2, 24, 0.2  # of plain pictures: pixels across, and the most detail that is left
+HIGHER, BROADER = (0.65, 1.6), (0.8, 1.6)  # ranges of the factors on brushwork's height and scale when painting
+AT_ONCE = 256  # files decoded at a time: limits the memory, keeps every core busy
 
 
 @dataclass(frozen=True)
 class PictureSet:
-    pixels: Tensor              # (N, 3, side, side) uint8
-    skipped: Counter            # {why: how many}
+    pixels: Tensor  # (N, 3, side, side) uint8
+    skipped: Counter  # {why: how many}
 
     def __str__(self) -> str:
         skipped = ", ".join(f"{count} skipped: {why.lower()}" for why, count in sorted(self.skipped.items()))
@@ -42,10 +42,9 @@ class PictureSet:
 def load_pictures(sources: Sequence[Path], side: int, device: torch.device, name: str = "pictures") -> PictureSet:
     """Every picture in these tars and folders, its centre square resized to `side`.
 
-    Grey, CMYK, turned and transparent ones become RGB (transparency on white), an animation gives its first frame.
-    Broken files, files that are no pictures, pictures of one colour and those with a side under a third of `side` are
-    skipped and counted.
-    ParameterError for a source that does not exist; EmptyInput where nothing is left.
+    Grey, CMYK, rotated and transparent ones become upright RGB (on white), an animation gives its first frame. Broken
+    files, other files, pictures of one colour and those with a side under a third of `side` are skipped and counted.
+    ParameterError for a source that does not exist; EmptyInput if nothing is left.
     """
     settings = Settings(min_side=max(8, side // 3), max_megapixels=200)
     skipped, kept = Counter(), []
@@ -55,7 +54,7 @@ def load_pictures(sources: Sequence[Path], side: int, device: torch.device, name
             pixels = square(images.decode(item[1], settings, item[0]), side)
         except StylizerError as error:
             return error.title
-        return pixels if np.ptp(pixels, axis=(0, 1)).any() else "one colour alone"  # an infinite norm of the gradient
+        return pixels if np.ptp(pixels, axis=(0, 1)).any() else "only one colour"  # its gradient would be infinite
 
     found = itertools.chain.from_iterable(files(source) for source in sources)
     with ThreadPoolExecutor() as pool, tqdm(desc=f"reading {name}", unit=" files", leave=False) as progress:
@@ -68,17 +67,18 @@ def load_pictures(sources: Sequence[Path], side: int, device: torch.device, name
             progress.update(len(some))
     if not kept:
         reasons = ", ".join(f"{count} x {why.lower()}" for why, count in skipped.items()) or "no files at all"
-        raise EmptyInput(f"no picture to train on in {', '.join(map(str, sources))}: {reasons}; name a tar or a folder")
+        raise EmptyInput(f"no picture to train on in {', '.join(map(str, sources))}: {reasons}; name another tar or "
+                         "folder")
     pixels = torch.from_numpy(np.stack(kept)).permute(0, 3, 1, 2).contiguous()
     return PictureSet(pixels.to(device), skipped)
 
 
 def square(picture: images.Picture, side: int) -> np.ndarray:
-    """The centre square, transparency on white, (side, side, 3) uint8."""
+    """The centre square, resized, transparency on white, (side, side, 3) uint8."""
     rgb = picture.rgb
     if picture.alpha is not None:
-        shows = picture.alpha[:, :, None] / np.float32(255)
-        rgb = (rgb * shows + 255 * (1 - shows)).astype(np.uint8)
+        opacity = picture.alpha[:, :, None] / np.float32(255)
+        rgb = (rgb * opacity + 255 * (1 - opacity)).astype(np.uint8)
     height, width = rgb.shape[:2]
     shorter = min(height, width)
     left, top = (width - shorter) // 2, (height - shorter) // 2
@@ -87,7 +87,7 @@ def square(picture: images.Picture, side: int) -> np.ndarray:
 
 
 def files(source: Path) -> Iterator[tuple[str, bytes]]:
-    """(path within, bytes) of every file of a tar or a folder, in a fixed order; hidden files are none."""
+    """(path within, bytes) of every file of a tar or a folder, in a fixed order, without hidden files."""
     if source.is_dir():
         for path in sorted(source.rglob("*")):
             if path.is_file() and not path.name.startswith("."):
@@ -99,29 +99,29 @@ def files(source: Path) -> Iterator[tuple[str, bytes]]:
                     if member.isfile() and not Path(member.name).name.startswith("."):
                         yield member.name, tar.extractfile(member).read()
         except tarfile.TarError as error:
-            raise ParameterError("data", f"{source} is no tar that can be read to its end: {error}") from error
+            raise ParameterError("data", f"{source} is not a tar, or it is damaged: {error}") from error
     else:
         raise ParameterError("data", f"{source} does not exist; name a tar or a folder of pictures")
 
 
-# Augmentation, on the device -----------------------------------------------------------------------------------------
+# Augmentation, on the device ------------------------------------------------------------------------------------------
 
 
 def generator_for(device: torch.device, *numbers: int) -> torch.Generator:
-    """A generator that depends on these numbers alone: (seed, step) gives a step its batch, whatever ran before."""
+    """A generator that depends only on these numbers: (seed, step) gives a step its batch, whatever ran before."""
     state = np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]
     return torch.Generator(device).manual_seed(int(state) >> 1)
 
 
 def random_rows(rows: int, count: int, generator: torch.Generator) -> Tensor:
-    """Indices (count,) into `rows` rows."""
+    """Random indices (count,) into `rows` rows."""
     return torch.randint(rows, (count,), generator=generator, device=generator.device)
 
 
 def random_crops(pixels: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """A square of each of (N, 3, S, S) uint8 pictures, mirrored half the time, (N, 3, side, side) in [0, 1].
+    """A random square of each of (N, 3, S, S) uint8 pictures, half of them mirrored, (N, 3, side, side) in [0, 1].
 
-    Whole pixels at whole places: interpolation would blur, and a network would learn to paint blurred styles.
+    Pixels are copied, never interpolated: that would blur, and a network would learn to paint blurred styles.
     """
     count, _, height, width = pixels.shape
     draw = torch.rand((3, count, 1), generator=generator, device=generator.device)
@@ -133,16 +133,16 @@ def random_crops(pixels: Tensor, side: int, generator: torch.Generator) -> Tenso
 
 
 def resize(pictures: Tensor, side: int) -> Tensor:
-    """(N, 3, H, H) in [0, 1] -> (N, 3, side, side), averaging where it shrinks."""
+    """(N, 3, H, H) in [0, 1] -> (N, 3, side, side), averaged if it shrinks."""
     if pictures.shape[-1] == side:
         return pictures
     return F.interpolate(pictures, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
 
 
 def plain(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """What skies, walls, fog and blurred backgrounds look like, made of photos, (N, 3, S, S) in [0, 1] -> the same.
+    """Photos made to look like skies, walls, fog and blurred backgrounds, (N, 3, S, S) in [0, 1] -> the same.
 
-    A photo seen as SOFTEST to SHARPEST pixels across, enlarged smoothly; up to FAINT of its detail stays.
+    Each is shrunk to SOFTEST to SHARPEST pixels across and enlarged smoothly; up to FAINT of its detail stays.
     """
     draw = torch.rand((len(pictures), 2), generator=generator, device=generator.device)
     found = []
@@ -154,7 +154,7 @@ def plain(pictures: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def brush_heights(paintings: Tensor) -> Tensor:
-    """Of the strokes for paintings (N, 3, S, S) in [0, 1], as large as when they are read: (N,) in levels."""
+    """Heights of the brushwork for paintings (N, 3, S, S) in [0, 1] at the size they are read at: (N,), in levels."""
     luma = torch.from_numpy(LUMA).to(paintings.device)
     luminance = torch.einsum("nchw,c->nhw", paintings, luma)[:, None] * 255
     detail = _blurred(luminance, brushwork.DETAIL[0]) - _blurred(luminance, brushwork.DETAIL[1])
@@ -164,8 +164,10 @@ def brush_heights(paintings: Tensor) -> Tensor:
 
 
 def random_brushwork(pictures: Tensor, heights: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """With strokes of about these heights (N,) in levels on about so many of the pictures, (N, 3, S, S) in [0, 1] ->
-    the same, somewhat higher and lower, broader and finer than `stylizer.brushwork` makes them."""
+    """Brushwork on about this share of the pictures, (N, 3, S, S) in [0, 1] -> the same; heights (N,) are in levels.
+
+    It is somewhat higher or lower, broader or finer than `stylizer.brushwork` makes it.
+    """
     if not share:
         return pictures
     some, higher, broader = torch.rand((3, len(pictures)), generator=generator, device=generator.device)
@@ -174,13 +176,15 @@ def random_brushwork(pictures: Tensor, heights: Tensor, share: float, generator:
 
 
 def _between(ends: tuple[float, float], share: Tensor) -> Tensor:
-    """0 to 1 -> from the one to the other, by equal ratios."""
+    """A share, 0 to 1 -> a number between the two ends, by equal ratios."""
     return ends[0] * (ends[1] / ends[0]) ** share
 
 
 def with_brushwork(pictures: Tensor, scale: float, heights: Tensor, generator: torch.Generator) -> Tensor:
-    """`stylizer.brushwork` for a batch on any device, (N, 3, S, S) in [0, 1]: of heights (N,) in levels, and with noise
-    that is drawn anew."""
+    """`stylizer.brushwork` for a batch on any device, (N, 3, S, S) in [0, 1], with noise from the generator.
+
+    heights (N,) are in levels; `scale` is how much larger the strokes are than usual.
+    """
     side = round(pictures.shape[-1] / (brushwork.CELL * scale))
     luma = torch.from_numpy(LUMA).to(pictures.device)
     grid = torch.einsum("nchw,c->nhw", resize(pictures, side), luma)[:, None] * 255
@@ -190,7 +194,7 @@ def with_brushwork(pictures: Tensor, scale: float, heights: Tensor, generator: t
 
 
 def _strokes(luminance: Tensor, noise: Tensor) -> Tensor:
-    """`brushwork.strokes` of (N, 1, H, W), with noise (3, N, 1, H, W) of the three kinds."""
+    """`brushwork.strokes` for luminance (N, 1, H, W) in levels, with the three kinds of noise, (3, N, 1, H, W)."""
     height, width = luminance.shape[2:]
     down, across = (part.squeeze(0) for part in torch.gradient(luminance, dim=(2, 3)))
     first, second = (
@@ -219,9 +223,9 @@ def _blurred(values: Tensor, side: int) -> Tensor:
 
 
 def jitter_colors(pictures: Tensor, amount: float, generator: torch.Generator) -> Tensor:
-    """Hue turned by up to `amount` of a full turn, contrast and brightness changed by up to `amount`; stays in [0, 1].
+    """Hue rotated by up to `amount` of a full turn, contrast and brightness changed by up to `amount`; stays in [0, 1].
 
-    A turn about the grey axis leaves greys grey: one 3 x 3 matrix a picture (Rodrigues).
+    A rotation about the grey axis leaves greys grey: one 3 x 3 matrix per picture (Rodrigues).
     """
     if not amount:
         return pictures

@@ -1,15 +1,14 @@
-"""Safetensors -> ONNX, checked equal: `python -m stylizer.training.export`, after weights changed.
+"""Write the ONNX files of models/ and check that they equal the safetensors, after weights have changed.
 
-Each predictor becomes one file, each transformer four: encoder and decoder, so that a slider move runs the second
-alone, and the decoder again as measure and tile, for pictures too large to be painted in one piece. Height and width
-are free. Numbers are stored in half precision and computed with in float32: what a server reads and what a browser
-downloads are one file. Then `models/SHA256SUMS` and `models/FACTS.json` are written anew.
+Each predictor becomes one file and each transformer four: encoder and decoder, so that moving a slider runs only the
+decoder, and the decoder's two halves, measure and tile, for pictures too large to be painted in one piece. Height and
+width are free. Numbers are stored in half precision and computed with in float32; servers and browsers use the same
+files. Then `models/SHA256SUMS` and `models/FACTS.json` are rewritten.
 """
 
 import argparse
 import hashlib
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,23 +17,37 @@ import torch
 from torch import Tensor, nn
 
 from stylizer import weights
-from stylizer.errors import StylizerError, WeightsError
+from stylizer.errors import EmptyInput, WeightsError
 from stylizer.networks import StylePredictor, Transformer, build
 from stylizer.networks.layers import VECTOR_SIZE
 from stylizer.runtimes import import_openvino
 from stylizer.settings import Settings
 
-TOLERANCE = 1e-3  # of the largest number that comes out, float32 against float32
-HALF_TOLERANCE = 1e-2  # the same after rounding
-HALF_FROM = 64  # numbers in an array: below it nothing is gained
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # kept with the parameters, learnt otherwise
+TOLERANCE = 1e-3  # relative to the largest output, ONNX in float32 against torch
+HALF_TOLERANCE = 1e-2  # the same after rounding to half precision
+HALF_FROM = 64  # numbers in an array: with fewer nothing is gained
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # stored with the parameters, but none
 EXPORTED = ("predictor-", "transformer-")
 FLOORS = "floors-"  # beside the networks, of each transformer
 DYNAMIC = torch.export.Dim.DYNAMIC
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, nargs="?", default=Settings().models, help="by default models/")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    # Loss networks have no ONNX files: gradients go through them, in torch. Floors belong to a transformer.
+    paths = sorted(path for path in arguments.folder.glob("*.safetensors") if path.name.startswith(EXPORTED))
+    if not paths:
+        raise EmptyInput(f"there is no predictor and no transformer in {arguments.folder}")
+    for path in paths:
+        export(path)
+    write_checksums(arguments.folder)
+
+
 class Encoder(nn.Module):
-    """`Transformer.encode` without its check of the sides, which are free here."""
+    """`Transformer.encode` without its check of the sides."""
 
     def __init__(self, transformer: Transformer):
         super().__init__()
@@ -46,7 +59,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """One method of a transformer as a module of its own, since the exporter wants `forward`."""
+    """`Transformer.decode` as a module of its own, since the exporter calls `forward`."""
 
     def __init__(self, transformer: Transformer):
         super().__init__()
@@ -94,7 +107,7 @@ def parts(network: StylePredictor | Transformer, stem: str) -> list[tuple[str, n
 
 
 def to_onnx(module: nn.Module, inputs: dict[str, Tensor], output: str) -> bytes:
-    """One module as ONNX bytes; of 4-d inputs height and width are free, and how many there are if several came."""
+    """One module as ONNX bytes; height and width of 4-d inputs are free, and so is N where the example has several."""
     free = [(0, 2, 3) if len(value) > 1 else (2, 3) for value in inputs.values()]
     shapes = tuple(
         dict.fromkeys(axes, DYNAMIC) if value.ndim == 4 else None
@@ -116,8 +129,7 @@ def to_onnx(module: nn.Module, inputs: dict[str, Tensor], output: str) -> bytes:
 
 
 def to_half(data: bytes) -> bytes:
-    """The same network with its larger arrays stored in half precision and cast back: half the size, and still computed
-    in float32."""
+    """The same network with its larger arrays stored in half precision and cast back to float32: half the size."""
     model = onnx.load_from_string(data)
     casts = []
     for array in model.graph.initializer:
@@ -134,8 +146,7 @@ def to_half(data: bytes) -> bytes:
 
 
 def difference(data: bytes, module: nn.Module, inputs: dict[str, Tensor]) -> float:
-    """Largest difference between the ONNX file, run in float32, and torch on the same inputs, relative to the largest
-    number that comes out."""
+    """Largest difference between the ONNX file, run in float32, and torch, relative to the largest output."""
     core = import_openvino().Core()
     compiled = core.compile_model(core.read_model(data), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     exported, wanted = compiled([value.numpy() for value in inputs.values()])[0], module(*inputs.values()).numpy()
@@ -144,7 +155,7 @@ def difference(data: bytes, module: nn.Module, inputs: dict[str, Tensor]) -> flo
 
 @torch.no_grad()
 def export(path: Path) -> list[str]:
-    """Write the ONNX files of one safetensors file beside it; returns their names."""
+    """Write the ONNX files of one safetensors file beside it; their names. WeightsError if one differs too much."""
     arrays, metadata = weights.parse(path.read_bytes(), path.name)
     network = build({key: torch.from_numpy(value) for key, value in arrays.items()}, metadata, path.name)
     floors = weights.floors(path.parent, path.stem)
@@ -158,7 +169,7 @@ def export(path: Path) -> list[str]:
         errors = [difference(data, module, inputs) for data in (exact, half)]
         for error, allowed in zip(errors, (TOLERANCE, HALF_TOLERANCE), strict=True):
             if error > allowed:
-                raise WeightsError(f"{file} differs from {path.name} by {error:.2g}, allowed are {allowed:g}")
+                raise WeightsError(f"{file} differs from {path.name} by {error:.2g}; at most {allowed:g} is allowed")
         (path.parent / file).write_bytes(half)
         print(f"{file}: {len(half):,} bytes, within {errors[1]:.1e} of torch, {errors[0]:.1e} before rounding")
         written.append(file)
@@ -166,7 +177,7 @@ def export(path: Path) -> list[str]:
 
 
 def write_checksums(folder: Path) -> None:
-    """List every weight file of the folder with its sha256, and beside them how large each network is."""
+    """Write SHA256SUMS, of every weight file in the folder, and FACTS.json, which says how large each network is."""
     files = sorted(file for pattern in ("*.safetensors", "*.onnx") for file in folder.glob(pattern))
     lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files]
     (folder / weights.CHECKSUMS).write_text("".join(lines))
@@ -180,26 +191,3 @@ def _facts(path: Path) -> dict[str, int | str]:
     learnt = [array.size for key, array in arrays.items() if not key.endswith(STATISTICS)]
     return {"fingerprint": weights.fingerprint(path.parent, path.name), "parameters": sum(learnt),
             "bytes": path.stat().st_size}  # fmt: skip
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m stylizer.training.export", description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, nargs="?", default=Settings().models)
-    options = parser.parse_args(arguments)
-    # Loss networks are for torch alone: gradients go through them. Floors belong to a transformer.
-    paths = sorted(path for path in options.folder.glob("*.safetensors") if path.name.startswith(EXPORTED))
-    if not paths:
-        print(f"export: no predictor and no transformer in {options.folder}", file=sys.stderr)
-        return 2
-    try:
-        for path in paths:
-            export(path)
-    except StylizerError as error:
-        print(f"export: {error}", file=sys.stderr)
-        return 2
-    write_checksums(options.folder)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

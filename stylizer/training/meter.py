@@ -1,6 +1,6 @@
-"""What the eye sees in a painted picture and a distance does not say: patterns on plain areas, noise, lost accents.
+"""What the eye notices in a painted picture and distances miss: patterns on plain areas, noise, lost accents.
 
-Pictures are (H, W, 3) uint8 here. A painter is whatever turns a photo into a picture of the same size.
+Pictures are (H, W, 3) uint8 here. A result is a photo painted in the style of a painting, at the photo's size.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,37 +16,37 @@ from stylizer import images, losses
 from stylizer.images import LUMA, Picture
 from stylizer.networks.backbones import VGG
 
-SCALES = (0.42, 0.58, 0.83, 1.17, 1.67)  # of a painting beside an answer, side by side: as strokes may be larger
-BLUR = 6.0  # pixels; what is coarser is no pattern
-APART, LEAST_CALM = 8, 0.02  # pixels from what is not calm, and share of a photo that must be left
+SCALES = (0.42, 0.58, 0.83, 1.17, 1.67)  # of a painting's longer side to a result's: strokes may differ in size
+BLUR = 6.0  # pixels: what is coarser is not a pattern
+APART, LEAST_CALM = 8, 0.02  # least distance in pixels from what is not calm, and least share of a photo that is left
 LAGS = (2, 12)  # pixels between the threads of a weave
-BORDER = 16  # pixels that are left out: what a border does is another matter
+BORDER = 16  # pixels that are left out: borders are measured apart
 NOISE, TIMES = 2.0, 10  # deviation in levels of 255, and how often it is drawn
-HUES, CHROMAS = 24, (10, 22, 40, 60)  # of the histogram of colours; below the first is grey
+HUES, CHROMAS = 24, (10, 22, 40, 60)  # bins of the histogram of colours; below the first chroma is grey
 
-Look = Callable[[np.ndarray], dict[str, Tensor]]  # a picture -> features of the loss network
+Look = Callable[[np.ndarray], dict[str, Tensor]]  # a picture -> features of the loss network, (1, C, H, W) by layer
 PaintPhoto = Callable[[np.ndarray], np.ndarray]
 
 
-# Style at the nearest scale -----------------------------------------------------------------------------------------
+# Style at the nearest scale -------------------------------------------------------------------------------------------
 
 
 class StyleDistance(NamedTuple):
-    mean: float  # over the loss network's style layers, at the scale where it is least
+    mean: float  # over the loss network's style layers, at the scale where it is smallest
     layers: dict[str, float]  # of each of them, at that scale
 
 
 def readings(painting: Picture, longest: int, look: Look) -> list[dict[str, Tensor]]:
-    """Gram matrices of a painting as large as SCALES say beside an answer of that longer side; never enlarged."""
+    """Gram matrices of a painting at SCALES of a result's longer side, but never enlarged."""
     sides = [round(scale * longest) for scale in SCALES]
     sides = [side for side in sides if side <= max(painting.size)] or [min(sides[0], max(painting.size))]
     return [losses.gram_matrices(look(images.resize(painting, side).rgb)) for side in sides]
 
 
 def style_distance(features: dict[str, Tensor], paintings: Sequence[dict[str, Tensor]]) -> StyleDistance:
-    """Of an answer's features from the nearest of a painting's readings.
+    """Distance of a result's features from the nearest of a painting's readings.
 
-    At one scale alone a braver picture counts as worse: its strokes are larger than the painting's beside it.
+    At one scale only, bolder results would count as worse: their strokes are larger than the painting's beside them.
     """
     found, nearest = losses.gram_matrices(features), None
     for grams in paintings:
@@ -58,7 +58,7 @@ def style_distance(features: dict[str, Tensor], paintings: Sequence[dict[str, Te
 
 
 def look_through(network: VGG, device: torch.device) -> Look:
-    """At pictures through a loss network, in float32, at the layers that style and content are measured at."""
+    """A function from a picture to the loss network's features, in float32, at the layers of style and content."""
 
     @torch.no_grad()
     def look(rgb: np.ndarray) -> dict[str, Tensor]:
@@ -69,15 +69,15 @@ def look_through(network: VGG, device: torch.device) -> Look:
     return look
 
 
-# Patterns on plain areas --------------------------------------------------------------------------------------------
+# Patterns on plain areas ----------------------------------------------------------------------------------------------
 
 
 class Weave(NamedTuple):
-    """What is left of a picture once its coarse light is taken off, in levels of 255."""
+    """What is left of a picture without its coarse light and colour, in levels of 255."""
 
     luminance: float  # deviation
     red_green: float  # deviation of R - G
-    peak: float  # the strongest of the autocorrelation of luminance at LAGS, 0 to 1: how regular it is
+    peak: float  # of the autocorrelation of luminance at LAGS, 0 to 1: how regular it is
 
 
 def weave(rgb: np.ndarray) -> Weave:
@@ -91,8 +91,7 @@ def weave(rgb: np.ndarray) -> Weave:
 def weave_where_calm(painted: np.ndarray, photo: np.ndarray) -> float | None:
     """Deviation of luminance, in levels of 255, where the photo is calm: a sky above land, a wall behind a head.
 
-    None where too little of it is. Unlike in pictures that are plain all over, there is something to be painted beside
-    it, as in photos.
+    None if too little of it is. Unlike pictures that are plain all over, photos have something else to paint, too.
     """
     calm = losses.calm(torch.from_numpy(images.to_tensor(photo)))[0] > 0.5
     inner = -F.max_pool2d(-calm.float(), 2 * APART + 1, 1, APART)[0] > 0  # away from what is not
@@ -102,9 +101,11 @@ def weave_where_calm(painted: np.ndarray, photo: np.ndarray) -> float | None:
     return float((luminance - blurred(luminance, BLUR))[0][inner].square().mean().sqrt())
 
 
-def threads(painted: np.ndarray, photo: np.ndarray, painting: np.ndarray) -> np.ndarray | None:
-    """How far waves stand out in an answer above the mean of photo and painting, as logarithms, (2, 64, 64); None where
-    one of them is smaller than a window."""
+def waves(painted: np.ndarray, photo: np.ndarray, painting: np.ndarray) -> np.ndarray | None:
+    """How far waves stand out in a result, beyond the mean of photo and painting, as logarithms, (2, 64, 64).
+
+    None if one of the three is smaller than the window of a spectrum.
+    """
     if min(min(rgb.shape[:2]) for rgb in (painted, photo, painting)) < losses.WINDOW:
         return None
     ours, *theirs = (losses.standing_out(losses.spectrum(torch.from_numpy(images.to_tensor(rgb))))[0].numpy()
@@ -113,12 +114,12 @@ def threads(painted: np.ndarray, photo: np.ndarray, painting: np.ndarray) -> np.
 
 
 def lattice(found: Sequence[np.ndarray]) -> float:
-    """How many times as strong as it ought to be the strongest wave is that answers share, of the `threads` of each."""
+    """How many times too strong the strongest wave is that all results share; of the `waves` of each; NaN of none."""
     return float(np.exp(np.mean(found, axis=0).max())) if len(found) else float("nan")
 
 
 def blurred(channels: Tensor, deviation: float) -> Tensor:
-    """(C, H, W) by a Gaussian of that deviation in pixels."""
+    """(C, H, W) blurred by a Gaussian of that deviation in pixels."""
     half = round(3 * deviation)
     steps = torch.arange(-half, half + 1, dtype=channels.dtype)
     kernel = torch.exp(-((steps / deviation) ** 2) / 2)
@@ -128,12 +129,12 @@ def blurred(channels: Tensor, deviation: float) -> Tensor:
 
 
 def autocorrelation_peak(channel: Tensor) -> float:
-    """The highest local maximum at LAGS of the autocorrelation of (H, W), 0 where there is none; 1 repeats exactly."""
+    """The highest local maximum at LAGS of the autocorrelation of (H, W), 0 if there is none; 1 repeats exactly."""
     height, width = channel.shape
     channel = channel - channel.mean()
     spectrum = torch.fft.rfft2(channel, s=(2 * height, 2 * width)).abs().square()
     found = torch.fft.irfft2(spectrum, s=(2 * height, 2 * width))
-    if found[0, 0] <= 1e-3 * channel.numel():  # of one colour, to a thirtieth of a level
+    if found[0, 0] <= 1e-3 * channel.numel():  # one colour, to a thirtieth of a level
         return 0.0
     furthest = min(LAGS[1] + 1, height - 1, width - 1)
     found = torch.roll(found, (furthest, furthest), (0, 1))[: 2 * furthest + 1, : 2 * furthest + 1] / found[0, 0]
@@ -145,7 +146,7 @@ def autocorrelation_peak(channel: Tensor) -> float:
 
 
 def plain_pictures(longest: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Six pictures of what is plain in photos, by name, with the noise that a sensor leaves: three wide by two high."""
+    """Six pictures of what is plain in photos, by name, with a sensor's noise; three wide by two high."""
     height, width = round(longest * 2 / 3), longest
     down, across = (axis / side for axis, side in zip(np.mgrid[:height, :width], (height, width), strict=True))
     generator = np.random.default_rng(0)
@@ -170,11 +171,11 @@ def plain_pictures(longest: int) -> Iterator[tuple[str, np.ndarray]]:
     yield "night", made(18 + lamp, 20 + 0.8 * lamp, 34 + 0.4 * lamp, 4)
 
 
-# Noise, size, colours -----------------------------------------------------------------------------------------------
+# Noise, size, colours -------------------------------------------------------------------------------------------------
 
 
 def noise_amplification(photo: np.ndarray, paint: PaintPhoto) -> float:
-    """How much larger noise in a photo comes out than it went in, as a share of root mean squares."""
+    """The factor by which noise in a photo is amplified, a ratio of root mean squares."""
     generator = np.random.default_rng(0)
     clean, gone_in, come_out = paint(photo).astype(np.float32), 0.0, 0.0
     for _ in range(TIMES):
@@ -194,15 +195,15 @@ def ssim(first: np.ndarray, second: np.ndarray) -> float:
     return float((above / below).mean())
 
 
-def accents_reached(answer: np.ndarray, painting: np.ndarray) -> float:
-    """The share of a painting's coloured pixels whose hue and chroma the answer has as often, 0 to 1; 1 of greys."""
-    wanted, found = (_colours(rgb) for rgb in (painting, answer))
+def accents_reached(result: np.ndarray, painting: np.ndarray) -> float:
+    """The share of a painting's coloured pixels whose hue and chroma the result has as often, 0 to 1; 1 if all grey."""
+    wanted, found = (_colours(rgb) for rgb in (painting, result))
     coloured = wanted.sum()
     return float(np.minimum(wanted, found).sum() / coloured) if coloured > 0.01 else 1.0
 
 
 def _colours(rgb: np.ndarray) -> np.ndarray:
-    """Shares of all pixels by hue and chroma, (HUES, len(CHROMAS)); greys are left out."""
+    """Shares of all pixels by hue and chroma, (HUES, len(CHROMAS)), without greys."""
     blue, red = np.moveaxis(np.asarray(Image.fromarray(rgb).convert("YCbCr"), np.float32)[..., 1:] - 128, 2, 0)
     hues = (np.arctan2(red, blue) / (2 * np.pi) % 1 * HUES).astype(int) % HUES
     chromas = np.digitize(np.hypot(red, blue), CHROMAS)
