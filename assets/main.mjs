@@ -1,7 +1,7 @@
-/* What starts the page: it gives Dash the functions that stylizer/web/callbacks.py names, and then starts Dash.
+/* Starts the page: gives Dash the functions that stylizer/web/page/callbacks.py names, then starts Dash.
  *
- * Dash holds what was chosen; the pixels are here. The browser turns photos upright and shrinks them, gives them to an
- * engine (engines/) and shows what it paints. */
+ * Dash holds the user's choices; pixels stay in the browser, which turns photos upright, shrinks them, passes them to
+ * an engine (engines/) and shows the result. */
 
 import { server } from "./engines/server.js";
 import { make_camera } from "./page/camera.js";
@@ -23,7 +23,7 @@ import { make_switch, switch_device } from "./page/switch.js";
 import { recall, undo_by_keyboard } from "./page/tries.js";
 import { search, search_by_keyboard, watch_tiles } from "./page/wall.js";
 
-/** Once, when Dash has drawn the page. */
+/** Called once, when Dash has drawn the page. */
 async function start() {
   make_tabs();
   take_files();
@@ -43,13 +43,13 @@ async function start() {
   open_link();
 }
 
-/** The mix changed, or how it is weighed. */
+/** The mix or its weights changed. */
 function weigh(values, triggered) {
   show_study(values.mix);
   return mix.weigh(values, triggered);
 }
 
-/** Something changed that the result is painted by. */
+/** Something changed that affects the result. */
 function follow(values, triggered) {
   result.follow(values, triggered);
   say_cost();

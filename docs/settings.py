@@ -6,15 +6,15 @@ from stylizer.settings import Checked, Deployment, Settings
 
 HEAD = """# Settings
 
-Environment variables, read once at the start. One that is unknown, empty or out of bounds stops the start with a line
-that says what is allowed. From Python they are the fields of `stylizer.settings.Settings`, checked in the same way.
-This file is written by `python docs/settings.py`.
+Settings are environment variables, read once at startup. An unknown, empty or out-of-range one stops the start with a
+line that says what is allowed. In Python they are the fields of `stylizer.settings.Settings`, checked in the same way.
+This page is generated from `stylizer/settings.py` by `python docs/settings.py`.
 """
 
 
 def document() -> str:
-    rules = " ".join(f"`{low}` may not exceed `{high}`." for low, high in Settings.AT_MOST)
-    tables = table(Settings, "Of every way to run it"), rules, "", table(Deployment, "Of gunicorn alone")
+    rules = " ".join(f"`{low}` must not exceed `{high}`." for low, high in Settings.AT_MOST)
+    tables = table(Settings, "For every way to run it"), rules, "", table(Deployment, "For gunicorn only")
     return "\n".join([HEAD, *tables])
 
 
@@ -27,7 +27,7 @@ def table(settings: type[Checked], title: str) -> str:
 
 
 def written(default: object) -> str:
-    """As it would stand in a variable."""
+    """As it is written in a variable."""
     return str(default).lower() if isinstance(default, bool) else str(default)
 
 

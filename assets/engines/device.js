@@ -1,25 +1,25 @@
-/* The engine on the visitor's own device: a worker runs the networks, and no picture is sent. Here it is started, fed
- * and watched. When it fails, the next way to paint is tried; when none is left, `on_fault` is told. */
+/* The engine on the visitor's own device: a worker runs the networks, and no picture is sent. This module starts, feeds
+ * and monitors it. If it fails, the next configuration is tried; if none is left, `on_fault` is called. */
 
 import { Problem } from "./problem.js";
 
-const WHOLE = 1.5e6;                            // px that are painted in one piece: its memory is never given back
-// Ways to paint, each tried when the one before failed. Only a lack of memory makes smaller pieces worth a try.
+const WHOLE = 1.5e6;                            // px painted in one piece: its memory is never freed
+// Configurations, each tried if the one before failed. Smaller pieces are tried only if memory ran out.
 export const LADDER = [
   { provider: "webgpu", whole: WHOLE }, { provider: "wasm", whole: WHOLE }, { provider: "wasm", whole: 2 ** 18 },
 ];
 const AFTER = {
   lost: "The graphics card was lost", memory: "There was not enough memory", black: "A picture came out black",
 };
-const HOPELESS = ["simd", "altered", "missing", "silent"];      // no other way to run here would help
-// A worker that ends without a word never ran: its script did not arrive, for example because the service worker that
-// has it was not awake yet. Seconds until it is started again.
+const HOPELESS = ["simd", "altered", "missing", "silent"];      // no other configuration would help
+// A worker that ends without a message never ran: its script did not load, for example because the service worker that
+// has it was not awake yet. Seconds until it is restarted.
 const STARTS = [0.2, 1, 3];
-const SILENCE = 30;                             // seconds without a word, after which it counts as not started
+const SILENCE = 30;                             // seconds without a message, after which it counts as not started
 const SCRIPT = new URL("worker/worker.js", import.meta.url);
 
 const keys = new WeakMap();                     // Blob: a number, so that the worker recognises a photo
-let last = 0;                                   // number given
+let last = 0;                                   // last number assigned
 
 /** @typedef {import("./engine.js").Engine} Engine @typedef {import("./engine.js").Fields} Fields
  *  @typedef {import("./engine.js").Options} Options
@@ -27,7 +27,7 @@ let last = 0;                                   // number given
  *  @typedef {object} Listener
  *  @property {(words: string) => void} on_words
  *  @property {(progress: {done: number, total: number} | null) => void} on_progress    of the download, in bytes
- *  @property {(files: string[]) => void} on_ready    with the addresses of all that was loaded
+ *  @property {(files: string[]) => void} on_ready    with the URLs of everything loaded
  *  @property {(detail: string) => void} on_fault     this device cannot paint; requests wait */
 
 /** @implements {Engine} */
@@ -37,7 +37,7 @@ export class Device {
     this.listener = listener;
     this.rung = 0;                              // of the ladder
     /** @type {Map<number, any>} */
-    this.jobs = new Map();                      // requests under way
+    this.jobs = new Map();                      // pending requests
     this.words = "";                            // why they wait
     this.runs_on = "";
     this.after = "";                            // the last fault
@@ -45,7 +45,7 @@ export class Device {
     this.worker = null;
   }
 
-  /** As the server's, answered here. @param {string} path @param {Fields} fields @param {Options} [options] */
+  /** Like the server's `post`, answered here. @param {string} path @param {Fields} fields @param {Options} [options] */
   post(path, fields, options = {}) {
     const { signal } = options;
     return new Promise((resolve, reject) => {
@@ -54,7 +54,7 @@ export class Device {
       const job = { id, path, fields, options, tiles: 0, resolve, reject };
       this.jobs.set(id, job);
       signal?.addEventListener("abort", () => {
-        if (!this.jobs.delete(id)) return;      // done before
+        if (!this.jobs.delete(id)) return;      // already done
         this.worker?.postMessage({ cancel: id });
         reject(signal.reason);
       }, { once: true });
@@ -63,7 +63,7 @@ export class Device {
     });
   }
 
-  /** Start a worker on the present rung, and give it all that waits; `start` counts those that never ran. */
+  /** Start a worker on the current rung with all pending requests; `start` counts those that never ran. */
   start(start = 0) {
     this.worker?.terminate();
     const worker = this.worker = new Worker(SCRIPT, { type: "module" });
@@ -95,7 +95,7 @@ export class Device {
     this.worker = null;
   }
 
-  /** Give all that waits to another engine. @param {Engine} engine */
+  /** Pass all pending requests to another engine. @param {Engine} engine */
   hand_over(engine) {
     for (const { path, fields, options, resolve, reject } of this.jobs.values()) {
       engine.post(path, fields, options).then(resolve, reject);
@@ -103,7 +103,7 @@ export class Device {
     this.jobs.clear();
   }
 
-  /** Refuse all that waits. @param {Problem} problem */
+  /** Reject all pending requests. @param {Problem} problem */
   refuse(problem) {
     for (const { reject } of this.jobs.values()) reject(problem);
     this.jobs.clear();
@@ -117,7 +117,7 @@ export class Device {
     this.worker?.postMessage({ id, path, fields: Object.fromEntries(marked), from: tiles });
   }
 
-  /** @param {any} message    as worker.js describes them */
+  /** @param {any} message    as described in worker.js */
   #hear(message) {
     const { hello, progress, ready, fault } = message;
     if (hello) return;
@@ -139,7 +139,7 @@ export class Device {
     if (problem) return job.reject(new Problem(problem));
     if (seconds) {
       const pace = (pixels / 1e6 / seconds).toPrecision(2);
-      this.listener.on_words(`${this.runs_on}: ${pace} megapixels a second. No picture is sent.`);
+      this.listener.on_words(`${this.runs_on}: ${pace} megapixels per second. No picture is sent.`);
     }
     job.resolve(answer);
   }
@@ -155,19 +155,19 @@ export class Device {
     this.runs_on = provider === "webgpu" ? "WebGPU" : `WebAssembly, ${threaded}`;
     this.#tell_all("");
     this.listener.on_progress(null);
-    const words = [this.after, why, `Paints here by ${this.runs_on}. No picture is sent.`];
+    const words = [this.after, why, `Paints here with ${this.runs_on}. No picture is sent.`];
     this.listener.on_words(words.filter(Boolean).join(". "));
     this.listener.on_ready(files);
   }
 
-  /** The same words for the listener and for all that waits. */
+  /** Tell the listener and all pending requests. */
   #tell_all(words) {
     this.words = words;
     this.listener.on_words(words);
     for (const { options } of this.jobs.values()) options.on_wait?.(words);
   }
 
-  /** Take the next way to paint after a fault. */
+  /** Try the next configuration after a fault. */
   #step_down({ kind, detail }) {
     const next = LADDER.findIndex(({ provider, whole }, rung) =>
       rung > this.rung && (kind === "memory" ? whole < WHOLE : provider !== "webgpu" && whole === WHOLE));
@@ -177,7 +177,7 @@ export class Device {
       return this.listener.on_fault(detail);
     }
     this.rung = next;
-    this.after = AFTER[kind] ?? `This way to paint failed (${detail})`;
+    this.after = AFTER[kind] ?? `Painting failed (${detail})`;
     this.#tell_all(`${this.after}: trying another way…`);
     this.start();
   }

@@ -1,20 +1,20 @@
-/* What goes wrong while painting, in words that people can read. */
+/* Errors while painting, with messages for users. */
 
 import { RETRY_STATUSES } from "../contract.js";
 
-// What browsers throw when a picture, not the server, is at fault: their own words are for programmers.
+// What browsers throw if a picture, not the server, is at fault: their own messages are for programmers.
 const FAULTS = new Map(Object.entries({
-  NotReadableError: "the file can no longer be read, it was moved or changed; choose it again",
-  NotFoundError: "the file can no longer be read, it was moved or changed; choose it again",
+  NotReadableError: "the file can no longer be read because it was moved or changed; choose it again",
+  NotFoundError: "the file can no longer be read because it was moved or changed; choose it again",
   EncodingError: "this browser cannot read the picture; save it as JPEG or PNG",
   InvalidStateError: "this browser cannot read the picture; save it as JPEG or PNG",
   RangeError: "this browser does not have enough memory for it; close other tabs, or choose a smaller picture",
 }));
 
-/** A failure, told as the API's problem documents tell it.
+/** An error in the form of the API's problem documents.
  *
- *  `detail` says it in words, `field` names the request's field that it is about, `code` is one of the API's problem
- *  codes; `away`: the server is away or busy, and the same may succeed later. */
+ *  `detail` is the message, `field` the request field that it concerns, `code` one of the API's problem codes; `away`:
+ *  the server is unavailable or busy, and a retry may succeed. */
 export class Problem extends Error {
   /** @param {{detail: string, field?: string, code?: string, status?: number, away?: boolean}} document */
   constructor(document) {
@@ -27,7 +27,7 @@ export class Problem extends Error {
   }
 }
 
-/** Any error as a Problem, so that nobody reads the browser's own words. @returns {Problem} */
+/** Any error as a Problem, so that users never see the browser's own messages. @returns {Problem} */
 export function as_problem(error) {
   if (error instanceof Problem) return error;
   const detail = FAULTS.get(error?.name) ?? "something went wrong on this page; try again, or reload it";

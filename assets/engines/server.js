@@ -3,23 +3,23 @@
 import { CODES, MEDIA_TYPES, RETRY_STATUSES, TILE_FORMAT } from "../contract.js";
 import { Problem } from "./problem.js";
 
-const RETRY_SECONDS = [0.5, 1, 2, 4, 8];        // between tries while the server is away or busy
+const RETRY_SECONDS = [0.5, 1, 2, 4, 8];        // between attempts while the server is unavailable or busy
 const LONGEST_WAIT = 60;                        // seconds, whatever the server asks for
 const BUSY = "The server is busy, waiting…";
-const WAITS = new Map([                         // why a server that refuses now may accept the same later
+const WAITS = new Map([                         // why a retry may succeed
   [CODES.BUSY, BUSY],
   [CODES.OUT_OF_MEMORY, "The server is short of memory, waiting…"],
   [CODES.NOT_READY, "The server is starting, waiting…"],
   [CODES.RESTARTING, "The server is restarting, waiting…"],
-  [CODES.TOOK_TOO_LONG, "The server has too much to do, trying again…"],
+  [CODES.TOOK_TOO_LONG, "The server is overloaded, trying again…"],
 ]);
 const AWAY = "The server does not answer, trying again…";
 
 /** @implements {Engine} */
 class Server {
-  max_bytes = Infinity;                         // of a request: the page's start says how many
+  max_bytes = Infinity;                         // of a request; set when the page starts
 
-  /** POST a form, lists as repeated fields; tries again while the server is away or busy.
+  /** POST a form, with lists as repeated fields; retries while the server is unavailable or busy.
    *  @param {string} path @param {Fields} fields @param {Options} [options] */
   async post(path, fields, { signal, on_wait = () => {}, on_tile, on_line, retries = RETRY_SECONDS } = {}) {
     const form = make_form(fields);
@@ -35,12 +35,12 @@ class Server {
         problem = await read_problem(response);
       } catch (error) {
         if (signal?.aborted || begun || error instanceof Problem && !error.away) throw error;
-        problem = error instanceof Problem ? error.document : null;     // within the answer; or it was cut off
+        problem = error instanceof Problem ? error.document : null;     // null: the answer was cut off
       }
       if (problem && !RETRY_STATUSES.includes(problem.status)) throw new Problem(problem);
       if (attempt === retries.length) {
         throw new Problem(problem ?? {
-          detail: "the server does not answer. Nothing is lost: try again when it is back", away: true,
+          detail: "the server does not answer. Nothing is lost; try again later", away: true,
         });
       }
       on_wait(WAITS.get(problem?.code) ?? (problem?.status === 429 ? BUSY : AWAY));
@@ -61,7 +61,7 @@ function make_form(fields) {
   for (const [field, value] of Object.entries(fields)) {
     if (value instanceof Blob) {
       if (value.size > server.max_bytes) throw new Problem(too_large(value.size));
-      form.append(field, value, field);         // under the field's name: the file's own is nobody's business
+      form.append(field, value, field);         // under the field's name: the file's own stays private
     } else for (const each of [value ?? []].flat()) form.append(field, each instanceof Blob ? each : String(each));
   }
   return form;
@@ -80,7 +80,7 @@ async function read_answer(response, on_tile, form) {
   if (missing > 0) throw new Error(`the wall ended ${missing} tiles early`);
 }
 
-/** The problem document in a refusal. */
+/** The problem document of an error response. */
 export async function read_problem(response) {
   const body = await response.json().catch(() => ({}));
   return { detail: `the server answered ${response.status}`, ...body, status: response.status };
@@ -88,24 +88,24 @@ export async function read_problem(response) {
 
 function too_large(bytes) {
   const [came, most] = [bytes, server.max_bytes].map((each) => `${(each / 2 ** 20).toFixed(0)} MiB`);
-  const detail = `the picture is ${came}, the server takes ${most}; choose a smaller one`;
+  const detail = `the picture has ${came}, but the server accepts at most ${most}; choose a smaller one`;
   return { detail, code: CODES.TOO_MANY_BYTES };
 }
 
 function sleep(seconds, signal) {
   return new Promise((resolve, reject) => {
-    signal?.throwIfAborted();                   // whoever was aborted before hears of it never again
+    signal?.throwIfAborted();                   // an earlier abort fires no event
     const timer = setTimeout(resolve, 1000 * seconds);
     signal?.addEventListener("abort", () => { clearTimeout(timer); reject(signal.reason); }, { once: true });
   });
 }
 
-/** Give each line of an answer, JSON, to `take` as it comes in; an answer that ends within a line was cut off. */
+/** Pass each JSON line of an answer to `take` as it arrives; an answer that ends within a line was cut off. */
 async function read_lines(response, take) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   for (let rest = ""; ;) {
     const { value, done } = await reader.read();
-    if (done && rest.trim()) return take(JSON.parse(rest));           // SyntaxError where half of it is missing
+    if (done && rest.trim()) return take(JSON.parse(rest));           // SyntaxError if it is incomplete
     if (done) return;
     const lines = (rest + value).split("\n");
     rest = lines.pop() ?? "";

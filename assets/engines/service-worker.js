@@ -1,6 +1,6 @@
-/* Keeps the page, the runtime and the weights, so that private mode works with the network off. Addresses that carry a
- * version come from here; all else from the network, and from here where there is none. It sees no picture: those are
- * posted, and what is posted passes by. */
+/* Caches the page, the runtime and the weights, so that painting on this device works offline. Versioned URLs come from
+ * the cache; everything else from the network, or from the cache if offline. It sees no pictures: they are sent by POST,
+ * which it does not handle. */
 "use strict";
 
 const KEPT = "stylizer";
@@ -15,7 +15,7 @@ worker.addEventListener("fetch", (event) => {
   if (request.method === "GET" && new URL(request.url).origin === location.origin) event.respondWith(answer(request));
 });
 
-/** { keep: addresses } from the page: what is missing is fetched, and versions that nobody asks for any more go. */
+/** { keep: URLs } from the page: fetch what is missing, and delete versions no longer requested. */
 worker.addEventListener("message", (event) => {
   event.waitUntil(keep(event.data.keep).then(() => event.ports[0].postMessage("kept"), () => {}));
 });
@@ -29,8 +29,8 @@ async function answer(request) {
     response = await fetch(request);
     if (response.status === 200) await cache.put(request, response.clone());
   } catch (error) {
-    if (kept) return kept;                      // no network, or one that broke off in the middle
-    if (!response) throw error;                 // else there is no room to keep it in
+    if (kept) return kept;                      // no network, or a broken connection
+    if (!response) throw error;                 // otherwise only the cache is full
   }
   return response;
 }

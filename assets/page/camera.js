@@ -1,5 +1,5 @@
-/* The camera: a dialog that shows what it sees, and makes a photo of it. It runs only while the dialog is open and the
- * page is on the screen. */
+/* The camera: a dialog that shows its picture and takes photos. It runs only while the dialog is open and the page is
+ * visible. */
 
 import { Problem, as_problem } from "../engines/problem.js";
 import { by_id, child, control, note } from "./dash.js";
@@ -7,8 +7,8 @@ import { take_photo } from "./photo.js";
 import { draw, encode } from "./pictures.js";
 
 const REFUSALS = new Map(Object.entries({
-  SecurityError: "browsers lend it to https and to this machine’s own pages only",
-  NotAllowedError: "the browser was not allowed to use the camera; allow it beside the address, and try again",
+  SecurityError: "browsers allow it only on https and on localhost",
+  NotAllowedError: "the browser is not allowed to use the camera; allow it next to the address bar, and try again",
   NotFoundError: "there is no camera on this device",
   NotReadableError: "the camera is in use by another program; close that, and try again",
 }));
@@ -48,11 +48,11 @@ async function start_camera() {
     if (!navigator.mediaDevices) throw new DOMException("no camera without https", "SecurityError");
     const ideal = { facingMode: facing, width: { ideal: 1920 }, height: { ideal: 1440 } };
     const stream = await navigator.mediaDevices.getUserMedia({ video: ideal });
-    if (!dialog().open) return stream.getTracks().forEach((track) => track.stop());   // closed meanwhile
+    if (!dialog().open) return stream.getTracks().forEach((track) => track.stop());   // closed in the meantime
     camera = video().srcObject = stream;
     await video().play();
     const { facingMode = "user" } = stream.getVideoTracks()[0].getSettings();
-    video().classList.toggle("mirrored", facingMode === "user");     // as people know themselves; the photo is true
+    video().classList.toggle("mirrored", facingMode === "user");     // as in a mirror; the photo is not mirrored
     const cameras = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput");
     by_id("camera-switch").hidden = cameras.length < 2;
     control("camera-take").disabled = false;
@@ -69,7 +69,7 @@ function stop_camera() {
   camera = video().srcObject = null;
 }
 
-/** At once: the dialog's own event comes only after it was seen to close. */
+/** Stop immediately: the dialog's own event comes only after it has closed. */
 function close_camera() {
   stop_camera();
   dialog().close();

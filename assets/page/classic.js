@@ -1,7 +1,7 @@
-/* The Classic tab: the server optimises a picture and streams how far it is; here it is watched, paused and compared.
+/* The Classic tab: the server optimises a picture and streams its progress; here it is shown, paused and compared.
  *
- * A pause keeps nothing on the server: the request ends, and going on is another one that begins with the picture
- * shown. So a pause may last, a broken connection is a pause, and nobody's place on the server is held meanwhile. */
+ * A pause keeps nothing on the server: the request ends, and resuming sends another that starts from the picture
+ * shown. So a pause may last, a broken connection is a pause, and no place on the server stays occupied meanwhile. */
 
 import { PATHS } from "../contract.js";
 import { engine, on_server } from "../engines/engine.js";
@@ -17,24 +17,24 @@ import { place_of } from "./problems.js";
 import { file_name, pictured } from "./result.js";
 import { own_style, state } from "./state.js";
 
-const RETRIES = Array(24).fill(5);              // seconds: a place on the server comes free after a minute or so
-const PRIVATE = "Classic runs on the server alone, and you chose that no picture is sent there. Switch that off in "
-  + "the Studio to paint here.";
+const RETRIES = Array(24).fill(5);              // seconds: a place on the server becomes free after a minute or so
+const PRIVATE = "Classic runs only on the server, but “On this device” is on, so no picture is sent there. Turn it off "
+  + "in the Studio to paint here.";
 const POLISH_STEPS = 30;
-const RATE_STEPS = 12;                          // whose pace tells the time left
+const RATE_STEPS = 12;                          // from whose pace the time left is estimated
 
 /** @type {Promise<void> | null} */
-let asking = null;                              // what GET api/v1/optimise tells, once the tab was open,
+let asking = null;                              // GET api/v1/optimise, once the tab was opened,
 /** @type {any} */
-let offers = null;                              // and what it told
+let offers = null;                              // and its answer
 /** @type {{name: string, title: string} | null} */
-let painting = null;                            // the painting chosen, as Dash has it
+let painting = null;                            // the chosen painting, according to Dash
 /** @type {any} */
-let current = null;                             // the job under way, or the last one: see paint()
+let current = null;                             // the current or last job: see paint()
 
-// What is chosen ---------------------------------------------------------------------------------------------------
+// Choices ----------------------------------------------------------------------------------------------------------
 
-/** Once, when the page has been drawn. */
+/** Called once, when the page has been drawn. */
 export function make_classic() {
   const panel = by_id("classic");
   new MutationObserver(() => panel.hidden || open()).observe(panel, { attributeFilter: ["hidden"] });
@@ -42,7 +42,7 @@ export function make_classic() {
   new ResizeObserver(() => draw_curve(current)).observe(by_id("loss-curve"));
 }
 
-/** The first time that the tab is seen: load the paintings, and ask the server what it can do. */
+/** When the tab is first shown: load the paintings, and ask the server what it offers. */
 async function open() {
   /** @type {NodeListOf<HTMLImageElement>} */
   const waiting = document.querySelectorAll("img[data-picture]:not([src])");
@@ -69,7 +69,7 @@ async function ask() {
     const words = error instanceof Problem ? error.message
       : "The server does not answer. Open this tab again when it is back.";
     say("classic-note", words, true);
-    asking = null;                              // the next look at the tab asks again
+    asking = null;                              // ask again when the tab is next shown
   }
   clearTimeout(said);
 }
@@ -95,7 +95,7 @@ export function show_photo({ photo }) {
   return photo.width ? `${photo.name}, ${photo.width} × ${photo.height} px` : photo.name;
 }
 
-/** Only a result that was painted from this photo can be gone on from. */
+/** Only a result painted from this photo can be continued. */
 const polishable = () => state.result && state.painted_photo === state.photo;
 
 function say_inits() {
@@ -105,7 +105,7 @@ function say_inits() {
 }
 
 export const own_paintings = ({ own_styles }) => {
-  const seen = own_styles.filter(({ picture }) => picture);       // the others this browser cannot decode
+  const seen = own_styles.filter(({ picture }) => picture);       // this browser cannot decode the others
   set("classic-own-heading", { hidden: !seen.length });
   return seen.map(({ name, title, picture }) => ({
     value: name,
@@ -114,7 +114,7 @@ export const own_paintings = ({ own_styles }) => {
   }));
 };
 
-/** Choosing in one part of the wall undoes the choice in the other. */
+/** Choosing in one part of the wall clears the choice in the other. */
 export function choose({ classic_own: own, classic_originals: originals, own_styles }, triggered) {
   const [id] = triggered;
   const newest = own_styles.findLast(({ picture }) => picture)?.name;
@@ -128,7 +128,7 @@ export function choose({ classic_own: own, classic_originals: originals, own_sty
   };
 }
 
-/** The layers of the network that was chosen. */
+/** The layers of the chosen network. */
 export function follow_network({ backbone, classic_choices: choices }) {
   const network = choices?.backbones.find((each) => each.name === backbone);
   if (!network) return { content_layer: null, style_layers: [], network_note: "" };
@@ -141,24 +141,24 @@ export function follow_network({ backbone, classic_choices: choices }) {
   return { content_layer: network.content_layers[0], style_layers: network.style_layers, network_note: words };
 }
 
-const power_of = (weight) => Math.round(20 * Math.log10(weight)) / 20;      // a place on the slider
+const power_of = (weight) => Math.round(20 * Math.log10(weight)) / 20;      // a slider position
 const weight_of = (power) => Number((10 ** power).toPrecision(2));
 
-/** The weight that a slider stands at, in words. */
+/** The weight at a slider's position, in words. */
 export function say_weight(slider) {
   const [[name, power]] = Object.entries(slider);
   return power === undefined || power === null ? "" : say_value(name.replace("_", "-"), String(weight_of(power)));
 }
 
-/** Whether the seed is hidden: noise alone needs one. */
+/** Whether the seed is hidden: only noise needs one. */
 export const show_seed = ({ init }) => init !== "noise";
 
 export const choose_photo = () => by_id("photo-file").click();
 export const choose_style = () => by_id("style-file").click();
 
-// A picture under way ----------------------------------------------------------------------------------------------
+// Painting ---------------------------------------------------------------------------------------------------------
 
-/** Begin a picture, by what is chosen. */
+/** Start painting with the current choices. */
 export async function paint({
   classic_style: style, backbone, content_layer, style_layers, content_weight, style_weight, tv_weight, init, steps,
   seed, longest, save_as: format,
@@ -186,12 +186,12 @@ export async function paint({
   const job = current = {
     photo, style, weights, format, content, painting: picture, steps: Number(steps),
     before: shown && URL.createObjectURL(shown),          // the photo, under the divider
-    done: 0,                                    // steps before this request
-    points: [],                  // {step, total, content, style, variation, at}: weighted, as they are summed; at is ms
+    done: 0,                                    // steps done before this request
+    points: [],                  // {step, total, content, style, variation, at}: weighted terms; at is ms
     picture: null,                              // Blob of the newest picture,
-    picture_step: 0,                            // and the step that it shows
-    begin: init === "studio" ? state.result : null,       // what it begins with, where that is a picture
-    single: null,                               // promise of the single pass's address
+    picture_step: 0,                            // and its step
+    begin: init === "studio" ? state.result : null,       // the starting picture, if any
+    single: null,                               // promise of the single pass's picture
     phase: "running", controller: new AbortController(), urls: [],
   };
   job.fields = {
@@ -208,7 +208,7 @@ export async function paint({
   await run(job);
 }
 
-/** One request: the steps that are left, from the picture so far where there is one. */
+/** One request: the remaining steps, from the picture so far if there is one. */
 async function run(job) {
   Object.assign(job, { phase: "running", controller: new AbortController(), waits: "Waiting for the server…" });
   const from = job.picture ?? job.begin;
@@ -233,7 +233,7 @@ async function run(job) {
   }
 }
 
-/** A line of the stream. */
+/** Process a line of the stream. */
 function take(job, { event, step, losses, picture, download, problem, late }) {
   if (job !== current || job.controller.signal.aborted) return;
   if (event === "error") throw new Problem(problem);
@@ -256,10 +256,10 @@ const fetching = ({ megabytes, of }) =>
 
 function add_point(job, step, losses) {
   const last = job.points.at(-1);
-  if (last && step < last.step || last?.step === step && last.leg === job.done) return;        // told anew
+  if (last && step < last.step || last?.step === step && last.leg === job.done) return;        // repeated
   const weighted = Object.keys(job.weights).filter((name) => name in losses)
     .map((name) => [name, job.weights[name] * losses[name]]);
-  if (last?.step === step) job.points.pop();    // the picture a pause was taken up with
+  if (last?.step === step) job.points.pop();    // the picture from which it was resumed
   const parts = Object.fromEntries(weighted);
   job.points.push({ step, leg: job.done, at: performance.now(), total: losses.total, ...parts });
   draw_curve(job);
@@ -274,7 +274,7 @@ async function show_picture(job) {
   const url = URL.createObjectURL(job.picture), phase = job.phase;
   job.urls.push(url);
   const image = Object.assign(new Image(), { src: url });
-  await image.decode();                         // so that it replaces the one on show without a flash
+  await image.decode();                         // so that it replaces the one shown without flickering
   if (job !== current || job.shown_step > job.picture_step) return;
   job.shown_step = job.picture_step;
   set("classic-result", { src: url, hidden: false });
@@ -296,7 +296,7 @@ function offer_download(job, url) {
   set("classic-download", { href: url, hidden: false, download });
 }
 
-/** What the page says of the job as it is now. */
+/** Show the job's state on the page. */
 function show_phase(job) {
   if (job !== current) return;
   const { phase, points, steps, waits } = job;
@@ -307,7 +307,7 @@ function show_phase(job) {
     paused: `Paused at step ${step} of ${steps}`,
     failed: job.picture ? `Stopped at step ${step} of ${steps}` : "",
     stopped: job.picture ? `Cancelled at step ${step} of ${steps}: this is the picture so far` : "Cancelled",
-    done: (job.late ? `The server’s time was over at step ${step} of ${steps}`
+    done: (job.late ? `The server’s time limit was reached at step ${step} of ${steps}`
       : `Done, ${step} ${step === 1 ? "step" : "steps"}`) + (job.size ? `, ${job.size.join(" × ")} px` : ""),
   }[phase];
   set("classic-status", { children: words });
@@ -330,7 +330,7 @@ function time_left({ points, steps, done }) {
   return left < 1 ? "" : `about ${in_seconds(left)} left`;
 }
 
-/** The steps that no picture shows are lost with the request. */
+/** Steps after the newest picture are lost with the request. */
 function rewind(job) {
   job.done = job.picture ? job.picture_step : 0;
   job.points = job.points.filter(({ step }) => step <= job.done);
@@ -374,7 +374,7 @@ function complain(words) {
   say("classic-note", words, true);
 }
 
-/** A failure in words, beside its cause. */
+/** Show an error message next to its cause. */
 function fail(error, job) {
   const known = error instanceof Problem;
   const place = !known ? "classic-result-note"
@@ -388,7 +388,7 @@ function fail(error, job) {
 
 // Compare ----------------------------------------------------------------------------------------------------------
 
-/** Under the divider lies the photo, or what the feed-forward network makes of it in the same style. */
+/** Show under the divider the photo, or the feed-forward network's result in the same style. */
 export async function compare_with({ compare_with: what }) {
   const job = current;
   if (!job) return;
@@ -418,18 +418,18 @@ export async function compare_with({ compare_with: what }) {
 
 // Polish -----------------------------------------------------------------------------------------------------------
 
-/** From the studio: go on from its result, with the heaviest of its styles that there is a picture of. */
+/** From the studio: continue from its result, with the style of largest weight that has a picture. */
 export async function polish() {
   open_tab("classic-tab");
   await open();
-  if (!offers) return;                          // and the note says why
+  if (!offers) return;                          // the note says why
   const steps = Math.min(POLISH_STEPS, offers.bounds.steps);
   set("init", { value: "studio" });
   set("steps", { value: steps });
   const [found] = pictured(state.painted_style?.parts ?? []);
   const mark = child(document, `.paintings input[value="${CSS.escape(found)}"]`);
   if (!mark.matches(":checked")) mark.click();
-  // Dash answers when it comes to it: with the painting, and with the layers of a network that was just asked for.
+  // Dash updates asynchronously: the painting, and the layers of a network that was just requested.
   const taken = () => painting?.name === found && control("content-layer").value && control("init").value === "studio"
     && control("steps").value === String(steps) && !control("classic-paint").disabled;
   try {
@@ -440,7 +440,7 @@ export async function polish() {
   }
 }
 
-/** The painting that is chosen, once Dash has it. */
+/** Remember the chosen painting, once Dash has it. */
 export function note_painting({ classic_style }) {
   painting = classic_style;
 }

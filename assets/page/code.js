@@ -1,4 +1,4 @@
-/* The field with the style code, and links that hold one. */
+/* The style code field, and links that contain a style code. */
 
 import { as_problem } from "../engines/problem.js";
 import { by_id, control, note, set, until } from "./dash.js";
@@ -7,23 +7,23 @@ import { add_vector } from "./own.js";
 import { paint_next, state } from "./state.js";
 import { read, write } from "./style_code.js";
 
-const FOREIGN = "This code comes from other weights: it may look different here.";
-const STUDIED = "A code cannot hold your study, only the first impression of the painting. Save the study, and share "
-  + "the file: it can be dropped on the gallery.";
+const FOREIGN = "This code was made with other weights: it may look different here.";
+const STUDIED = "A code cannot contain your study, only the painting’s style vector. To share the study, save it as a "
+  + "file, which can be dropped on the gallery.";
 
-let code = "";                                  // of what is wanted now,
-let lacks_study = false;                        // and whether it lacks a study that is wanted, too
-const foreign_vectors = new Set();              // JSON, of own styles that other weights made
+let code = "";                                  // of the current style,
+let lacks_study = false;                        // and whether that has a study, which the code lacks
+const foreign_vectors = new Set();              // JSON, of own styles made with other weights
 
 const say = (words, className) => note("code-note", words, className);
 
-/** Words below the code, which are seen: they come from links and pastes too, while the part is closed. */
+/** Show a message below the code, opening the section: links and pastes need it too. */
 function tell(words, className) {
   say(words, className);
   if (words) set("sharing", { open: true });
 }
 
-/** Keep the field at what is wanted now, but where someone types in it; what was said of a code stands until then. */
+/** Show the current style's code, unless the user is typing in the field; until it changes, messages stay. */
 export function show_code({ style, strength, style_scale, keep_colors }) {
   const before = code, lacked = lacks_study;
   code = write({ parts: style.parts, strength, style_scale, keep_colors }, state.page);
@@ -36,7 +36,7 @@ export function show_code({ style, strength, style_scale, keep_colors }) {
   if (document.activeElement !== field || !field.value) set("code", { value: code });
 }
 
-/** Choose what a code says, and paint it; `complains`: say so where it cannot be read. */
+/** Apply a code and paint it; `complains`: whether to report one that cannot be read. */
 export async function open_code(text, complains = true) {
   if (!text.trim() || text === code) return;
   try {
@@ -58,7 +58,7 @@ export async function open_code(text, complains = true) {
   }
 }
 
-/** Say what is wrong with a code, and bring it into view: on a phone a link's reader is elsewhere. */
+/** Show what is wrong with a code, and scroll to it: on a phone it may be off-screen. */
 async function complain_of(error) {
   const { message } = as_problem(error), place = by_id("code-note");
   tell(message, "note error");
@@ -79,7 +79,7 @@ export function make_code() {
   window.addEventListener("hashchange", open_link);
 }
 
-/** A style in the page's address, after #: it never reaches the server. */
+/** Open a style code in the page's URL, after #: it never reaches the server. */
 export function open_link() {
   if (location.hash.length > 1) return open_code(location.hash);
 }
@@ -88,8 +88,8 @@ async function share() {
   const link = `${location.origin}${location.pathname}#${code}`;
   try {
     await navigator.clipboard.writeText(link);
-    tell("The link is on the clipboard.");
+    tell("Link copied to the clipboard.");
   } catch {
-    tell(link);                                 // to be copied by hand
+    tell(link);                                 // to be copied manually
   }
 }

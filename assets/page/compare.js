@@ -1,26 +1,26 @@
-/* Looking at the result: the divider that uncovers the photo over it; zoom and pan, for both alike. */
+/* Looking at the result: the divider that uncovers the photo; zoom and pan, for both. */
 
 import { drag, keys } from "./controls.js";
 import { by_id, parent_of, set } from "./dash.js";
 
-const COMPARE_KEYS = {                          // from % of the photo to % of the photo
+const COMPARE_KEYS = {                          // % of the photo -> % of the photo
   ArrowLeft: (now) => now - 5, ArrowDown: (now) => now - 5, ArrowRight: (now) => now + 5, ArrowUp: (now) => now + 5,
   PageDown: (now) => now - 20, PageUp: (now) => now + 20, Home: () => 0, End: () => 100,
 };
-const ZOOM_STEP = 1.5, PAN_STEP = 80, DOUBLE = 500;       // a factor, CSS px, ms between two taps
+const ZOOM_STEP = 1.5, PAN_STEP = 80, DOUBLE = 500;       // factor, CSS px, ms between two taps
 const ZOOM_KEYS = {
   "+": () => zoom_by(ZOOM_STEP), "=": () => zoom_by(ZOOM_STEP), "-": () => zoom_by(1 / ZOOM_STEP),
   0: () => look(1, 0, 0), 1: () => look(full_zoom()),
 };
 const PAN_KEYS = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
-let view = { zoom: 1, x: 0, y: 0 };             // 1 fits the frame; x and y, CSS px, move the middle
+let view = { zoom: 1, x: 0, y: 0 };             // 1 fits the frame; x and y, CSS px, move the centre
 /** @type {{width: number, height: number} | null} */
-let full = null;                                // of the last full painting: previews are smaller
+let full = null;                                // size of the last full painting: previews are smaller
 
 const frame = () => by_id("result-frame");
 
-/** The divider in a frame uncovers what lies over the result from the left, by pointer and by keys. */
+/** A divider in a frame that uncovers the photo from the left, by pointer and by keys. */
 export function make_divider(id = "compare") {
   const divider = by_id(id);
   drag(divider, (event) => {
@@ -41,19 +41,19 @@ export function move_divider(id, share) {
 
 // Zoom and pan -----------------------------------------------------------------------------------------------------
 
-/** CSS px that the whole picture takes in its frame. @param {{width: number, height: number}} picture */
+/** CSS px of the whole picture in its frame. @param {{width: number, height: number}} picture */
 function fitted(picture) {
   const { width, height } = frame().getBoundingClientRect();
   const scale = Math.min(width / picture.width, height / picture.height);
   return [picture.width * scale, picture.height * scale];
 }
 
-/** The zoom at which a pixel of the painting is one of the screen; 1 while there is none. */
+/** The zoom at which a pixel of the painting is one screen pixel; 1 while there is no painting. */
 const full_zoom = () => (full ? full.width / fitted(full)[0] / window.devicePixelRatio : 1);
 
-/** Show the picture so large and so far from the middle, as far as the frame stays filled. */
+/** Set zoom and position, limited so that the frame stays filled. */
 function look(zoom, x = view.x, y = view.y) {
-  if (!full || !frame().clientWidth) return;    // nothing to see, or another tab is open
+  if (!full || !frame().clientWidth) return;    // nothing to show, or another tab is open
   const { width, height } = frame().getBoundingClientRect(), [wide, high] = fitted(full);
   zoom = Math.min(Math.max(4, 4 * full_zoom()), Math.max(1, zoom));
   const within = (at, slack) => Math.max(-slack, Math.min(slack, at));
@@ -68,7 +68,7 @@ function look(zoom, x = view.x, y = view.y) {
   set("zoom-out", { disabled: zoom === 1 });
 }
 
-/** Zoom about a point of the screen, which stays where it is; about the middle where none is given. */
+/** Zoom around a point of the screen, which stays in place; by default around the centre. */
 function zoom_by(factor, point) {
   if (!full) return;
   const { left, top, width, height } = frame().getBoundingClientRect();
@@ -80,16 +80,16 @@ function zoom_by(factor, point) {
 
 const fit_or_full = (point) => (view.zoom > 1 ? look(1, 0, 0) : zoom_by(Math.max(2, full_zoom()), point));
 
-/** The wheel scrolls the page as long as there is somewhere to scroll, and zooms from there. */
+/** The wheel scrolls the page while it can scroll, and otherwise zooms. */
 function zoom_by_wheel(event) {
   const { deltaY, deltaMode, ctrlKey } = event;
   const scrolls = view.zoom === 1 && (deltaY > 0 || window.scrollY > 0);
-  if (!full || scrolls && !ctrlKey) return;     // a touchpad's pinch comes as a wheel with Ctrl
+  if (!full || scrolls && !ctrlKey) return;     // a touchpad's pinch arrives as wheel with Ctrl
   event.preventDefault();
   zoom_by(Math.exp(-deltaY * (deltaMode ? 0.05 : ctrlKey ? 0.01 : 0.002)), event);
 }
 
-/** One pointer pans, two pinch, two taps go to full size and back. */
+/** One pointer pans, two pinch, a double tap toggles full size. */
 function zoom_by_pointers() {
   const pointers = new Map(), mine = (event) => !event.target.closest("button, [role=slider]");
   let tapped = -Infinity;
@@ -118,8 +118,8 @@ function zoom_by_pointers() {
   for (const end of /** @type {const} */ (["pointerup", "pointercancel"])) {
     frame().addEventListener(end, (event) => pointers.delete(event.pointerId));
   }
-  frame().addEventListener("dragstart", (event) => event.preventDefault());      // a picture is moved, not taken out
-  // With two fingers down nothing may scroll: a scroll would end the pinch.
+  frame().addEventListener("dragstart", (event) => event.preventDefault());      // it pans instead
+  // With two fingers down nothing may scroll, which would end the pinch.
   const hold = (event) => { if (event.touches.length > 1 && event.cancelable) event.preventDefault(); };
   frame().addEventListener("touchmove", hold, { passive: false });
 }
@@ -137,7 +137,7 @@ export function make_zoom() {
   new ResizeObserver(() => look(view.zoom)).observe(frame());
 }
 
-/** Another painting is on show: zoom is kept, but for another photo. */
+/** A new painting is shown: keep the zoom, unless its photo is another one. */
 export function show_zoom({ naturalWidth: width, naturalHeight: height }, is_another_photo) {
   const first = !full;
   full = { width, height };

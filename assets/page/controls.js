@@ -1,8 +1,8 @@
-/* Controls that browsers do not have: what is dragged, what listens to keys, tabs. */
+/* Controls that browsers lack: dragging, keys, tabs. */
 
 import { by_id } from "./dash.js";
 
-/** `move(event)` for every movement of a pointer that was pressed on the element. */
+/** Call `move(event)` for every movement of a pointer pressed on the element. */
 export function drag(element, move, focused = element) {
   element.addEventListener("pointerdown", (event) => {
     if (event.button) return;
@@ -15,7 +15,7 @@ export function drag(element, move, focused = element) {
   });
 }
 
-/** `take(table[key])` for every key in the table. */
+/** Call `take(table[key])` for every key in the table. */
 export function keys(element, table, take) {
   element.addEventListener("keydown", (event) => {
     const taken = event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey;
@@ -27,7 +27,7 @@ export function keys(element, table, take) {
 
 const all_tabs = () => /** @type {HTMLElement[]} */ ([...document.querySelectorAll("[role=tab]")]);
 
-/** Tabs as ARIA describes them: one is in the tab order, arrow keys go to the others. */
+/** Tabs following the ARIA pattern: one is in the tab order, arrow keys move to the others. */
 export function make_tabs() {
   const tabs = all_tabs();
   const beside = (step) => {

@@ -1,4 +1,4 @@
-/* What a painting costs, said before it begins: seconds by what this visit measured, memory by the server's rule. */
+/* The estimated cost of a painting: seconds from this visit's measurements, memory by the server's rule. */
 
 import { TILES } from "../contract.js";
 import { engine, on_server } from "../engines/engine.js";
@@ -10,11 +10,11 @@ import { state } from "./state.js";
 const PACES = 12;
 
 /** @type {{engine: Engine, megapixels: number, seconds: number}[]} */
-let paces = [];                                 // of paintings, a size once, the newest last
+let paces = [];                                 // of paintings, one per size, newest last
 
-/** Megapixels that are painted of this photo at this longest side, a number or "original", and the most of them at
- *  once: for finer strokes it is painted larger, for broader ones a smaller draft comes first. Undefined where the
- *  photo's size is not known. */
+/** Megapixels painted for this photo at this longest side, a number or "original": in all, and at once. For smaller
+ *  strokes the photo is painted larger; for larger ones a smaller draft is painted first. Undefined if the photo's size
+ *  is unknown. */
 export function megapixels(/** @type {{width?: number, height?: number}} */ { width, height }, size, style_scale) {
   if (!width || !height) return undefined;
   const scale = size === "original" ? 1 : Math.min(1, Number(size) / Math.max(width, height));
@@ -23,14 +23,14 @@ export function megapixels(/** @type {{width?: number, height?: number}} */ { wi
   return { in_all: other, at_once: other };
 }
 
-/** Note how long a painting took. */
+/** Record how long a painting took. */
 export function learn_pace(megapixels, seconds) {
   const here = engine();
   const others = paces.filter((each) => each.engine !== here || each.megapixels !== megapixels);
   paces = [...others, { engine: here, megapixels, seconds }].slice(-PACES);
 }
 
-/** Seconds that a painting will take, by the nearest size painted so far: time goes with pixels. */
+/** Expected seconds of a painting, from the closest size painted so far: time is proportional to pixels. */
 export function expect_seconds(megapixels) {
   const far = (each) => Math.abs(Math.log(each.megapixels / megapixels));
   const here = engine(), known = paces.filter((each) => each.engine === here);
@@ -48,7 +48,7 @@ function in_bytes(bytes) {
   return bytes < 995e6 ? `${Math.ceil(bytes / 1e7) * 10} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 }
 
-/** Beside Size: what the chosen one will take. */
+/** Show next to Size what the chosen size will cost. */
 export function say_cost() {
   const { photo, wanted, page } = state;
   const pixels = photo && wanted && megapixels(photo, wanted.size, wanted.style_scale);

@@ -1,4 +1,4 @@
-/* Files come in: chosen, dropped anywhere, or pasted. On the gallery they are styles, elsewhere photos. */
+/* Incoming files: chosen, dropped anywhere, or pasted. On the gallery they become styles, elsewhere photos. */
 
 import { open_code } from "./code.js";
 import { by_id } from "./dash.js";
@@ -20,7 +20,7 @@ function make_file_input(id, parent, described_by, accept, take) {
   input.setAttribute("aria-describedby", described_by);
   input.addEventListener("change", () => {
     if (input.files?.length) take(input.files[0]);
-    input.value = "";                           // the same file may be chosen again
+    input.value = "";                           // so that the same file can be chosen again
   });
   by_id(parent).append(input);
 }
@@ -40,7 +40,7 @@ function take_drops() {
   });
 }
 
-/** A picture that is pasted anywhere is the photo; a style code pasted where no text is typed is opened. */
+/** A pasted picture becomes the photo; a style code pasted outside text fields is opened. */
 function take_paste(event) {
   const file = [...event.clipboardData.files].find(({ type }) => type.startsWith("image/"));
   const text = event.clipboardData.getData("text/plain").trim();

@@ -1,8 +1,8 @@
-/* The curve of the loss over steps: logarithmic, its weighted parts and their sum. */
+/* The loss curve over steps: logarithmic, the weighted terms and their sum. */
 
 import { by_id, set } from "./dash.js";
 
-const CURVES = ["variation", "style", "content", "total"];      // the last one drawn lies on top
+const CURVES = ["variation", "style", "content", "total"];      // the last is drawn on top
 const MARGIN = { left: 44, right: 10, top: 8, bottom: 24 };
 
 /** @param {{points: any[], steps: number} | null} job    points {step, total, content, style, variation} */
@@ -11,7 +11,7 @@ export function draw_curve(job) {
   if (!job?.points.length || !box.clientWidth) return;
   const { points, steps } = job, [width, height] = [box.clientWidth, box.clientHeight];
   const values = points.flatMap((point) => CURVES.map((name) => point[name])).filter((value) => value > 0);
-  // Ten thousandths of the most are not to be told from nothing; a decade at least, and whole ones.
+  // Whole decades, at least one and at most four: less than a ten-thousandth of the maximum is negligible.
   const top = Math.ceil(Math.log10(Math.max(...values)) - 1e-9);
   const bottom = Math.min(top - 1, Math.floor(Math.log10(Math.max(Math.min(...values), 10 ** (top - 4))) + 1e-9));
   const x = (step) => MARGIN.left + (width - MARGIN.left - MARGIN.right) * step / steps;

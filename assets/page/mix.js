@@ -1,4 +1,4 @@
-/* The mix: styles in slots; two are weighed by a slider, more by the pad. */
+/* The mix: styles in slots; two are weighted by a slider, more by the pad. */
 
 import { by_id, child, element, set } from "./dash.js";
 import { move_handle, place_of, show_pad, weights_at } from "./pad.js";
@@ -8,34 +8,34 @@ import { tiles } from "./wall.js";
 /** @typedef {import("./state.js").Slot} Slot @typedef {import("./state.js").Mix} Mix
  *  @typedef {import("./state.js").WeighedMix} WeighedMix */
 
-let mixed = 0;                                  // styles in the mix,
-let painted = "";                               // and the mix with its weights as it was last passed on
+let mixed = 0;                                  // styles in the mix
+let painted = "";                               // the weighted mix that was last passed on
 
 export const percent = (weight) => `${Math.round(100 * weight)} %`;
 
-/** A style of the wall, as the mix holds it. @param {string} name @returns {Slot} */
+/** A style of the wall as a slot of the mix. @param {string} name @returns {Slot} */
 export function slot_of(name) {
   const mine = own_style(name), { titles } = state.page;
   if (mine) return { name, title: mine.title, style_vector: mine.vector, study: mine.study };
   return { name, title: Object.hasOwn(titles, name) ? titles[name] : name, style_name: name };
 }
 
-/** The mix of these styles by these weights. @param {Slot[]} slots @param {number[]} weights @returns {WeighedMix} */
+/** The mix of these styles with these weights. @param {Slot[]} slots @param {number[]} weights @returns {WeighedMix} */
 export function mix_of(slots, weights) {
   const sum = weights.reduce((one, other) => one + other, 0), shares = weights.map((each) => each / sum);
   const place = slots.length > 2 ? place_of(shares) : /** @type {[number, number]} */ ([0, 0]);
   return { mix: { slots, active: 0 }, balance: shares[1] ?? 0.5, place };
 }
 
-/** Make such a mix the one that is wanted. @param {WeighedMix} weighed */
+/** Make this the current mix. @param {WeighedMix} weighed */
 export function bring_back({ mix, balance, place }) {
-  mixed = mix.slots.length;                     // so that the shares stay
+  mixed = mix.slots.length;                     // keeps the weights
   set("balance", { value: balance });
   move_handle(place);
   set("restored", { data: mix });
 }
 
-/** One to three styles of the gallery other than those chosen now, weighed at random, and painted at once. */
+/** Choose one to three other gallery styles, weighted at random, and paint them at once. */
 export function surprise() {
   const all = Object.keys(state.page.titles), now = state.wanted?.style.parts ?? [];
   const others = all.filter((name) => !now.some(({ style_name }) => style_name === name));
@@ -46,7 +46,7 @@ export function surprise() {
   bring_back(mix_of(chosen.map(slot_of), chosen.map(() => 0.2 + Math.random())));
 }
 
-/** A tile fills the active slot of the mix; slots are added, made active and dropped by their buttons. */
+/** A tile fills the active slot of the mix; buttons add, activate and remove slots. */
 export function choose({ own, originals, masters, own_styles, restored, mix }, triggered) {
   const [id = ""] = triggered;
   const slots = [...(id === "restored" ? restored : mix)?.slots ?? []];
@@ -54,17 +54,17 @@ export function choose({ own, originals, masters, own_styles, restored, mix }, t
   let active = mix?.active ?? 0;
   if (id === "restored") {
     active = restored.active;
-    painted = "";                               // asked for: painted even where it is what was painted last
+    painted = "";                               // requested: paint even what was painted last
   } else if (id === "mix-add") {
     active = slots.push(null) - 1;
-    document.querySelector(".gallery")?.scrollIntoView({ block: "nearest" });       // on a phone it is elsewhere
+    document.querySelector(".gallery")?.scrollIntoView({ block: "nearest" });       // on a phone it may be off-screen
   } else if (part === "slot") active = index;
   else if (part === "drop") {
     const [dropped] = slots.splice(index, 1);
-    if (!slots.some(Boolean)) slots.splice(0, slots.length, dropped);       // there is always one style
+    if (!slots.some(Boolean)) slots.splice(0, slots.length, dropped);       // there is always at least one style
     active = Math.min(active > index ? active - 1 : active, slots.length - 1);
-    by_id("mix-add").focus();                   // the button that had the focus may be gone
-  } else if (id !== "own-styles" || !own_styles.at(-1)?.recalled) {     // what was kept here leaves the choice alone
+    by_id("mix-add").focus();                   // the focused button may be gone
+  } else if (id !== "own-styles" || !own_styles.at(-1)?.recalled) {     // recalled styles do not change the choice
     const chosen = { own, "own-styles": own_styles.at(-1)?.name, originals, masters }[id] ?? originals ?? masters;
     slots[active] = slot_of(chosen);
   }
@@ -77,10 +77,10 @@ export function choose({ own, originals, masters, own_styles, restored, mix }, t
   };
 }
 
-/** The mix with its weights: one style counts whole, two by the slider, more by the handle's place on the pad. */
+/** The mix with its weights: 1 for one style, from the slider for two, from the handle on the pad for more. */
 export function weigh({ mix, balance, place }, triggered) {
   const styles = mix.slots.filter(Boolean), count = styles.length;
-  if (count !== mixed) {                        // another number of styles starts from equal shares
+  if (count !== mixed) {                        // a different number of styles starts with equal weights
     mixed = count;
     [balance, place] = [0.5, [0, 0]];
     set("balance", { value: balance });
@@ -117,7 +117,7 @@ function show_slots({ slots, active }, weights) {
     ] });
     by_id(`slot-${index}`).setAttribute("aria-pressed", String(index === active));
     set(`drop-${index}`, { children: ["×", element("Span", {
-      children: ` Take out ${style?.title ?? "the empty place"}`, className: "unseen",
+      children: ` Remove ${style?.title ?? "the empty place"}`, className: "unseen",
     })] });
   }
   set("mix-add", { disabled: slots.length === most || slots.includes(null) });

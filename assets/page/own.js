@@ -1,4 +1,4 @@
-/* Styles that the user brings: paintings, studies, vectors from a style code. */
+/* The user's own styles: paintings, studies, and vectors from style codes. */
 
 import { engine } from "../engines/engine.js";
 import { PATHS, STUDY_SUFFIX } from "../contract.js";
@@ -12,9 +12,9 @@ import { paint_own_tiles, tile_there } from "./wall.js";
 
 const STYLE_SIDE = 1024;                        // px at which a painting is sent: it is read at 384
 
-let taking = Promise.resolve();                 // they are taken one after the other
+let taking = Promise.resolve();                 // files are added one after another
 
-/** Make a File a style: the server's hundred numbers for it are kept, so the picture is sent only once. */
+/** Add a File as a style: its vector from the server is kept, so the picture is sent only once. */
 export function take_style(file) {
   taking = taking.then(() => add_file(file));
 }
@@ -47,20 +47,20 @@ async function add_study(file) {
   await add_own({ title, vector: JSON.stringify(vector), study: keep_study("file", study) });
 }
 
-/** Keep a study's bytes; gives their key. */
+/** Store a study's bytes and return their key. */
 export function keep_study(name, study) {
   const key = `${name}.${state.studies.size + 1}`;
   state.studies.set(key, study);
   return key;
 }
 
-/** The name of the tile for this vector, JSON, which is made where there is none. */
+/** The name of the tile for this vector (JSON), which is created if missing. */
 export async function add_vector(vector) {
   const there = state.own.find((each) => each.vector === vector && !each.study);
   return there ? there.name : add_own({ title: "Shared style", vector });
 }
 
-/** A tile for this style; gives its name once it is drawn. `painting`: what it was read from, to be studied.
+/** Add a tile for this style and return its name once it is drawn. `painting`: its source, for studies.
  *  @param {Omit<OwnStyle, "name">} style @param {Blob} [painting] */
 async function add_own(style, painting) {
   const own = { name: `own-${state.own.length + 1}`, ...style };
@@ -72,13 +72,13 @@ async function add_own(style, painting) {
   return own.name;
 }
 
-/** Tiles for styles of an earlier visit; the choice stays as it is. @param {Omit<OwnStyle, "name">[]} styles */
+/** Add tiles for styles of an earlier visit, without changing the choice. @param {Omit<OwnStyle, "name">[]} styles */
 export function recall_own(styles) {
   for (const style of styles) state.own.push({ name: `own-${state.own.length + 1}`, ...style, recalled: true });
   if (styles.length) set("own-styles", { data: [...state.own] });
 }
 
-/** What Dash draws them from. */
+/** The tiles of own styles, for Dash. */
 export function own_tiles({ own_styles }) {
   return own_styles.map(({ name, title, picture }) => ({
     value: name,

@@ -1,13 +1,13 @@
-/* The pad: a polygon whose corners are styles, and a handle whose place in it weighs them. */
+/* The pad: a polygon whose corners are styles, with a handle whose position sets their weights. */
 
 import { drag, keys } from "./controls.js";
 import { by_id, set } from "./dash.js";
 
-/** @typedef {import("./state.js").Point} Point    on the pad, whose corners lie on the unit circle */
+/** @typedef {import("./state.js").Point} Point    on the pad, whose corners are on the unit circle */
 
 const RADIUS = 0.42;                            // of the pad's side
-const SNAP = 0.08;                              // this near a corner, a pointer is in it
-const STEP = 0.06;                              // of the handle by an arrow key
+const SNAP = 0.08;                              // distance within which a pointer snaps to a corner
+const STEP = 0.06;                              // of the handle per arrow key
 const DIGITS = [1, 2, 3, 4, 5, 6, 7, 8, 9];
 const KEYS = {
   ArrowLeft: ([x, y]) => [x - STEP, y], ArrowRight: ([x, y]) => [x + STEP, y],
@@ -17,7 +17,7 @@ const KEYS = {
 
 let shown = 0;                                  // corners
 /** @type {Point} */
-let handle = [0, 0];                            // its place: keys may be pressed faster than Dash tells it
+let handle = [0, 0];                            // its position: keys may be pressed faster than Dash updates it
 
 // Geometry -----------------------------------------------------------------------------------------------------------
 
@@ -27,14 +27,14 @@ export const corners = (count) => Array.from({ length: count }, (_, index) => {
   return [Math.cos(angle), Math.sin(angle)];
 });
 
-/** Twice the area of the triangle; negative where `point` lies outside the edge from `one` to `other`. */
+/** Twice the area of the triangle; negative if `point` is outside the edge from `one` to `other`. */
 const area = (point, one, other) =>
   (one[0] - point[0]) * (other[1] - point[1]) - (other[0] - point[0]) * (one[1] - point[1]);
 
 const edges = (count, point) =>
   corners(count).map((corner, index, all) => area(point, corner, all[(index + 1) % count]));
 
-/** Wachspress coordinates in a regular polygon: smooth inside, exactly 1 in a corner, two styles alone on an edge.
+/** Wachspress coordinates in a regular polygon: smooth inside, exactly 1 in a corner, only two styles on an edge.
  *  @param {number} count @param {Point} point */
 export function weights_at(count, point) {
   const areas = edges(count, point).map((each) => Math.max(0, each));
@@ -44,14 +44,14 @@ export function weights_at(count, point) {
   return products.map((each) => each / sum);
 }
 
-/** The place with these weights, which add up to 1: the corners' weighted mean.
+/** The position with these weights, which sum to 1: the corners' weighted mean.
  *  @param {number[]} weights @returns {Point} */
 export function place_of(weights) {
   const along = (axis) => corners(weights.length).reduce((at, corner, index) => at + weights[index] * corner[axis], 0);
   return [along(0), along(1)];
 }
 
-/** The nearest place on the way to the middle that is on the pad. @param {number} count @param {Point} point */
+/** Move a point towards the centre until it is on the pad. @param {number} count @param {Point} point */
 export function onto_pad(count, point) {
   const middle = edges(count, [0, 0])[0];
   const outside = edges(count, point).filter((each) => each < 0);
@@ -64,13 +64,13 @@ const snapped = (count, point) =>
 
 // On the page --------------------------------------------------------------------------------------------------------
 
-/** Put the handle there; Dash holds its place. @param {Point} point */
+/** Move the handle; Dash holds its position. @param {Point} point */
 export function move_handle(point) {
   handle = point;
   set("place", { data: point });
 }
 
-/** The handle moves by pointer anywhere on the pad, and by keys. */
+/** Let the handle be moved by pointer anywhere on the pad, and by keys. */
 export function make_pad() {
   const pad = by_id("pad");
   const move = (point) => move_handle(onto_pad(shown, point));
@@ -86,7 +86,7 @@ export function make_pad() {
 
 const on_pad = ([x, y]) => ({ left: `${50 + 100 * RADIUS * x}%`, top: `${50 + 100 * RADIUS * y}%` });
 
-/** A pad of so many corners, hidden below three; `words` says the weights.
+/** Show a pad with `count` corners, hidden below three; `words` describes the weights.
  *  @param {number} count @param {Point} place @param {number[]} weights @param {string} words */
 export function show_pad(count, place, weights, words) {
   shown = count;

@@ -1,4 +1,4 @@
-/* The photo: chosen, dropped, pasted, taken by the camera, or brought back by an earlier try. */
+/* The photo: chosen, dropped, pasted, taken with the camera, or restored from an earlier try. */
 
 import { PATHS } from "../contract.js";
 import { engine } from "../engines/engine.js";
@@ -11,9 +11,9 @@ import { fill_wall } from "./wall.js";
 
 /** @typedef {import("./state.js").Photo} Photo */
 
-let choices = 0;                                // photos chosen so far: a later one overtakes an earlier one
+let choices = 0;                                // photos chosen so far: a later one supersedes an earlier one
 
-/** Make a File the photo, once the server has accepted it; until then, and if it does not, the one before stays. */
+/** Make a File the photo once the server has accepted it; until then, or if it refuses, the previous one stays. */
 export async function take_photo(file) {
   const choice = ++choices;
   const said = setTimeout(note, PATIENCE, "photo-note", "Looking at the photo…");
@@ -30,25 +30,25 @@ export async function take_photo(file) {
   }
 }
 
-/** The photo that is there at the start, unless the user was faster. */
+/** Load the initial photo, unless the user has already chosen one. */
 export async function take_sample(address) {
   try {
     const sample = await (await fetch(address)).blob();
     const photo = await read_photo(new File([sample], "sample.jpg", { type: sample.type }));
     if (!choices) await adopt(photo);
   } catch {
-    note("photo-note", "The sample photo could not be loaded: choose one of your own.", "note error");
+    note("photo-note", "The sample photo could not be loaded. Choose a photo of your own.", "note error");
   }
 }
 
-/** An earlier photo again, which the server has accepted before. @param {Photo} photo */
+/** Restore an earlier photo, which the server has already accepted. @param {Photo} photo */
 export async function bring_back_photo(photo) {
-  choices++;                                    // a photo on its way in comes too late
+  choices++;                                    // supersedes a photo that is still loading
   await adopt(photo);
   fill_wall();
 }
 
-/** Throws Problem for a photo that the server refuses: a small painting is tried, so its bounds stand there alone. */
+/** Throw Problem if the server refuses a photo. Tries a small painting, so that bounds are defined only there. */
 async function judge(photo) {
   try {
     const since = performance.now();
@@ -61,7 +61,7 @@ async function judge(photo) {
     const pixels = megapixels(photo, preview_side(photo), 1)?.in_all;
     if (pixels) learn_pace(pixels, (performance.now() - since) / 1000);
   } catch (error) {
-    if (!error.away) throw error;               // a server that is away or busy judges when it paints
+    if (!error.away) throw error;               // an unavailable or busy server will judge when it paints
   }
 }
 
@@ -74,6 +74,6 @@ async function adopt(photo) {
   set("photo-picture", { src: shown, hidden: !shown });
   set("photo-caption", { children: width ? `${name}, ${width} × ${height} px` : name });
   set("studio", { style: width && height ? { "--aspect": width / height } : {} });
-  note("photo-note", shown ? "" : "This browser cannot show this format; it will be painted all the same.");
+  note("photo-note", shown ? "" : "This browser cannot show this format, but it can be painted.");
   set("photo", { data: { name, width, height, choice: choices } });
 }

@@ -1,4 +1,4 @@
-/* Pictures in the browser: decoding, turning upright, shrinking. So no EXIF leaves it. */
+/* Pictures in the browser: decoding, turning upright and shrinking, so that no EXIF leaves it. */
 
 import { CODES } from "../contract.js";
 import { Problem } from "../engines/problem.js";
@@ -7,9 +7,9 @@ import { state } from "./state.js";
 /** @typedef {import("./state.js").Photo} Photo */
 
 export const SHOWN_SIDE = 1024;                 // longest side, px, at which the photo itself is shown
-const QUALITY = 0.95;                           // of JPEG to the server: coarser blocks would be painted as well
+const QUALITY = 0.95;                           // of JPEG to the server: visible blocks would be painted too
 
-/** A File as a photo; one that this browser cannot decode has no width, and goes to the server as it is.
+/** A File as a photo; if this browser cannot decode it, it has no width and is sent unchanged.
  *  @param {File} file @returns {Promise<Photo>} */
 export async function read_photo(file) {
   const photo = { file, name: file.name.replace(/\.[^.]*$/, "") || "photo", copies: {} };
@@ -18,7 +18,7 @@ export async function read_photo(file) {
   const { width, height } = bitmap;
   const megapixels = width * height / 1e6, most = state.page.max_megapixels;
   if (megapixels > most) {
-    const detail = `the picture has ${Math.round(megapixels)} megapixels; at most ${most} are taken`;
+    const detail = `the picture has ${Math.round(megapixels)} megapixels; at most ${most} are allowed`;
     throw new Problem({ detail, code: CODES.PICTURE_OUT_OF_BOUNDS });
   }
   const opaque = file.type === "image/jpeg" || !has_alpha(bitmap);
@@ -28,7 +28,7 @@ export async function read_photo(file) {
 
 export const decode = (file) => createImageBitmap(file, { imageOrientation: "from-image" });
 
-/** A canvas of this size with the bitmap at `left`, `top`, so `wide` and `high`: all of it where nothing is named. */
+/** A canvas of this size with the bitmap drawn at [left, top, width, height], by default filling it. */
 export function draw(bitmap, width, height, [left, top, wide, high] = [0, 0, width, height]) {
   const canvas = Object.assign(document.createElement("canvas"), { width, height }), context = context_of(canvas);
   context.imageSmoothingQuality = "high";
@@ -36,14 +36,14 @@ export function draw(bitmap, width, height, [left, top, wide, high] = [0, 0, wid
   return canvas;
 }
 
-/** What draws on a canvas. @param {HTMLCanvasElement} canvas */
+/** A canvas's 2D context. @param {HTMLCanvasElement} canvas */
 function context_of(canvas) {
   const context = canvas.getContext("2d");
   if (!context) throw no_canvas(canvas);
   return context;
 }
 
-/** Browsers bound the size of a canvas, and answer with nothing beyond it or where memory is short. */
+/** Encode a canvas; browsers give null if it exceeds their size limit or memory is short. */
 export async function encode(canvas, type) {
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, type, QUALITY));
   if (!blob) throw no_canvas(canvas);
@@ -56,19 +56,19 @@ function no_canvas({ width, height }) {
 }
 
 function has_alpha(bitmap) {
-  const side = 256;                             // shrunk, a few clear pixels still show as not quite opaque
+  const side = 256;                             // even after shrinking, a few transparent pixels leave alpha below 255
   const pixels = context_of(draw(bitmap, side, side)).getImageData(0, 0, side, side).data;
   return pixels.some((value, index) => index % 4 === 3 && value < 255);
 }
 
-/** The photo upright, without metadata, its longest side at most `longest`; kept, as every slider move sends it. */
+/** The photo upright, without metadata, longest side at most `longest`; cached, as every slider move sends it. */
 export function copy_of(photo, longest) {
   if (!photo.width) return photo.file;
   const scale = Math.min(1, longest / Math.max(photo.width, photo.height));
   const [width, height] = [photo.width, photo.height].map((side) => Math.max(1, Math.round(side * scale)));
   const size = `${width}x${height}`;
   photo.copies[size] ??= shrink(photo, width, height).catch((error) => {
-    delete photo.copies[size];                  // what failed once may do the next time
+    delete photo.copies[size];                  // a retry may succeed
     throw error;
   });
   return photo.copies[size];
@@ -83,15 +83,15 @@ async function shrink({ file, type }, width, height) {
   }
 }
 
-/** Large enough a preview that a narrow photo's shorter side stays above what the server takes; as usual where the
- *  photo's size is not known. */
+/** The longest side of a preview, large enough that a narrow photo's shorter side stays above the server's minimum; the
+ *  default if the photo's size is unknown. */
 export function preview_side(/** @type {{width?: number, height?: number}} */ { width, height }) {
   const { preview_size, min_side } = state.page;
   if (!width || !height) return preview_size;
   return Math.max(preview_size, Math.ceil(min_side * Math.max(width, height) / Math.min(width, height)));
 }
 
-/** The photo cut to a tile's shape, as the tiles show it: every wall has one size, for which the server is warm. */
+/** The photo cropped to a tile's shape, as tiles show it: all walls have one size, for which the server is warm. */
 export async function tile_of(photo, size) {
   const [width, height] = size;
   if (!photo.width) return photo.file;

@@ -1,4 +1,4 @@
-/* Where on the page a problem is told: beside the control that it is about. */
+/* Where on the page a problem is shown: next to the control that it concerns. */
 
 import { CODES } from "../contract.js";
 import { as_problem } from "../engines/problem.js";
@@ -16,7 +16,7 @@ export function place_of({ field, code }) {
   return field ? "settings-note" : "result-note";
 }
 
-/** Say what went wrong, after what it was about where that is named. */
+/** Show what went wrong, after `about` if given. */
 export function note_fault(place, error, about = "") {
   const { message } = as_problem(error);
   note(place, about ? `${about}: ${message}` : message, "note error");

@@ -1,4 +1,4 @@
-/* The result: what is wanted is painted, one painting at a time, and shown. */
+/* The result: paints the current choices, one painting at a time, and shows them. */
 
 import { PATHS } from "../contract.js";
 import { engine } from "../engines/engine.js";
@@ -11,25 +11,25 @@ import { place_of } from "./problems.js";
 import { own_style, paint_next, state } from "./state.js";
 import { remember } from "./tries.js";
 
-const SETTLE = 250;                             // ms after the last slider movement: time for the full size
-const NAME_LENGTH = 60;                         // characters of a download's name: file systems take 255 bytes
+const SETTLE = 250;                             // ms after the last slider movement until painting in full size
+const NAME_LENGTH = 60;                         // characters of a download's name: file systems allow 255 bytes
 
 /** @type {any} */
 let next = null;                                // at most one painting waits
 /** @type {any} */
-let flight = null;                              // and one is under way: {...wanted, photo, preview, controller, …}
+let flight = null;                              // and one is in progress: {...wanted, photo, preview, controller, …}
 let settling = 0;                               // timer that starts the full size
 /** @type {string | null} */
 let place = null;                               // the note that the last painting wrote to
 /** @type {string[]} */
-const urls = [];                                // blob addresses of results, the one on show last
+const urls = [];                                // blob URLs of results, the one shown last
 
-/** Paint what is wanted now, as a quick small preview or in full: at once, or when the painting under way ends. */
+/** Paint the current choices, as a quick small preview or in full: at once, or after the current painting. */
 function want(preview) {
   clearTimeout(settling);
   next = { ...state.wanted, photo: state.photo, preview };
   if (!flight) work();
-  else if (!flight.preview || flight.waits) flight.controller.abort();    // a preview is soon done: let it show
+  else if (!flight.preview || flight.waits) flight.controller.abort();    // let a preview finish: it is quick
 }
 
 async function work() {
@@ -55,7 +55,7 @@ async function work() {
   set("cancel", { hidden: true });
 }
 
-/** Leave it at what is on show; the next choice paints again. */
+/** Cancel painting and keep what is shown; the next choice paints again. */
 export function cancel() {
   clearTimeout(settling);
   next = null;
@@ -78,7 +78,7 @@ async function paint(job) {
     strength,
     style_scale: style_scale === 1 ? undefined : style_scale,
     keep_colors,
-    size: photo.width || size === "original" ? "original" : longest,      // shrunk here already, where it could be
+    size: photo.width || size === "original" ? "original" : longest,      // already shrunk here, if possible
     format: !preview ? format : photo.type === "image/png" ? "webp" : "jpeg",
   }, { signal: job.controller.signal, on_wait: (words) => { job.waits = words; } });
 }
@@ -87,7 +87,7 @@ async function show(blob, job) {
   const url = URL.createObjectURL(blob);
   const picture = Object.assign(new Image(), { src: url });
   try {
-    await picture.decode();                     // so that it replaces the one on show without a flash
+    await picture.decode();                     // so that it replaces the one shown without flickering
   } catch (error) {
     URL.revokeObjectURL(url);
     throw error;
@@ -118,13 +118,13 @@ async function show(blob, job) {
   set("status", { children: `Painted in ${seconds} s, ${pixels}` });
 }
 
-/** Keep the address of what is shown next, and of what it replaces until then. */
+/** Keep the URL of the picture to be shown, and of the one it replaces until then. */
 function keep_url(url) {
   urls.push(url);
   for (const old of urls.splice(0, urls.length - 2)) URL.revokeObjectURL(old);
 }
 
-/** The names of these styles that there is a picture of, the heaviest first: others cannot be polished. */
+/** Names of those styles that have a picture, by descending weight: others cannot be polished. */
 export function pictured(parts) {
   if (!state.page.classic) return [];
   const name_of = ({ style_name, style_vector }) =>
@@ -133,7 +133,7 @@ export function pictured(parts) {
   return [...parts].sort((one, other) => other.weight - one.weight).map(name_of).filter(has_picture);
 }
 
-/** A picture on the way to another, with nothing to be done with it; a painting under way goes first. */
+/** Show an intermediate picture, without actions for it; a painting in progress takes precedence. */
 export function show_in_passing(blob) {
   if (flight) return;
   const url = URL.createObjectURL(blob);
@@ -153,7 +153,7 @@ function complain(thrown) {
   set("status", { children: "" });
 }
 
-/** What a download is called: the photo's and the style's names, of which letters and digits of any script stay. */
+/** A download's file name: photo and style, keeping letters and digits of any script. */
 export function file_name(job, format, ending = "") {
   const name = `${job.photo.name}-${job.style.title}`.normalize("NFC").replace(/[^\p{L}\p{M}\p{N}_]+/gu, "-");
   const short = [...name.replace(/^[-\p{M}]+/u, "").toLowerCase()].slice(0, NAME_LENGTH).join("").replace(/-+$/, "");
@@ -172,7 +172,7 @@ function tell_time() {
   set("cancel", { hidden: false });
 }
 
-/** A choice was made: paint it, at first as a preview where a slider moved. */
+/** A choice changed: paint it, first as a preview if a slider moved. */
 export function follow({ strength, style_scale, style, size, format, keep_colors }, triggered) {
   const [changed] = triggered;
   state.wanted = style ? { style, strength, style_scale: 2 ** style_scale, size, format, keep_colors } : null;
@@ -184,10 +184,10 @@ export function follow({ strength, style_scale, style, size, format, keep_colors
   if (preview) settling = window.setTimeout(want, SETTLE, false);
 }
 
-/** Put the result on the clipboard, which takes pictures as PNG. */
+/** Copy the result to the clipboard, which requires PNG. */
 export async function copy() {
   const { result } = state;
-  if (!result) return;                          // the button waits for one
+  if (!result) return;                          // the button is disabled until there is one
   const as_png = async () => {
     if (result.type === "image/png") return result;
     const bitmap = await createImageBitmap(result);
@@ -198,6 +198,6 @@ export async function copy() {
     await navigator.clipboard.write([new ClipboardItem({ "image/png": as_png() })]);
     set("status", { children: "Copied to the clipboard" });
   } catch {
-    complain(new Problem({ detail: "this browser does not let the page copy pictures: use Download" }));
+    complain(new Problem({ detail: "this browser does not allow the page to copy pictures; use Download" }));
   }
 }

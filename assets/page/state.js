@@ -1,23 +1,23 @@
-/* What several parts of the page share. What only one part needs, that part keeps to itself. */
+/* State that several parts of the page share. State that only one part needs stays in that part. */
 
 /**
- * @typedef {object} Photo        a picture that was chosen; one that this browser cannot decode has no width
+ * @typedef {object} Photo        a chosen picture; without width if this browser cannot decode it
  * @property {Blob} file
- * @property {string} name        without its ending
- * @property {Record<string, Promise<Blob>>} copies    shrunk ones, by their size
+ * @property {string} name        without suffix
+ * @property {Record<string, Promise<Blob>>} copies    shrunk copies, by size
  * @property {number} [width]
  * @property {number} [height]
  * @property {string} [type]      media type of the copies
- * @property {string | null} [shown]    address of the copy on the page
+ * @property {string | null} [shown]    URL of the copy on the page
  *
- * @typedef {object} OwnStyle     a style that the user brought
+ * @typedef {object} OwnStyle     a user's own style
  * @property {string} name
  * @property {string} title
  * @property {string} vector      style vector, JSON
- * @property {string} [picture]   address of the painting; none where this browser cannot decode it
+ * @property {string} [picture]   URL of the painting; missing if this browser cannot decode it
  * @property {string} [study]     key in `state.studies`
- * @property {string} [kept]      key in IndexedDB, where the user asked to keep the study
- * @property {boolean} [recalled] it was kept on an earlier visit
+ * @property {string} [kept]      key in IndexedDB, if the user asked to keep the study
+ * @property {boolean} [recalled] whether it was kept on an earlier visit
  *
  * @typedef {object} Slot         a place in the mix
  * @property {string} name
@@ -27,7 +27,7 @@
  * @property {string} [study]
  *
  * @typedef {{slots: (Slot | null)[], active: number}} Mix
- * @typedef {{mix: Mix, balance: number, place: Point}} WeighedMix    `balance` weighs two, `place` on the pad more
+ * @typedef {{mix: Mix, balance: number, place: Point}} WeighedMix    `balance` weights two, `place` on the pad more
  * @typedef {[number, number]} Point
  *
  * @typedef {object} Part         a style and its weight
@@ -55,13 +55,13 @@ export const state = {
   /** @type {OwnStyle[]} */
   own: [],
   /** @type {Map<string, Blob>} */
-  paintings: new Map(), // by the name of an own style: the painting, as it was sent
+  paintings: new Map(), // own style's name -> the painting as sent
   /** @type {Map<string, Blob & {url?: string}>} */
   studies: new Map(),                           // by key; earlier tries keep theirs
   /** @type {Wanted | null} */
   wanted: null,
-  live: false,                                  // from the first Transfer on, the result follows every choice
-  asked: false,                                 // by a button: on a phone the result is then scrolled into view
+  live: false,                                  // after the first Transfer, the result follows every choice
+  asked: false,                                 // by a button, so a phone should scroll to the result
   /** @type {Blob | null} */
   result: null,                                 // the last full painting,
   /** @type {Photo | null} */
@@ -70,10 +70,10 @@ export const state = {
   painted_style: null,                          // and its style
 };
 
-/** The next choice is painted at once, and shown. */
+/** Paint the next choice at once, and scroll to it. */
 export function paint_next() {
   state.live = state.asked = true;
 }
 
-/** The user's style of that name. */
+/** The user's own style of this name. */
 export const own_style = (name) => state.own.find((each) => each.name === name);

@@ -1,6 +1,5 @@
-/* A minute with one painting of the user's own: the server learns a study of it, the photo shows how it goes, and the
- * study stays in this page. It is sent along with each painting, and saved as a file or kept in the browser only if the
- * user wants. */
+/* Studying one of the user's paintings: the server learns a study of it, the photo shows the progress, and the study
+ * stays in this page. It is sent with each painting, and saved as a file or kept in the browser only on request. */
 
 import { PATHS, STUDY_SUFFIX } from "../contract.js";
 import { on_server } from "../engines/engine.js";
@@ -16,17 +15,17 @@ import { show_in_passing } from "./result.js";
 import { own_style, paint_next, state } from "./state.js";
 import { paint_own_tiles } from "./wall.js";
 
-const NOT_KEPT = "This browser keeps nothing here: save the study as a file.";
-const STORE = "studies";                        // in IndexedDB: what the user asked to keep, and nothing else
-// A step takes as long as so many paintings of 0.1 megapixels, seen in float32 on AVX2: to say the time beforehand.
+const NOT_KEPT = "This browser cannot store it. Save the study as a file instead.";
+const STORE = "studies";                        // in IndexedDB: only what the user asked to keep
+// A step takes as long as so many paintings of 0.1 megapixels, measured in float32 on AVX2; for the time estimate.
 const PAINTINGS_A_STEP = 6, MEGAPIXELS = 0.1;
 
 /** @type {{name: string, controller: AbortController, blob: Blob | null, first: any} | null} */
-let studying = null;                            // the one under way
+let studying = null;                            // the study in progress
 /** @type {string | null} */
-let subject = null;                             // name of the own style that the part below the gallery is about
+let subject = null;                             // name of the own style shown in the section below the gallery
 
-/** Show what can be done with the style that is active in the mix; nothing for one of the gallery. */
+/** Show the study section for the mix's active style, if it is an own style. */
 export function show_study(mix) {
   const style = mix.slots[mix.active], mine = style && own_style(style.name);
   const there = mine && (state.paintings.has(mine.name) || mine.study);
@@ -35,7 +34,7 @@ export function show_study(mix) {
   if (!studying) rest();
 }
 
-/** As it is while nothing is being studied. */
+/** Show the section's state while no study is in progress. */
 function rest() {
   const mine = own_style(subject);
   set("study-part", { hidden: !mine });
@@ -56,10 +55,10 @@ function rest() {
 
 function words_before(mine, here) {
   if (!state.page.studies) return state.page.no_studies;
-  if (here) return "Studies are made on the server: turn off “On this device” for it.";
+  if (here) return "Studies are made on the server: turn off “On this device” first.";
   if (mine.kept) return "Studied, and kept in this browser.";
   if (mine.study) return "Studied. It is gone when you close the page.";
-  const seconds = state.page.study_steps * PAINTINGS_A_STEP * (expect_seconds(MEGAPIXELS) ?? 0);    // 0: not known
+  const seconds = state.page.study_steps * PAINTINGS_A_STEP * (expect_seconds(MEGAPIXELS) ?? 0);    // 0: unknown
   const time = seconds ? `about ${in_seconds(seconds)}` : "about a minute";
   return `Takes ${time} and comes closer to its brushwork.`;
 }
@@ -67,14 +66,14 @@ function words_before(mine, here) {
 const file_stem = (title) =>
   title.normalize("NFC").replace(/[^\p{L}\p{M}\p{N}_]+/gu, "-").replace(/^-+|-+$/g, "").toLowerCase() || "painting";
 
-/** A study's address, for the link that saves it. @param {string} id */
+/** A study's URL, for the link that saves it. @param {string} id */
 function address_of(id) {
   const blob = state.studies.get(id);
   if (!blob) return null;
   return blob.url ??= URL.createObjectURL(blob);
 }
 
-/** Learn the subject, on the photo of now; what is there when it is stopped is kept. */
+/** Study the subject, using the current photo; if stopped, the study so far is kept. */
 export async function study() {
   const name = subject, { photo } = state;
   if (studying || !name || !state.paintings.has(name)) return;
@@ -106,7 +105,7 @@ export async function study() {
 function hear(job, { event, step, steps, picture, study, problem }) {
   if (problem) throw new Problem(problem);
   if (event === "progress" && step) {
-    job.first ??= { step, at: performance.now() };        // before it, networks were loaded
+    job.first ??= { step, at: performance.now() };        // after loading the networks
     const pace = (performance.now() - job.first.at) / 1000 / (step - job.first.step);
     const left = step > job.first.step ? `, about ${in_seconds(pace * (steps - step))} left` : "";
     set("study-progress", { value: String(step) });
@@ -124,7 +123,7 @@ export function stop_study() {
   studying?.controller.abort();
 }
 
-/** From now on the style is painted by the study, wherever it stands in the mix. */
+/** Use the study for its style from now on, wherever it is in the mix. */
 async function take_up(name, blob) {
   const mine = own_style(name);
   if (!mine) return;
@@ -138,9 +137,9 @@ async function take_up(name, blob) {
   bring_back({ ...from, mix: { ...from.mix, slots } });
 }
 
-// Kept in this browser, if asked ----------------------------------------------------------------------------------
+// Stored in this browser on request ---------------------------------------------------------------------------------
 
-/** What `work(store)` asks for, once it is done. */
+/** The result of the request that `work(store)` makes. */
 function in_store(mode, work) {
   return new Promise((resolve, reject) => {
     const opening = indexedDB.open("stylizer", 1);
@@ -167,7 +166,7 @@ async function forget(mine) {
   await in_store("readwrite", (store) => store.delete(kept));
 }
 
-/** The checkbox: keep the subject's study in this browser, or no longer. */
+/** The checkbox: keep the subject's study in this browser, or remove it. */
 export async function keep_subject({ study_keep: wanted }) {
   const mine = own_style(subject);
   if (!mine?.study || Boolean(wanted) === Boolean(mine.kept)) return;
@@ -180,7 +179,7 @@ export async function keep_subject({ study_keep: wanted }) {
   }
 }
 
-/** Tiles for what was kept here before, the choice left as it is. */
+/** Add tiles for studies kept earlier, without changing the choice. */
 export async function recall_studies() {
   const kept = window.indexedDB ? await in_store("readonly", (store) => store.getAll()).catch(() => []) : [];
   for (const { id, study } of kept) state.studies.set(id, study);

@@ -1,23 +1,23 @@
-/* The style code: the mix, strength and stroke size as a short text, so that a style can be shared without any picture.
+/* The style code: mix, strength and stroke size as a short text, so that a style can be shared without a picture.
  *
  *     style1.<base64url of: strength and stroke size in %, keep colours, parts; each part; CRC-32 of all before>
  *
- * A part is its weight (two bytes, of 10000) and a gallery name (length, then UTF-8), or for an own style a zero, the
- * predictor's checksum (four bytes: other weights have other vectors) and its vector: 100 int16 after their scale, a
- * float32. Numbers are big-endian. Anyone may write a code by hand, so what is read is checked by the rules that the
- * server has for a mix. */
+ * A part is its weight (two bytes, out of 10000) and a gallery name (length, then UTF-8), or for an own style a zero,
+ * the predictor's checksum (four bytes: other weights have other vectors), the vector's scale (float32) and its 100
+ * int16. Numbers are big-endian. Anyone can write a code manually, so input is checked by the server's rules for a
+ * mix. */
 
 import { STRENGTHS, STYLE_SCALES, VECTOR_BOUND, VECTOR_SIZE } from "../contract.js";
 import { Problem } from "../engines/problem.js";
 
 /** @typedef {import("./state.js").Part} Part
- *  @typedef {{model: string, titles: Record<string, string>, max_styles: number}} Gallery    what this page can paint:
+ *  @typedef {{model: string, titles: Record<string, string>, max_styles: number}} Gallery    what this page can paint;
  *    `model` names the predictor */
 
 const VERSION = "1";
-const NAME_SHOWN = 60;                          // characters of a name that the gallery does not have
+const NAME_SHOWN = 60;                          // characters shown of an unknown name
 const WHOLE = 10000, INT16 = 32767;
-const LONGEST = 4096;                           // characters of a code: five own styles take 1,500
+const LONGEST = 4096;                           // characters of a code; five own styles need 1,500
 
 // Bytes ------------------------------------------------------------------------------------------------------------
 
@@ -38,7 +38,7 @@ const to_text = (bytes) =>
 const to_bytes = (text) =>
   Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (each) => each.charCodeAt(0));
 
-/** The bytes of numbers of one of DataView's types: number_bytes("Int16", 100, -3). */
+/** Bytes of numbers of a DataView type: number_bytes("Int16", 100, -3). */
 function number_bytes(type, ...numbers) {
   const size = { Uint16: 2, Int16: 2, Uint32: 4, Float32: 4 }[type];
   const view = new DataView(new ArrayBuffer(size * numbers.length));
@@ -72,45 +72,45 @@ function write_part({ style_name, style_vector, weight }, model) {
   ];
 }
 
-/** What a code, or a link with one, says: {parts, strength, style_scale, keep_colors, foreign}, `foreign` being whether
- *  other weights made its vectors. Throws Problem where it says nothing, or more than a mix may be.
+/** Parse a code, or a link with one: {parts, strength, style_scale, keep_colors, foreign}, where `foreign` means that
+ *  other weights made its vectors. Throws Problem if it is not a valid code or mix.
  *  @param {string} text @param {Gallery} gallery */
 export function read(text, gallery) {
-  if (text.length > LONGEST) throw refusal("this is longer than any style code; copy the code alone");
+  if (text.length > LONGEST) throw refusal("this is too long for a style code; copy only the code");
   const [, version, body] = /(?:^|#)style(\d+)\.([\w-]+)$/.exec(text.trim()) ?? [];
-  if (!body) throw refusal("this is no style code; one looks like style1.UGQAAQ… and is copied whole");
+  if (!body) throw refusal("this is not a complete style code, which looks like style1.UGQAAQ…; copy all of it");
   if (version !== VERSION) {
-    throw refusal(`this code is of version ${version}, and this page reads version ${VERSION}; reload the page`);
+    throw refusal(`this code has version ${version}, but this page reads version ${VERSION}; reload the page`);
   }
   let mix;
   try {
     mix = read_bytes(to_bytes(body), gallery.model);
   } catch {
-    throw refusal("this code is damaged: characters are missing or changed; copy it again, whole");
+    throw refusal("this code is damaged: characters are missing or changed; copy all of it again");
   }
   const wrong = wrong_in(mix, gallery);
   if (wrong) throw refusal(`this code cannot be painted: ${wrong}`);
   return mix;
 }
 
-/** What is wrong with a mix, in words; empty where nothing is. */
+/** What is wrong with a mix, in words; empty if it is valid. */
 function wrong_in({ strength, style_scale, parts }, { max_styles, titles }) {
   const numbers = parts.flatMap(({ vector = [] }) => vector);
   const missing = parts.find(({ name }) => name !== undefined && !Object.hasOwn(titles, name));
   const beyond = (value, /** @type {number[]} */ [least, most]) => !(value >= least && value <= most);
-  if (!parts.length) return "it names no style";
-  if (parts.length > max_styles) return `it mixes ${parts.length} styles, and at most ${max_styles} are mixed`;
+  if (!parts.length) return "it has no styles";
+  if (parts.length > max_styles) return `it mixes ${parts.length} styles, but a mix has at most ${max_styles}`;
   if (beyond(strength, STRENGTHS)) {
-    return `its strength is ${percent(strength)}, and goes from ${STRENGTHS.map(percent).join(" to ")}`;
+    return `its strength is ${percent(strength)}; it must be from ${STRENGTHS.map(percent).join(" to ")}`;
   }
   if (beyond(style_scale, STYLE_SCALES)) {
-    return `its strokes are ${style_scale} times as large, and may be ${STYLE_SCALES.join(" to ")} times`;
+    return `its strokes are ${style_scale} times as large; they must be ${STYLE_SCALES.join(" to ")} times`;
   }
   if (parts.some(({ weight }) => beyond(weight, [0, 1])) || !parts.some(({ weight }) => weight > 0)) {
-    return "its weights go from 0 to 1, and not all may be 0";
+    return "its weights must be from 0 to 1, and not all 0";
   }
   if (numbers.some((each) => beyond(Math.abs(each), [0, VECTOR_BOUND]))) {
-    return `the numbers of its own styles go from −${VECTOR_BOUND} to ${VECTOR_BOUND}`;
+    return `the numbers of its own styles must be from −${VECTOR_BOUND} to ${VECTOR_BOUND}`;
   }
   return missing ? `this gallery has no style ${missing.name.slice(0, NAME_SHOWN)}` : "";
 }

@@ -1,4 +1,4 @@
-/* The switch "On this device": which engine paints. The server is used instead only after the user said so. */
+/* The switch "On this device": which engine paints. It falls back to the server only with the user's consent. */
 
 import { Device } from "../engines/device.js";
 import { use } from "../engines/engine.js";
@@ -6,7 +6,7 @@ import { Problem } from "../engines/problem.js";
 import { server } from "../engines/server.js";
 import { by_id, set } from "./dash.js";
 
-const CHOICE = "stylizer-on-device";            // in localStorage: the choice, and nothing else
+const CHOICE = "stylizer-on-device";            // in localStorage: only the choice
 const CACHE = "stylizer";                       // the service worker's
 const POSTED = /\/api\/v1\/(stylize|wall|vectors|optimise|study)$/;
 
@@ -16,7 +16,7 @@ let device = null;                              // while the switch is on
 const say = (children) => set("device-words", { children });
 const dialog = () => /** @type {HTMLDialogElement} */ (by_id("device-dialog"));
 
-/** Once, at the start: take up the choice of the last visit. */
+/** Called once at the start: restore the choice of the last visit. */
 export function make_switch() {
   by_id("device-leave").onclick = () => dialog().close("server");
   by_id("device-stay").onclick = () => dialog().close("");
@@ -37,7 +37,7 @@ function turn_on() {
   });
   use(device);
   if (window.isSecureContext) device.start();
-  else ask("browsers allow it on https and on localhost alone");
+  else ask("browsers allow it only on https and on localhost");
 }
 
 /** @param {Device} left */
@@ -47,7 +47,7 @@ async function turn_off(left) {
   left.stop();
   use(server);
   show_progress(null);
-  say("Paints on the server, which keeps no picture.");
+  say("Paints on the server, which keeps no pictures.");
   left.hand_over(server);
   await (await navigator.serviceWorker?.getRegistration())?.unregister();
   await window.caches?.delete(CACHE);
@@ -58,7 +58,7 @@ function show_progress(progress) {
   set("device-progress", { hidden: !progress, ...bar });
 }
 
-/** This device cannot paint: the server may, if the user agrees. */
+/** This device cannot paint: ask whether the server may. */
 function ask(detail) {
   say(`This device cannot paint: ${detail}.`);
   set("device-question", {
@@ -68,17 +68,17 @@ function ask(detail) {
   if (!dialog().open) dialog().showModal();
 }
 
-/** What was chosen in the dialog; closing it with Escape means no. */
+/** Apply the dialog's answer; closing it with Escape means no. */
 function decide() {
   if (dialog().returnValue === "server") return set("on-device", { value: false });
   device?.refuse(new Problem({ detail: "nothing was painted, and nothing was sent" }));
 }
 
-/** Have the service worker keep all that this page was made of, so that it works offline. */
+/** Have the service worker cache everything this page loaded, so that it works offline. */
 async function keep_for_later(files, here) {
   const workers = navigator.serviceWorker;
   const there = await workers?.register("service-worker.js").catch(() => workers.getRegistration());
-  if (!there) return;                           // a private window, or one that may keep nothing
+  if (!there) return;                           // a private window, or one without storage
   const { active } = await workers.ready;
   const address_of = (path) => new URL(path, document.baseURI).href;
   const loaded = performance.getEntriesByType("resource").map(({ name }) => name);

@@ -1,4 +1,4 @@
-/* The strip of what was painted so far; undo and redo. */
+/* The strip of earlier paintings; undo and redo. */
 
 import { by_id, element, parent_of, set } from "./dash.js";
 import { bring_back, percent } from "./mix.js";
@@ -12,10 +12,10 @@ const THUMB_HEIGHT = 96;
 const TYPED = "input:is([type=search], [type=text], [type=number]), textarea";
 
 /** @type {{key: string, photo: Photo, thumb: string, words: string, settings: object, from: WeighedMix}[]} */
-const tries = [];                               // full paintings so far, the newest last
-let current = -1;                               // the one on show
+const tries = [];                               // full paintings so far, newest last
+let current = -1;                               // the one shown
 
-/** Keep a painting's settings in the strip; one that was there before is only marked. */
+/** Add a painting's settings to the strip; if it is already there, only mark it. */
 export function remember({ photo, style, strength, style_scale, size, format, keep_colors }, picture) {
   const settings = { strength, "style-scale": Math.log2(style_scale), size, format, "keep-colors": keep_colors };
   const key = JSON.stringify([style.parts, Object.values(settings).map(String)]);
@@ -49,7 +49,7 @@ function show_tries() {
   });
 }
 
-/** Bring back what an earlier painting was made from, its photo too; it is then painted again. */
+/** Restore an earlier painting's settings and photo, and paint it again. */
 async function restore({ photo, settings, from }) {
   show_tries();
   for (const [id, value] of Object.entries(settings)) set(id, { value });
@@ -57,7 +57,7 @@ async function restore({ photo, settings, from }) {
   if (photo !== state.photo) await bring_back_photo(photo);
 }
 
-/** Undo and redo by the usual keys, but where text is typed. */
+/** Undo and redo by the usual keys, except in text fields. */
 export function undo_by_keyboard(event) {
   const elsewhere = by_id("studio").hidden || event.target.matches(TYPED);
   if (!(event.ctrlKey || event.metaKey) || elsewhere) return;
@@ -68,7 +68,7 @@ export function undo_by_keyboard(event) {
   by_id(button).click();
 }
 
-/** Undo, redo, or a try that was chosen. */
+/** Undo, redo, or go to a chosen try. */
 export function recall(_values, triggered) {
   const [button] = triggered;
   const step = { undo: -1, redo: 1 }[button];

@@ -1,4 +1,4 @@
-/* The wall: the photo in every style, small; and the search in it. */
+/* The wall: the photo in every style, small; and searching it. */
 
 import { PATHS } from "../contract.js";
 import { engine } from "../engines/engine.js";
@@ -7,11 +7,11 @@ import { tile_of } from "./pictures.js";
 import { note_fault } from "./problems.js";
 import { state } from "./state.js";
 
-const TILE = [180, 120];                        // px of a tile of the wall on a plain display,
+const TILE = [180, 120];                        // px of a wall's tile on an ordinary display,
 const DENSE_TILE = [240, 160];                  // and on one with more than a pixel and a half per CSS pixel
 
-const in_view = new Set();                      // names of the tiles that are on the screen
-let under_way = new AbortController();          // the wall that is painted now
+const in_view = new Set();                      // names of the tiles on the screen
+let under_way = new AbortController();          // the wall being painted
 
 /** @typedef {import("./state.js").OwnStyle} OwnStyle */
 
@@ -25,12 +25,12 @@ export const tiles = () => all(".tiles .form-check").map((tile) => ({
 /** @returns {HTMLImageElement | null} */
 const tile_image = (name) => document.querySelector(`.tiles input[value="${CSS.escape(name)}"] + label img`);
 
-/** Paint the photo on every tile: own styles first, then what is on the screen, then the rest. */
+/** Paint the photo on every tile: own styles first, then those on the screen, then the rest. */
 export async function fill_wall() {
   under_way.abort();
   const { signal } = under_way = new AbortController();
-  if (!state.photo) return;                     // the sample could not be loaded, and there is none yet
-  for (const { name, image } of tiles()) {      // until its painting comes, a tile shows the sample photo
+  if (!state.photo) return;                     // the sample failed to load, and no photo was chosen
+  for (const { name, image } of tiles()) {      // until it is painted, a tile shows the sample photo
     image.classList.add("waiting");
     if (in_view.has(name) && image.dataset.src) image.src = image.dataset.src;
     else if (image.dataset.src) image.removeAttribute("src");
@@ -41,10 +41,10 @@ export async function fill_wall() {
   await paint_tiles({ names, signal });
 }
 
-/** Paint the tiles of these styles of the user's, as part of the wall that is painted now. */
+/** Paint tiles for these own styles, as part of the wall being painted. */
 export const paint_own_tiles = (own) => paint_tiles({ own, signal: under_way.signal });
 
-/** Paint these tiles as they are sent; a failure leaves the sample there and is told beside the wall.
+/** Paint these tiles and show each as it arrives; on failure the sample stays, with a note next to the wall.
  *  @param {{own?: OwnStyle[], names?: string[], signal: AbortSignal}} tiles    the user's styles, the gallery's */
 async function paint_tiles({ own = [], names = [], signal }) {
   const size = window.devicePixelRatio > 1.5 ? DENSE_TILE : TILE;
@@ -70,10 +70,10 @@ async function paint_tiles({ own = [], names = [], signal }) {
   }
 }
 
-/** Dash draws a new tile when it comes to it. */
+/** Wait until Dash has drawn a new tile. */
 export const tile_there = (name) => until(() => tile_image(name));
 
-/** Know which tiles are on the screen, and load the sample there: html.Img has no loading="lazy". */
+/** Track which tiles are on the screen, and load the sample there: html.Img has no loading="lazy". */
 export function watch_tiles() {
   const [chosen] = all(".tiles .form-check:has(input:checked)");
   const strip = parent_of(chosen);
@@ -89,7 +89,7 @@ export function watch_tiles() {
   all("img[data-src]").forEach((image) => observer.observe(image));
 }
 
-/** Show the tiles that have all the words in title, artist or year; accents and case do not matter. */
+/** Show the tiles that match all words by title, artist or year, ignoring accents and case. */
 export function search({ search: text, own_styles }) {
   const plain = (words) => words.normalize("NFKD").replace(/\p{Mark}/gu, "").toLowerCase();
   const wanted = plain(text ?? "").split(/\s+/).filter(Boolean);
@@ -101,7 +101,7 @@ export function search({ search: text, own_styles }) {
   }));
   for (const { tile, name } of tiles()) tile.hidden = !matching.has(name);
   for (const part of all(".tiles")) {
-    const names = part.id === "own" ? Object.keys(own)    // whose newest tile Dash has yet to draw
+    const names = part.id === "own" ? Object.keys(own)    // Dash may not have drawn the newest tile yet
       : [...part.querySelectorAll("input")].map(({ value }) => value);
     const empty = !names.some((name) => matching.has(name));
     by_id(`${part.id}-heading`).hidden = part.hidden = empty;
@@ -110,7 +110,7 @@ export function search({ search: text, own_styles }) {
   return matching.size ? `${matching.size} of ${Object.keys(words).length} styles` : "No style matches";
 }
 
-/** From the search box, Enter takes the first match, and an arrow down goes there. */
+/** In the search box, Enter chooses the first match, and arrow down moves there. */
 export function search_by_keyboard(event) {
   if (!["Enter", "ArrowDown"].includes(event.key)) return;
   const [first] = all(".tiles .form-check:not([hidden]) input");

@@ -1,4 +1,4 @@
-/* What nobody sees the network must not see either: the arithmetic of stylizer/alpha.py, which says why. */
+/* Invisible pixels must not influence the network: the arithmetic of stylizer/alpha.py, which explains why. */
 
 import { ALPHA } from "../../contract.js";
 
@@ -7,10 +7,10 @@ const WEIGHTS = Uint16Array.from({ length: 256 }, (_, alpha) => alpha && Math.ma
 const OWN = Float32Array.from({ length: 256 }, (_, alpha) =>
   Math.min(Math.max((alpha - FAINT) / (CLEAR - FAINT), 0), 1));
 
-/** The share of its own colour that stays to a pixel of so much alpha. */
+/** The share of its own colour that a pixel with this alpha keeps. */
 export const own = (alpha) => OWN[alpha];
 
-/** Colours faint pixels by the nearest visible ones, in place, by push and pull; returns the same picture. */
+/** Colour faint pixels by the nearest visible ones, in place, by push-pull; returns the same picture. */
 export function fill_hidden(picture) {
   const { width, height, data } = picture, area = width * height;
   let least = 255, most = 0;
@@ -41,7 +41,7 @@ export function fill_hidden(picture) {
   return picture;
 }
 
-/** Means over squares of 2 x 2, each pixel counting by its weight: fully known where they add up to an opaque one. */
+/** Weighted means over 2 x 2 squares: fully known if the weights add up to one opaque pixel. */
 function halved({ width, height, data, weights, covered }) {
   const columns = Math.ceil(width / 2), rows = Math.ceil(height / 2), area = columns * rows;
   const half = {
@@ -71,7 +71,7 @@ function halved({ width, height, data, weights, covered }) {
   return half;
 }
 
-/** What a level lacks, by `share` of a pixel, from the one half as large, enlarged by straight lines as Pillow does. */
+/** Fill what a level lacks (1 - `share` of a pixel) from the next coarser one, enlarged bilinearly as in Pillow. */
 function mix(level, coarser, share) {
   const { width, height, data } = level, from = coarser.data;
   const columns = Array.from({ length: width }, (_, x) => neighbours(x, coarser.width));
@@ -92,7 +92,7 @@ function mix(level, coarser, share) {
   return level;
 }
 
-/** The pixel that covers one of a picture twice as large, and the other one that it lies nearest to. */
+/** The coarse pixel that covers a fine one, and the coarse pixel next closest to it. */
 function neighbours(at, length) {
   const near = at >> 1;
   return [near, Math.min(Math.max(near + (at % 2 ? 1 : -1), 0), length - 1)];

@@ -1,18 +1,18 @@
-/* Faint strokes on a photo's plain places before it is painted, the arithmetic of stylizer/brushwork.py. */
+/* Brushwork: faint strokes on a photo's plain areas before it is painted, the arithmetic of stylizer/brushwork.py. */
 
 import { BRUSHWORK } from "../../contract.js";
 import { brightened, luma, opaque, resize_to } from "./picture.js";
 
 const { CELL, HEIGHTS, BOLDNESS, PLAIN, AROUND, SIDES, DRIFT, STEPS, MOST_CELLS, LEAST_SIDE } = BRUSHWORK;
 
-/** Of the strokes for a style vector, in whole levels; `way` says what a vector says of its painting's roughness. */
+/** Height of the strokes for a style vector, in whole levels; `way`: linear map from a vector to roughness. */
 export function height_for(vector, way) {
   const octaves = vector.reduce((all, value, index) => all + value * way[index], way[vector.length]);
   return Math.round(Math.min(Math.max(BOLDNESS * (2 ** octaves - 1), HEIGHTS[0]), HEIGHTS[1]));
 }
 
-/** The picture, opaque, with strokes on its plain places: of such a deviation in levels, `scale` times as broad and
- *  long as CELL makes them. */
+/** The picture, opaque, with strokes of deviation `height` (levels) in its plain areas, `scale` times the size CELL
+ *  gives. */
 export function with_brushwork(picture, height, scale) {
   const cell = Math.max(CELL * scale, Math.sqrt(picture.width * picture.height / MOST_CELLS));
   const grid = [picture.width, picture.height].map((side) => Math.round(side / cell));
@@ -25,7 +25,7 @@ export function with_brushwork(picture, height, scale) {
   return brightened(whole, resize_to(levels, picture.width, picture.height));
 }
 
-/** What is added to each cell, of deviation 1 where that is plain; a grid is {width, height, values}. */
+/** The strokes to add to each cell, with deviation 1 in plain areas; a grid is {width, height, values}. */
 function strokes(luminance) {
   const { width, height } = luminance, [down, across] = directions(luminance);
   let smeared = blurred({ width, height, values: noise(width, height, 0) }, 3);
@@ -45,7 +45,7 @@ function strokes(luminance) {
   return values.map((value, index) => plain[index] * value / deviation);
 }
 
-/** Unit vectors (down, across) along the contours of a grid; where there are none, of a slow drift. */
+/** Unit vectors (down, across) along the contours of a grid, or along a slow drift where it has none. */
 function directions(luminance) {
   const { width, height, values } = luminance;
   const slope = (index, place, length, step) => (place === 0 ? values[index + step] - values[index]
@@ -63,7 +63,7 @@ function directions(luminance) {
   return [angle.map(Math.cos), angle.map((value) => -Math.sin(value))];
 }
 
-/** White noise, -1 to 1, that depends on a cell's place alone. */
+/** White noise, -1 to 1, hashed from a cell's position. */
 function noise(width, height, kind) {
   return Float32Array.from({ length: width * height }, (_, index) => {
     const row = Math.floor(index / width), column = index % width;
@@ -74,7 +74,7 @@ function noise(width, height, kind) {
   });
 }
 
-/** Means over squares of so many cells a side, of what of them lies within. */
+/** Box blur over squares of `side` cells, cropped at the border. */
 function blurred(grid, side) {
   const reach = Math.floor(side / 2);
   return [true, false].reduce(({ width, height, values }, down) => {
@@ -92,7 +92,7 @@ function blurred(grid, side) {
   }, grid);
 }
 
-/** Between cells, bilinear; beyond the border the border's own. */
+/** A bilinear sample between cells; beyond the border, the border's values. */
 function sampled({ width, height, values }, row, column) {
   row = Math.min(Math.max(row, 0), height - 1);
   column = Math.min(Math.max(column, 0), width - 1);

@@ -1,4 +1,4 @@
-/* Pictures in the worker, the arithmetic of stylizer/images.py. A picture is {width, height, data}, data being RGBA. */
+/* Pictures in the worker: the arithmetic of stylizer/images.py. A picture is {width, height, data}, with RGBA data. */
 
 import { IMAGES, MEDIA_TYPES, TILES } from "../../contract.js";
 import { fill_hidden, own } from "./alpha.js";
@@ -8,7 +8,7 @@ const { CELL, SPARSE, SPARSEST, THINGS_SHARE, FAINT, FAINTEST } = TILES;
 const LOBES = 3;                                // of Lanczos
 const QUALITY = 0.92;
 
-/** A Blob -> picture, upright, in sRGB, hidden colours filled; throws where this browser cannot decode it. */
+/** A Blob -> picture, upright, in sRGB, hidden colours filled; throws if this browser cannot decode it. */
 export async function decode(blob) {
   const bitmap = await createImageBitmap(blob, { imageOrientation: "from-image" });
   const { width, height } = bitmap;
@@ -20,19 +20,19 @@ export async function decode(blob) {
   return fill_hidden({ width, height, data });
 }
 
-/** What draws on a canvas. @param {OffscreenCanvas} canvas @param {CanvasRenderingContext2DSettings} [settings] */
+/** A canvas's 2D context. @param {OffscreenCanvas} canvas @param {CanvasRenderingContext2DSettings} [settings] */
 function context_of(canvas, settings) {
   const context = canvas.getContext("2d", settings);
   if (!context) throw new Error(`this browser cannot hold a picture of ${canvas.width} × ${canvas.height} pixels`);
   return context;
 }
 
-/** Its pixels now: the garbage collector lets them lie for a minute, 100 MB of a large photo. */
+/** Free a canvas's pixels now: the garbage collector would take a minute, with 100 MB for a large photo. */
 function forget(canvas) {
   canvas.width = canvas.height = 0;
 }
 
-/** Picture -> Blob without metadata; alpha is kept, and laid on white where JPEG has none. */
+/** Picture -> Blob without metadata; alpha is kept, except in JPEG: there the picture is laid on white. */
 export async function encode({ width, height, data }, format) {
   const canvas = new OffscreenCanvas(width, height), context = context_of(canvas);
   context.putImageData(new ImageData(data, width, height), 0, 0);
@@ -50,7 +50,7 @@ export const wrote = (blob, format) => blob.type === MEDIA_TYPES[format];
 
 // Sizes -------------------------------------------------------------------------------------------------------------
 
-/** The shorter side `shortest` pixels, first cut at the centre to 2:1 at most, for the style predictor. */
+/** Resize the shorter side to `shortest` pixels, for the style predictor, after a centre crop to at most 2:1. */
 export function resize_shorter(picture, shortest) {
   const side = Math.min(picture.width, picture.height);
   const width = Math.min(picture.width, 2 * side), height = Math.min(picture.height, 2 * side);
@@ -69,7 +69,7 @@ function cut(picture, left, top, width, height) {
   return { width, height, data };
 }
 
-/** The same picture where it has that size already. */
+/** Resize a picture; the same object if it already has that size. */
 export function resize_to(picture, width, height) {
   if (width === picture.width && height === picture.height) return picture;
   const across = Math.max(1, Math.floor(picture.width / width / REDUCING_GAP));
@@ -79,7 +79,7 @@ export function resize_to(picture, width, height) {
   return lanczos(lanczos(small, width, narrow, false), height, low, true);
 }
 
-/** Means over so many pixels of one direction; what is left over at the end makes a smaller box. */
+/** Means over `by` pixels in one direction; the rest at the end makes a smaller box. */
 function box(picture, by, down) {
   if (by === 1) return picture;
   const from = down ? picture.height : picture.width;
@@ -89,8 +89,8 @@ function box(picture, by, down) {
   });
 }
 
-/** One direction of Pillow's LANCZOS, from the first `extent` pixels (a fraction after a box filter) to `length`: the
- *  kernel widens with the reduction, so that nothing is skipped. */
+/** One direction of Pillow's LANCZOS, from the first `extent` pixels (fractional after a box filter) to `length`: the
+ *  kernel widens with the reduction, so that no pixel is skipped. */
 function lanczos(picture, length, extent, down) {
   if (extent === length) return picture;
   const from = down ? picture.height : picture.width, scale = extent / length, widen = Math.max(1, scale);
@@ -103,8 +103,8 @@ function lanczos(picture, length, extent, down) {
   });
 }
 
-/** One direction filtered to `length` pixels; `kernel(index)` gives what one is made of: {first, taps}, the taps being
- *  1 together. Colours are weighted by alpha, so that what cannot be seen is not mixed into what can. */
+/** Filter one direction to `length` pixels; `kernel(index)` gives {first, taps} of each, with taps that sum to 1.
+ *  Colours are weighted by alpha, so invisible ones do not bleed into visible ones. */
 function filtered(picture, length, down, kernel) {
   const [width, height] = down ? [picture.width, length] : [length, picture.height];
   const from = picture.data, data = new Uint8ClampedArray(4 * width * height);
@@ -130,7 +130,7 @@ function filtered(picture, length, down, kernel) {
         data[to + 2] = blue / alpha;
       }
       if (share === 1) continue;
-      // What is faint has too little alpha to divide by, and the colour of its surroundings already.
+      // Faint pixels have too little alpha to divide by, and already have the colour of their surroundings.
       for (let channel = 0; channel < 3; channel++) {
         const around = taps.reduce((sum, tap, place) => sum + tap * from[start + place * step + channel], 0);
         data[to + channel] = around + share * (data[to + channel] - around);
@@ -147,10 +147,10 @@ function sinc3(x) {
   return LOBES * Math.sin(angle) * Math.sin(angle / LOBES) / (angle * angle);
 }
 
-// A look at the whole ------------------------------------------------------------------------------------------------
+// Survey of a picture ------------------------------------------------------------------------------------------------
 
-/** Where a picture differs from its own mean, as stylizer/tiles.py: {columns, rows, things, share, floor, calm},
- *  `things` being 1 for each cell of 32 px that holds some. */
+/** Where a picture differs from its mean, as in stylizer/tiles.py: {columns, rows, things, share, floor, calm};
+ *  `things` is 1 for each 32 px cell that contains some. */
 export function survey({ width, height, data }) {
   const [columns, rows] = [width, height].map((length) => Math.ceil(length / CELL)), area = width * height;
   const sums = new Float64Array(3 * columns * rows), squares = new Float64Array(columns * rows), mean = [0, 0, 0];
@@ -184,7 +184,7 @@ export function survey({ width, height, data }) {
   return look;
 }
 
-/** Whether there are things in a window [left, top, width, height]. */
+/** Whether a window [left, top, width, height] contains things. */
 export function has_things({ columns, things }, [left, top, width, height]) {
   for (let row = Math.floor(top / CELL); row * CELL < top + height; row++) {
     for (let column = Math.floor(left / CELL); column * CELL < left + width; column++) {
@@ -194,7 +194,7 @@ export function has_things({ columns, things }, [left, top, width, height]) {
   return false;
 }
 
-/** How much each `stride` pixels of windows count in statistics, together 1: things at least by their share. */
+/** Weights in the statistics of every `stride` pixels of windows, summing to 1, with things weighted by their share. */
 export function weigh(windows, { columns, rows, things, share }, stride) {
   const inside = Uint8Array.from(windows.flatMap(([left, top, width, height]) =>
     Array.from({ length: width * height / stride ** 2 }, (_, index) => {
@@ -211,7 +211,7 @@ export function weigh(windows, { columns, rows, things, share }, stride) {
 
 // Planes ------------------------------------------------------------------------------------------------------------
 
-/** A window of the picture -> float32 (3, height, width) in [0, 1]; beyond the picture's edges it is mirrored. */
+/** A window of the picture -> float32 (3, height, width) in [0, 1], mirrored beyond the picture's edges. */
 export function to_planes(picture, left, top, width, height, planes = new Float32Array(3 * width * height)) {
   const area = width * height;
   const columns = Int32Array.from({ length: width }, (_, x) => 4 * mirrored(left + x, picture.width));
@@ -233,8 +233,8 @@ function mirrored(at, length) {
   return place < length ? place : period - place;
 }
 
-/** Write what lies in planes (3, rows, columns), in [0, 1], at `from` (x, y) into the picture at `kept` [left, top,
- *  width, height]; returns the greatest value, or NaN. */
+/** Copy from planes (3, rows, columns) in [0, 1], at `from` (x, y), to the picture at `kept` [left, top, width,
+ *  height]; returns the maximum, or NaN if any value is. */
 export function from_planes(planes, columns, rows, from, picture, kept) {
   const [from_x, from_y] = from, [left, top, width, height] = kept;
   const area = columns * rows;
@@ -246,25 +246,25 @@ export function from_planes(planes, columns, rows, from, picture, kept) {
       picture.data[to] = 255 * red;             // rounded and clipped by Uint8ClampedArray
       picture.data[to + 1] = 255 * green;
       picture.data[to + 2] = 255 * blue;
-      greatest = Math.max(greatest, red, green, blue);      // carries a NaN along
+      greatest = Math.max(greatest, red, green, blue);      // propagates NaN
     }
   }
   return greatest;
 }
 
-/** The same colours, opaque, as a picture of its own; */
+/** An opaque copy of a picture; */
 export function opaque({ width, height, data }) {
   const copy = data.slice();
   for (let at = 3; at < copy.length; at += 4) copy[at] = 255;
   return { width, height, data: copy };
 }
 
-/** and the alpha of another of the same size given to one. */
+/** and the reverse: give a picture the alpha of another of the same size. */
 export function take_alpha(picture, { data }) {
   for (let at = 3; at < data.length; at += 4) picture.data[at] = data[at];
 }
 
-/** From one picture as far to another of the same size as the share says, 0 to 1; opaque. */
+/** Linear interpolation from one picture (share 0) to another of the same size (share 1); opaque. */
 export function lerp({ width, height, data }, other, share) {
   const mixed = new Uint8ClampedArray(data.length);
   for (let at = 0; at < data.length; at++) {
@@ -277,14 +277,14 @@ export function lerp({ width, height, data }, other, share) {
 export const luma = ({ width, height, data }) => Float32Array.from({ length: width * height }, (_, index) =>
   LUMA.reduce((sum, weight, channel) => sum + weight * data[4 * index + channel], 0));
 
-/** A picture with the levels of another, grey one of its size added to all three channels, 128 being nothing. */
+/** A picture with the levels of a grey one of the same size added to all three channels; 128 adds nothing. */
 export function brightened({ width, height, data }, levels) {
   const result = data.slice();
   for (let at = 0; at < data.length; at++) if (at % 4 < 3) result[at] = data[at] + levels.data[at] - 128;
   return { width, height, data: result };
 }
 
-/** Fill `into` with `base` and the luma of `more` - `less` in all three channels; pictures of one size. */
+/** Fill `into` with `base` plus the luma of `more` - `less` in all three channels; pictures of the same size. */
 export function add_luma(into, base, more, less) {
   for (let at = 0; at < into.data.length; at += 4) {
     let shift = 0;

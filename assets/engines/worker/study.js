@@ -12,24 +12,24 @@ const total = (sizes) => sizes.reduce((sum, each) => sum + each, 0);
 export const size = (layers) => total(layers.map(([channels, out, kernel]) =>
   channels * kernel ** 2 + out * channels + 2 * out));
 
-/** Of what a study holds of a layer: depthwise, the two matrices whose product is pointwise, gamma and beta. */
+/** Sizes of what a study stores for a layer: depthwise, the two matrices whose product is pointwise, gamma and beta. */
 const sizes = ([channels, out, kernel], rank) => {
   const least = Math.min(rank, channels, out);
   return [channels * kernel ** 2, out * least, least * channels, out, out];
 };
 
-/** Whether these bytes begin as safetensors do; no picture does. */
+/** Whether these bytes begin like safetensors; no picture does. */
 export const looks_like_study = (bytes) => bytes.length > 9 && bytes[8] === 0x7b && header_length(bytes) < 1e7;
 
 const header_length = (bytes) => Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
 
-/** {vector, numbers, rank, origin}, or in words what is wrong with the file. */
+/** {vector, numbers, rank, origin}, or a message that says what is wrong with the file. */
 export function parse(bytes, layers) {
-  if (bytes.length > MAX_BYTES) return `the study is too large; one has at most ${MAX_BYTES} bytes`;
+  if (bytes.length > MAX_BYTES) return `the study is too large; the limit is ${MAX_BYTES} bytes`;
   try {
     const begin = 8 + header_length(bytes);
     const { __metadata__: metadata = {}, ...arrays } = JSON.parse(new TextDecoder().decode(bytes.slice(8, begin)));
-    if (metadata.study !== VERSION) return `this is no study of version ${VERSION}; study the painting again`;
+    if (metadata.study !== VERSION) return `this is not a version ${VERSION} study; study the painting again`;
     const rank = Number(metadata.rank);
     if (!(Number.isInteger(rank) && rank >= 1 && rank <= RANK)) throw new RangeError("rank");
     const count = total(layers.flatMap((layer) => sizes(layer, rank)));
@@ -44,11 +44,11 @@ export function parse(bytes, layers) {
     if (![...vector, ...numbers].every((number) => Math.abs(number) <= BOUND)) throw new RangeError("beyond");
     return { vector, numbers, rank, origin: metadata.transformer };
   } catch {
-    return "the study was cut or altered, or is of another transformer; study the painting again";
+    return "the study was truncated or altered, or belongs to another transformer; study the painting again";
   }
 }
 
-/** Half precision, as whole numbers of 16 bits, to float32. */
+/** Half precision, stored as 16-bit integers, to float32. */
 function from_half(halves) {
   return Float32Array.from(halves, (half) => {
     const sign = half & 0x8000 ? -1 : 1, exponent = half >> 10 & 31, fraction = half & 1023;
@@ -57,7 +57,7 @@ function from_half(halves) {
   });
 }
 
-/** All that a study adds to the weights, in one row, layer by layer: depthwise, pointwise, gamma, beta. */
+/** Everything a study adds to the weights, flat, layer by layer: depthwise, pointwise, gamma, beta. */
 export function added({ numbers, rank }, layers) {
   const row = new Float32Array(size(layers));
   let from = 0, to = 0;
@@ -76,7 +76,7 @@ export function added({ numbers, rank }, layers) {
   return row;
 }
 
-/** `up` (out, r) times `down` (r, channels), into `result`, which is zero. */
+/** `up` (out, r) times `down` (r, channels), added into `result`, which must be zero. */
 function multiply(up, down, out, channels, result) {
   const rank = up.length / out;
   for (let row = 0; row < out; row++) {

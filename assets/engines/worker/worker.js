@@ -1,9 +1,9 @@
 /* Paints in the visitor's own browser: the HTTP API's stylize, wall and vectors without a server. ../device.js starts
- * this worker, and another one after a fault, which is whatever is wrong with the device or with what it was given to
- * run; it is told once. What is wrong with a request is told as a problem, as the server would.
+ * this worker, and a new one after a fault: an error of the device or of the files it runs, reported once. Errors in a
+ * request are reported as problems, as on the server.
  *
  *   to here     { start: { base, provider, whole } }, { id, path, fields, from }, { cancel: id }
- *   from here   { hello: true }, at once: the script came and runs; { progress: { done, total } },
+ *   from here   { hello: true }, as soon as the script runs; { progress: { done, total } },
  *               { ready: { provider, threads, why, files } }, { fault: { kind, detail } },
  *               { id, answer, seconds, pixels }, { id, tile: { index, picture } }, { id, words }, { id, problem } */
 
@@ -14,11 +14,11 @@ import { Painter, Refusal } from "./painter.js";
 const SIMD = new Uint8Array([
   0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 8, 1, 6, 0, 65, 0, 253, 15, 11,
 ]);
-const MOST_THREADS = 8;                         // beyond it the threads wait for each other
-const TRIAL_SIDE = 128;                         // px of the picture by which a graphics card is judged
-const TRUSTED = 0.01;                           // its mean difference from WebAssembly, in [0, 1]
+const MOST_THREADS = 8;                         // with more, threads wait for each other
+const TRIAL_SIDE = 128;                         // px of the picture used to test a graphics card
+const TRUSTED = 0.01;                           // largest mean difference from WebAssembly, in [0, 1]
 const KEEP_ON_CARD = { preferredOutputLocation: "gpu-buffer" };
-const NO_MEMORY = /memory|alloc|OOM/i;          // what the browsers and the runtime say when there is no more
+const NO_MEMORY = /memory|alloc|OOM/i;          // how browsers and the runtime report that memory ran out
 
 class Fault extends Error {
   constructor(kind, detail) {
@@ -29,7 +29,7 @@ class Fault extends Error {
 
 /** @type {Promise<Painter>} */
 let painter;                                    // from the first message on
-let turn = Promise.resolve();                   // one picture at a time, and the wall gives way after each tile
+let turn = Promise.resolve();                   // one picture at a time; the wall yields after each tile
 const cancelled = new Set();
 
 postMessage({ hello: true });
@@ -48,7 +48,7 @@ function tell(error) {
 async function answer({ id, path, fields, from }) {
   const check = async () => {
     await new Promise((resolve) => setTimeout(resolve));        // lets a cancellation come in
-    if (cancelled.has(id)) throw new Refusal({ detail: "nobody waits for this any more" });
+    if (cancelled.has(id)) throw new Refusal({ detail: "the request was cancelled" });
   };
   const in_turn = (task) => {
     const mine = turn.then(check).then(task);
@@ -70,14 +70,14 @@ async function answer({ id, path, fields, from }) {
 
 // Starting -----------------------------------------------------------------------------------------------------------
 
-/** Load and check the runtime and the weights, and try them. `whole`: pixels that may be painted in one piece. */
+/** Load, verify and try the runtime and the weights. `whole`: most pixels painted in one piece. */
 async function start({ base, provider, whole }) {
   if (!WebAssembly.validate(SIMD)) throw new Fault("simd", "this browser has no WebAssembly SIMD");
   const kind = provider === "webgpu" ? await graphics() : "wasm";
   const manifest_of = (kind) => new URL(`device/manifest.json?runtime=${kind}`, base).href;
   const manifest = await (await get(manifest_of(kind))).json();
   const runtime = manifest.runtimes[kind];
-  const { measure, tile, ...small } = manifest.weights;         // those two wait until a picture is large
+  const { measure, tile, ...small } = manifest.weights;         // those two are loaded when a picture is large
   const wanted = { ...small, gallery: manifest.gallery, binary: runtime.binary };
   const total = Object.values(wanted).reduce((sum, { bytes }) => sum + bytes, 0);
   let done = 0;
@@ -103,7 +103,7 @@ async function start({ base, provider, whole }) {
   const gallery = JSON.parse(new TextDecoder().decode(loaded.gallery));
   gallery.study_of = async (name) =>
     (Object.hasOwn(manifest.studies, name) ? load(manifest.studies[name], base) : null);
-  const predictor = await make(loaded.predictor, "wasm");       // small, and exact where vectors are kept
+  const predictor = await make(loaded.predictor, "wasm");       // small, and exact, because vectors are kept
   const painter_of = (found, lost) => new Painter({
     networks: { predictor, ...found, Tensor: ort.Tensor, lost }, gallery, limits: manifest.limits, whole,
   });
@@ -121,31 +121,31 @@ async function start({ base, provider, whole }) {
   }
   const device = await ort.env.webgpu.device;
   const lost = device.lost.then(() => { throw new Fault("lost", "the graphics card was lost"); });
-  lost.catch(() => {});                         // heard by whatever runs then
+  lost.catch(() => {});                         // handled by whatever is running then
   const on_card = painter_of(await networks("webgpu"), lost);
   const why = await doubt(on_card, on_processor);
   ready(why ? "wasm" : "webgpu", why);
   return why ? on_processor : on_card;
 }
 
-/** What `make` promises, made when it is first asked for. */
+/** A function that calls `make` on first use and keeps its promise. */
 function once(make) {
   let made = null;
   return () => made ??= make().catch((error) => {
-    made = null;                                // what failed once may do the next time
+    made = null;                                // a retry may succeed
     throw error;
   });
 }
 
-/** The runtime for this browser's graphics card, by how it lets WebAssembly wait; "wasm" where there is no card. */
+/** The runtime for this browser's graphics card, by how WebAssembly can wait in it; "wasm" if there is no card. */
 async function graphics() {
-  /** @type {(GPUAdapter & {isFallbackAdapter?: boolean}) | null | undefined} */      // where older browsers have it
+  /** @type {(GPUAdapter & {isFallbackAdapter?: boolean}) | null | undefined} */      // older browsers
   const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
   if (!adapter || (adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter)) return "wasm";
   return "Suspending" in WebAssembly ? "webgpu-jspi" : "webgpu";
 }
 
-/** Why not to use the card: another picture than WebAssembly's, or no sooner. */
+/** Why not to use the card: its picture differs from WebAssembly's, or it is slower; else empty. */
 async function doubt(on_card, on_processor) {
   const trial = (painter) => painter.trial(TRIAL_SIDE);
   const expected = await trial(on_processor);
@@ -154,7 +154,7 @@ async function doubt(on_card, on_processor) {
   const patience = performance.now() - since;
   const painted = await trial(on_card);         // the first time compiles shaders
   const difference = painted.reduce((sum, value, index) => sum + Math.abs(value - expected[index]), 0);
-  if (!(difference / painted.length < TRUSTED)) return "WebGPU paints otherwise here";
+  if (!(difference / painted.length < TRUSTED)) return "WebGPU gives wrong results here";
   const start = performance.now();
   await trial(on_card);
   return performance.now() - start > patience ? "WebGPU is slower here" : "";
@@ -164,18 +164,18 @@ async function doubt(on_card, on_processor) {
 
 async function get(url, options) {
   const response = await fetch(url, options).catch(() => null);
-  if (!response?.ok) throw new Fault("missing", "what this device needs could not be downloaded");
+  if (!response?.ok) throw new Fault("missing", "the files it needs could not be downloaded");
   return response;
 }
 
-/** A file's bytes, if their sha256 is the manifest's; what was cut or altered is asked for once more. */
+/** A file's bytes, if their sha256 matches the manifest; one that was truncated or altered is requested once more. */
 async function load({ url, sha256 }, base, on_bytes = (_bytes) => {}) {
   for (const cache of ["default", "reload"]) {
     const bytes = await read(await get(new URL(url, base), { cache }), cache === "default" ? on_bytes : () => {});
     const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
     if ([...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("") === sha256) return bytes;
   }
-  throw new Fault("altered", `${url.split("/").at(-1)} was cut or altered on its way here`);
+  throw new Fault("altered", `${url.split("/").at(-1)} was truncated or altered during download`);
 }
 
 async function read(response, on_bytes) {
