@@ -11,7 +11,7 @@ def option(default: Any, reason: str) -> Any:
     return field(default=default, metadata={"help": reason})
 
 
-def add_options(parser: argparse.ArgumentParser, config: type, leave_out: tuple[str, ...] = ()) -> None:
+def add_options(parser: argparse._ActionsContainer, config: type, leave_out: tuple[str, ...] = ()) -> None:
     """One option per field: `style_weight: float` becomes --style-weight. Fields without a description get none."""
     for each in fields(config):
         if "help" in each.metadata and each.name not in leave_out:
@@ -21,14 +21,21 @@ def add_options(parser: argparse.ArgumentParser, config: type, leave_out: tuple[
 def _given(each: Field) -> dict[str, Any]:
     """argparse's arguments for a field."""
     reason = each.metadata["help"].replace("%", "%%")
-    shown = each.default if each.default not in (None, (), MISSING) else None
-    reason = reason if shown is None else f"{reason}; default {shown}"
+    if each.default not in (None, (), MISSING):
+        reason = f"{reason}; default {_in_words(each.default)}"
     if each.type is bool:
         return {"action": argparse.BooleanOptionalAction, "help": reason}
     if get_origin(each.type) is tuple:
         return {"nargs": "+", "type": get_args(each.type)[0], "help": reason}
     kind = get_args(each.type)[0] if get_origin(each.type) is UnionType else each.type  # from `float | None`
     return {"type": kind, "help": reason}
+
+
+def _in_words(default: Any) -> str:
+    """A default as one would type it."""
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
 def chosen(config: type, options: argparse.Namespace) -> Any:

@@ -178,7 +178,7 @@ def test_a_form_is_told_the_networks_their_layers_and_the_bounds(client, setting
 @pytest.mark.parametrize(
     ("fields", "field", "says"),
     [
-        ({"backbone": "vgg11"}, "backbone", "choose from"),
+        ({"backbone": "no-such-network"}, "backbone", "choose from"),
         ({"content_layer": "relu4_2"}, "content_layer", "choose from layer1"),
         ({"style_layers": ["layer1", "layer9"]}, "style_layers", "choose from layer1"),
         ({"steps": 0}, "steps", "1 to 1000"), ({"steps": 1001}, "steps", "1 to 1000"),

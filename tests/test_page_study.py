@@ -55,7 +55,7 @@ def test_a_studied_painting_is_painted_by_its_study_which_can_be_saved_and_dropp
     painted = server.full()[-1]
     assert difference(decoded(painted["answer"]), shown(page)) == 0
     assert difference(shown(page), np.asarray(stylizer.stylize(painted["content"], data))) < 1
-    expect(page.locator("#code-note")).to_contain_text("A code cannot hold your study")
+    expect(page.locator("#code-note")).to_contain_text("A code cannot contain your study")
     count = len(server.full())
     upload(page, "Style picture", data, "again.study.safetensors", "application/octet-stream")
     expect(page.get_by_role("radio", name="again")).to_be_checked()

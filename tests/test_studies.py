@@ -205,7 +205,7 @@ def test_merged_convolutions_paint_what_the_separable_ones_do(transformer, styli
 
 @pytest.mark.parametrize(
     ("config", "says"),
-    [({"steps": 0}, "one is needed"), ({"rank": 17}, "must be 1 to 16"), ({"rate": float("nan")}, "rate is nan"),
+    [({"steps": 0}, "must be at least 1"), ({"rank": 17}, "must be 1 to 16"), ({"rate": float("nan")}, "rate is nan"),
      ({"content_weight": 0, "style_weight": 0, "tv_weight": 0}, "nothing to learn")],
 )  # fmt: skip
 def test_settings_out_of_bounds_are_refused_before_the_first_step(transformer, backbone, config, says):

@@ -1,6 +1,6 @@
 /* Caches the page, the runtime and the weights, so that painting on this device works offline. Versioned URLs come from
- * the cache; everything else from the network, or from the cache if offline. It sees no pictures: they are sent by POST,
- * which it does not handle. */
+ * the cache; everything else from the network, or from the cache if offline. It sees no pictures: they are POSTed, and
+ * it does not handle POST. */
 "use strict";
 
 const KEPT = "stylizer";
