@@ -21,6 +21,7 @@ quick: install
 
 lint: install tools
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@if [ -d node_modules/eslint ]; then npx eslint . && npx tsc; fi
 

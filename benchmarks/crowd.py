@@ -219,12 +219,16 @@ def slow(_options: argparse.Namespace) -> None:
     head = b"POST /api/v1/stylize HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
     large, media = form(content=photo(1200, 900), style_name="batik", size=1200)
     ask = b"POST /api/v1/stylize HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" % (
-        media.encode(), len(large),
-    )  # fmt: skip
+        media.encode(),
+        len(large),
+    )
     kinds = {
         "bodies": (head + b"Content-Length: 1000000\r\n\r\n--x\r\n", b"x"),
         "headers": (b"GET /healthz HTTP/1.1\r\nX-A: ", b"a"),
-        "readers of a script": (b"GET /_dash-component-suites/dash/dcc/dash_core_components.js HTTP/1.1\r\nHost: x\r\n\r\n", b""),  # noqa: E501
+        "readers of a script": (
+            b"GET /_dash-component-suites/dash/dcc/dash_core_components.js HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"",
+        ),
         "readers of a painting": (ask + large, b""),
     }
     server.paint(small, style_name="batik")

@@ -144,8 +144,10 @@ class Files(http.server.SimpleHTTPRequestHandler):
     """The checkout, the rival's model and the page, isolated as WebAssembly's threads want it."""
 
     extensions_map = {  # noqa: RUF012 (the base class has it so)
-        **http.server.SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript", ".wasm": "application/wasm",
-    }  # fmt: skip
+        **http.server.SimpleHTTPRequestHandler.extensions_map,
+        ".mjs": "text/javascript",
+        ".wasm": "application/wasm",
+    }
 
     def __init__(self, *args, rival: Path, **options):
         self.rival = rival

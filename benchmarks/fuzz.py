@@ -34,11 +34,18 @@ def seeds() -> list[bytes]:
     frames = {"save_all": True, "append_images": [image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)] * 2, "duration": 50}
     makes = [(image, kind, {}) for kind in images.SIGNATURES]
     makes += [(image, kind, frames) for kind in images.SIGNATURES if kind in ("PNG", "GIF", "WEBP", "AVIF")]
-    makes += [(image, "JPEG", {"progressive": True, "exif": exif}), (image.convert("CMYK"), "JPEG", {}),
-              (grey, "JPEG", {}), (clear, "PNG", {}), (image.quantize(16), "PNG", {}),
-              (grey.convert("I;16"), "PNG", {}),
-              (clear, "WEBP", {"lossless": True}), (image, "WEBP", {"exif": exif}), (grey.convert("F"), "TIFF", {}),
-              (image, "MPO", {"save_all": True, "append_images": [image]})]  # fmt: skip
+    makes += [
+        (image, "JPEG", {"progressive": True, "exif": exif}),
+        (image.convert("CMYK"), "JPEG", {}),
+        (grey, "JPEG", {}),
+        (clear, "PNG", {}),
+        (image.quantize(16), "PNG", {}),
+        (grey.convert("I;16"), "PNG", {}),
+        (clear, "WEBP", {"lossless": True}),
+        (image, "WEBP", {"exif": exif}),
+        (grey.convert("F"), "TIFF", {}),
+        (image, "MPO", {"save_all": True, "append_images": [image]}),
+    ]
     makes += [(image, "TIFF", {"compression": each}) for each in ("tiff_lzw", "tiff_deflate", "jpeg", "packbits")]
     if "AVIF" in images.SIGNATURES:
         makes.append((clear, "AVIF", {}))

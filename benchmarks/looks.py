@@ -27,8 +27,10 @@ def judged(judge: Backbone, picture: Tensor, photo: Tensor, painting: Tensor) ->
     """(style, content) as VGG-16 sees them."""
     with torch.inference_mode():
         look = [judge(each, losses.STYLE_LAYERS) for each in (picture, photo, painting)]
-        return (float(losses.style_distance(look[0], losses.gram_matrices(look[2]))),
-                float(losses.content_distance(look[0], look[1])))  # fmt: skip
+        return (
+            float(losses.style_distance(look[0], losses.gram_matrices(look[2]))),
+            float(losses.content_distance(look[0], look[1])),
+        )
 
 
 def main() -> None:
@@ -43,8 +45,11 @@ def main() -> None:
     options = parser.parse_args()
     settings = Settings.from_env()
     judge = loss_networks.load_vgg16(read_safetensors(options.vgg)[0])
-    narrow = (loss_networks.build("narrow", read_safetensors(options.narrow)[0]) if options.narrow
-              else loss_networks.load("narrow", settings))  # fmt: skip
+    narrow = (
+        loss_networks.build("narrow", read_safetensors(options.narrow)[0])
+        if options.narrow
+        else loss_networks.load("narrow", settings)
+    )
     networks = {"vgg16": judge, "narrow": narrow, "small": loss_networks.load("small", settings)}
     found: dict[str, list] = {name: [] for name in networks}
     for photo_path, style_path in itertools.product(options.photos, options.styles):
@@ -66,10 +71,13 @@ def main() -> None:
         print(line, flush=True)
     for name, values in found.items():
         style, content, seconds = (statistics.median(each) for each in zip(*values, strict=True))
-        shares = [statistics.median(a[part] / b[part] for a, b in zip(values, found["vgg16"], strict=True))
-                  for part in (0, 2)]  # fmt: skip
-        print(f"{name:8} style {style:.4f} ({shares[0]:.2f} of VGG-16's), content {content:.3f}, "
-              f"{1000 * seconds:.0f} ms a step ({shares[1]:.2f})")
+        shares = [
+            statistics.median(a[part] / b[part] for a, b in zip(values, found["vgg16"], strict=True)) for part in (0, 2)
+        ]
+        print(
+            f"{name:8} style {style:.4f} ({shares[0]:.2f} of VGG-16's), content {content:.3f}, "
+            f"{1000 * seconds:.0f} ms a step ({shares[1]:.2f})"
+        )
 
 
 if __name__ == "__main__":

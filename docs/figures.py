@@ -20,8 +20,16 @@ from stylizer.styles import Blend
 
 ROOT = Path(__file__).parent.parent
 PHOTO = ROOT / "assets/sample.jpg"
-STYLES = ("whirling-night", "stained-glass", "coral-reef", "woodcut-valley",
-          "sunflower-field", "ink-mountains", "peacock", "batik")  # fmt: skip
+STYLES = (
+    "whirling-night",
+    "stained-glass",
+    "coral-reef",
+    "woodcut-valley",
+    "sunflower-field",
+    "ink-mountains",
+    "peacock",
+    "batik",
+)
 STUDIED = ("starry-night", "great-wave", "ink-mountains", "kintsugi")
 CLASSIC = ("stained-glass", "whirling-night")
 STRENGTHS = (0.0, 0.3, 0.6, 1.0)
@@ -63,8 +71,15 @@ def classic(engine: Stylizer, vgg: Path) -> Image.Image:
     for row, name in enumerate(CLASSIC):
         cells = [Image.open(PHOTO), picture_of(name), engine.stylize(PHOTO, name, size=CELL[0])]
         for backbone, weights in (("narrow", None), ("vgg16", vgg)):
-            _, steps = gatys.paint(PHOTO, [name], gatys.GatysConfig(), engine.settings, backbone=backbone,
-                                   backbone_weights=weights, size=CELL[0])  # fmt: skip
+            _, steps = gatys.paint(
+                PHOTO,
+                [name],
+                gatys.GatysConfig(),
+                engine.settings,
+                backbone=backbone,
+                backbone_weights=weights,
+                size=CELL[0],
+            )
             last = deque(steps, maxlen=1).pop()
             cells.append(Image.fromarray(images.from_tensor(last.picture.numpy())))
         for column, cell in enumerate(cells):
@@ -95,21 +110,27 @@ def curve(run: Path) -> str:
     stages = json.loads((run / "settings.json").read_text())["stages"].split(",")
     for start, pixels, batch in (stage.split(":") for stage in stages):
         x = place(float(start) * minutes[-1], 0).split(",")[0]
-        parts.append(f'<path d="M{x} {MARGIN / 2}V{HEIGHT - MARGIN}" stroke="#999" stroke-dasharray="3"/>'
-                     f'<text x="{float(x) + 4}" y="{MARGIN / 2 + 6}">{batch} of {pixels} px</text>')
+        parts.append(
+            f'<path d="M{x} {MARGIN / 2}V{HEIGHT - MARGIN}" stroke="#999" stroke-dasharray="3"/>'
+            f'<text x="{float(x) + 4}" y="{MARGIN / 2 + 6}">{batch} of {pixels} px</text>'
+        )
     for name, values in smooth.items():
         points = " ".join(map(place, minutes, values))
         end = points.rsplit(",")[-1]
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{COLOURS[name]}" stroke-width="1.5"/>'
-                     f'<text x="{WIDTH - MARGIN + 3}" y="{end}" fill="{COLOURS[name]}">{name}</text>')
+        parts.append(
+            f'<polyline points="{points}" fill="none" stroke="{COLOURS[name]}" stroke-width="1.5"/>'
+            f'<text x="{WIDTH - MARGIN + 3}" y="{end}" fill="{COLOURS[name]}">{name}</text>'
+        )
     parts.append(f'<text x="{WIDTH / 2}" y="{HEIGHT - 14}" text-anchor="middle">minutes, to {minutes[-1]:.0f}</text>')
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
-            f'font-size="12" fill="#444">{"".join(parts)}</svg>\n')
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
+        f'font-size="12" fill="#444">{"".join(parts)}</svg>\n'
+    )
 
 
 def running_median(values: list[float]) -> list[float]:
     half = WINDOW // 2
-    return [statistics.median(values[max(0, index - half):index + half + 1]) for index in range(len(values))]
+    return [statistics.median(values[max(0, index - half) : index + half + 1]) for index in range(len(values))]
 
 
 def main() -> None:

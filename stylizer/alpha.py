@@ -60,10 +60,10 @@ def _halved(colours: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.nd
     height, width = (-(-side // 2) for side in weights.shape)
     means, counts = np.empty((height, width, 3), np.uint8), np.zeros((height, width), np.uint32)
     quarters = [
-        (np.s_[: -(-(weights.shape[0] - down) // 2), : -(-(weights.shape[1] - right) // 2)],
-         np.s_[down::2, right::2])
-        for down in (0, 1) for right in (0, 1)
-    ]  # fmt: skip
+        (np.s_[: -(-(weights.shape[0] - down) // 2), : -(-(weights.shape[1] - right) // 2)], np.s_[down::2, right::2])
+        for down in (0, 1)
+        for right in (0, 1)
+    ]
     for place, quarter in quarters:
         counts[place] += weights[quarter]
     divisor = np.maximum(counts, 1)

@@ -31,9 +31,35 @@ SAID_PIXELS = 2_000_000  # larger pictures take over a second, so the command sa
 READABLE = {*SUFFIXES, ".jfif", ".gif", ".bmp", ".tif", ".tiff", ".avif"}  # that we look for in a folder
 # Picture formats that we cannot read: the command reports that it skipped them.
 OTHER_PICTURES = {
-    ".heic", ".heif", ".hif", ".jxl", ".jp2", ".j2k", ".svg", ".pdf", ".psd", ".xcf", ".eps", ".tga", ".exr", ".hdr",
-    ".raw", ".dng", ".arw", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw", ".x3f",
-}  # fmt: skip
+    ".heic",
+    ".heif",
+    ".hif",
+    ".jxl",
+    ".jp2",
+    ".j2k",
+    ".svg",
+    ".pdf",
+    ".psd",
+    ".xcf",
+    ".eps",
+    ".tga",
+    ".exr",
+    ".hdr",
+    ".raw",
+    ".dng",
+    ".arw",
+    ".cr2",
+    ".cr3",
+    ".crw",
+    ".nef",
+    ".nrw",
+    ".orf",
+    ".pef",
+    ".raf",
+    ".rw2",
+    ".srw",
+    ".x3f",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -151,9 +177,11 @@ def _add_backbone(command: argparse.ArgumentParser) -> None:
     names = ", ".join(f"{name} ({each.title})" for name, each in loss_networks().items())
     command.add_argument("--backbone", help=f"the loss network: {names}; default the first")
     command.add_argument(
-        "--backbone-weights", type=Path, metavar="FILE",
+        "--backbone-weights",
+        type=Path,
+        metavar="FILE",
         help="its weights, safetensors or .pth with torchvision's keys; by default downloaded once",
-    )  # fmt: skip
+    )
 
 
 def _add_study(commands: "argparse._SubParsersAction", in_full: bool) -> None:
@@ -246,7 +274,7 @@ def _say_skipped(photos: Iterable[Path]) -> None:
 
 
 def _other_pictures(folder: Path) -> str:
-    """"3 .heic, 1 .nef": counts of pictures in formats that we cannot read; empty if there are none."""
+    """ "3 .heic, 1 .nef": counts of pictures in formats that we cannot read; empty if there are none."""
     if not folder.is_dir():
         return ""
     found = Counter(file.suffix.lower() for file in folder.iterdir() if file.is_file())
@@ -318,9 +346,16 @@ def _gatys(options: argparse.Namespace, settings: Settings) -> int:
     config = chosen(gatys.GatysConfig, options)
     with _download() as download:
         photo, steps = gatys.paint(
-            options.photo, options.style, config, settings, backbone=options.backbone,
-            backbone_weights=options.backbone_weights, shares=options.weight, size=options.size, progress=download,
-        )  # fmt: skip
+            options.photo,
+            options.style,
+            config,
+            settings,
+            backbone=options.backbone,
+            backbone_weights=options.backbone_weights,
+            shares=options.weight,
+            size=options.size,
+            progress=download,
+        )
     step = _watch(steps, config.steps)
     assert step.picture is not None  # the last step always has one
     _write(target, images.Picture(images.from_tensor(step.picture.numpy()), photo.alpha))
@@ -339,9 +374,15 @@ def _study(options: argparse.Namespace, settings: Settings) -> int:
     config = chosen(fit.StudyConfig, options)
     with _download() as download:
         steps = fit.study(
-            str(options.painting), config, settings, name=options.painting.stem, photos=options.photos,
-            backbone=options.backbone, backbone_weights=options.backbone_weights, progress=download,
-        )  # fmt: skip
+            str(options.painting),
+            config,
+            settings,
+            name=options.painting.stem,
+            photos=options.photos,
+            backbone=options.backbone,
+            backbone_weights=options.backbone_weights,
+            progress=download,
+        )
     write(_watch(steps, config.steps).study, target)
     return 0
 

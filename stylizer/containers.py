@@ -625,6 +625,11 @@ def _walk_bmp(data: bytes, name: str) -> Outline:
 
 
 WALKS = {
-    "JPEG": _walk_jpeg, "PNG": _walk_png, "WEBP": _walk_webp, "GIF": _walk_gif, "TIFF": _walk_tiff, "BMP": _walk_bmp,
+    "JPEG": _walk_jpeg,
+    "PNG": _walk_png,
+    "WEBP": _walk_webp,
+    "GIF": _walk_gif,
+    "TIFF": _walk_tiff,
+    "BMP": _walk_bmp,
     "AVIF": _walk_avif,
-}  # fmt: skip
+}

@@ -36,7 +36,16 @@ LOSS_WEIGHT_BOUND = 1e9  # largest content, style or total variation weight in C
 ARITHMETIC: dict[ModuleType, tuple[str, ...]] = {
     alpha: ("GREY", "FAINT", "CLEAR", "KNOWN", "SHADOW"),
     brushwork: (
-        "CELL", "HEIGHTS", "BOLDNESS", "PLAIN", "AROUND", "SIDES", "DRIFT", "STEPS", "MOST_CELLS", "LEAST_SIDE",
+        "CELL",
+        "HEIGHTS",
+        "BOLDNESS",
+        "PLAIN",
+        "AROUND",
+        "SIDES",
+        "DRIFT",
+        "STEPS",
+        "MOST_CELLS",
+        "LEAST_SIDE",
     ),
     canvas: ("EDGE", "FADE"),
     images: ("LUMA", "REDUCING_GAP"),
@@ -44,10 +53,19 @@ ARITHMETIC: dict[ModuleType, tuple[str, ...]] = {
     reading: ("STYLE_SIDE", "READ_SIDE", "READ_FOR", "MOST_OCTAVES"),
     studies: ("VERSION", "RANK", "MAX_BYTES", "BOUND"),
     tiles: (
-        "STRIDE", "MARGIN", "SMALLER", "SAMPLE_SIDE", "CELL", "SPARSE", "SPARSEST", "THINGS_SHARE", "FAINT", "FAINTEST",
+        "STRIDE",
+        "MARGIN",
+        "SMALLER",
+        "SAMPLE_SIDE",
+        "CELL",
+        "SPARSE",
+        "SPARSEST",
+        "THINGS_SHARE",
+        "FAINT",
+        "FAINTEST",
         "WHOLE_PIXELS",
     ),
-}  # fmt: skip
+}
 
 FILE = Path(__file__).parents[1] / "assets" / "contract.js"
 HEAD = "/* Written by `make contract` from stylizer/contract.py: what Python and the page must agree on. */\n"

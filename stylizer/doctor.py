@@ -35,9 +35,16 @@ TORCH = "torch"
 LEAST_MEMORY = 0.6e9  # bytes: weights, OpenVINO and a picture of 512 pixels
 # Instruction sets that speed up painting, as processors name them and as people do; the best first.
 INSTRUCTIONS = {
-    "amx_bf16": "AMX (bf16)", "avx512_bf16": "AVX-512 (bf16)", "avx512f": "AVX-512", "avx512_vnni": "VNNI",
-    "avx_vnni": "VNNI", "avx2": "AVX2", "i8mm": "I8MM", "bf16": "bf16", "asimd": "NEON",
-}  # fmt: skip
+    "amx_bf16": "AMX (bf16)",
+    "avx512_bf16": "AVX-512 (bf16)",
+    "avx512f": "AVX-512",
+    "avx512_vnni": "VNNI",
+    "avx_vnni": "VNNI",
+    "avx2": "AVX2",
+    "i8mm": "I8MM",
+    "bf16": "bf16",
+    "asimd": "NEON",
+}
 
 
 @dataclass(frozen=True)
@@ -82,10 +89,18 @@ def examine(environ: dict[str, str] | None = None) -> Report:
     except StylizerError as error:
         report.findings.append(Finding("settings", False, f"{error}; checking the defaults instead"))
     checks: list[tuple[str, Callable[[Settings], Iterator[Finding]]]] = [
-        ("python", _python), ("packages", _packages), ("processor", _processor), ("memory", _memory),
-        ("weights", _weights), ("gallery", _gallery), ("torch", _torch), ("CUDA", _cuda), ("browser", _browser),
-        ("cache", _cache), ("address", _address),
-    ]  # fmt: skip
+        ("python", _python),
+        ("packages", _packages),
+        ("processor", _processor),
+        ("memory", _memory),
+        ("weights", _weights),
+        ("gallery", _gallery),
+        ("torch", _torch),
+        ("CUDA", _cuda),
+        ("browser", _browser),
+        ("cache", _cache),
+        ("address", _address),
+    ]
     for topic, check in checks:
         report.findings += _guarded(topic, partial(check, settings))
     report.findings += _guarded("painting", lambda: _painting(settings, report))
@@ -193,10 +208,16 @@ def _gallery(settings: Settings) -> Iterator[Finding]:
     from stylizer.styles import read_gallery
 
     gallery = read_gallery(settings.styles)
-    gone = [style.name for style in gallery.values()
-            if style.picture and not (settings.styles / style.picture).is_file()]  # fmt: skip
-    yield Finding("gallery", not gone, f"the pictures of {', '.join(gone)} are missing from {settings.styles}" if gone
-                  else f"{len(gallery)} styles in {settings.styles}")  # fmt: skip
+    gone = [
+        style.name for style in gallery.values() if style.picture and not (settings.styles / style.picture).is_file()
+    ]
+    yield Finding(
+        "gallery",
+        not gone,
+        f"the pictures of {', '.join(gone)} are missing from {settings.styles}"
+        if gone
+        else f"{len(gallery)} styles in {settings.styles}",
+    )
 
 
 def _torch(_settings: Settings) -> Iterator[Finding]:
@@ -220,8 +241,11 @@ def _cuda(settings: Settings) -> Iterator[Finding]:
     if torch.cuda.is_available():
         yield Finding("CUDA", True, f"{torch.cuda.get_device_name(0)}, CUDA {torch.version.cuda}")
     else:
-        yield Finding("CUDA", False if settings.device == "cuda" else None,
-                      "there is a driver, but torch finds no card: was it built for this version of CUDA?")
+        yield Finding(
+            "CUDA",
+            False if settings.device == "cuda" else None,
+            "there is a driver, but torch finds no card: was it built for this version of CUDA?",
+        )
 
 
 def _browser(settings: Settings) -> Iterator[Finding]:
@@ -287,8 +311,12 @@ def _painting(settings: Settings, report: Report) -> Iterator[Finding]:
     report.megapixels_a_second = round(pace, 3)
     report.seconds = {str(size): round(size * size * SHAPE / 1e6 / pace, 2) for size in SIZES}
     what = f"{runtime.library} on {runtime.device}, {runtime.precision}"
-    yield Finding("painting", bool(painted.rgb.std() > 1), f"{what}: loaded in {loaded:.1f} s, first picture of "
-                  f"{side} x {side} pixels in {seconds[0]:.1f} s, the next in {min(seconds[1:]):.2f} s")
+    yield Finding(
+        "painting",
+        bool(painted.rgb.std() > 1),
+        f"{what}: loaded in {loaded:.1f} s, first picture of "
+        f"{side} x {side} pixels in {seconds[0]:.1f} s, the next in {min(seconds[1:]):.2f} s",
+    )
     told = ", ".join(f"{size} px in {_seconds(report.seconds[str(size)])}" for size in SIZES)
     yield Finding("speed", True, f"{pace:.2g} megapixels per second: a photo of {told}")
 
@@ -336,9 +364,13 @@ def _version(package: str) -> str | None:
 
 
 COMPARED = {
-    ">=": lambda one, other: one >= other, "<=": lambda one, other: one <= other, "==": lambda one, other: one == other,
-    "!=": lambda one, other: one != other, ">": lambda one, other: one > other, "<": lambda one, other: one < other,
-}  # fmt: skip
+    ">=": lambda one, other: one >= other,
+    "<=": lambda one, other: one <= other,
+    "==": lambda one, other: one == other,
+    "!=": lambda one, other: one != other,
+    ">": lambda one, other: one > other,
+    "<": lambda one, other: one < other,
+}
 
 
 def fits(version: str, wanted: str) -> bool:
@@ -348,7 +380,7 @@ def fits(version: str, wanted: str) -> bool:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """"2.11.0+cpu" -> (2, 11), without trailing zeros."""
+    """ "2.11.0+cpu" -> (2, 11), without trailing zeros."""
     numbers = [int(each) for each in re.split(r"[^\d.]", version)[0].split(".") if each]
     while numbers and not numbers[-1]:
         numbers.pop()

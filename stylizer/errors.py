@@ -24,9 +24,12 @@ def shown(value: object) -> str:
 
 # The problem document for any internal error: the exception's own message may contain request data.
 INTERNAL = {
-    "type": "about:blank", "title": "Internal server error", "status": 500, "code": "internal",
+    "type": "about:blank",
+    "title": "Internal server error",
+    "status": 500,
+    "code": "internal",
     "detail": "the server failed to handle a valid request; trying again may help",
-}  # fmt: skip
+}
 
 
 class StylizerError(Exception):

@@ -106,9 +106,11 @@ class Stylizer:
         return Blend(read_style(self.runtime.predict, picture, interrupt=interrupt)[0])
 
     def mix(
-        self, styles: Sequence[StyleSource] | Mapping[StyleSource, float], weights: Sequence[float] | None = None,
+        self,
+        styles: Sequence[StyleSource] | Mapping[StyleSource, float],
+        weights: Sequence[float] | None = None,
         interrupt: Interrupt | None = None,
-    ) -> Blend:  # fmt: skip
+    ) -> Blend:
         """The weighted mean of up to five styles; weights are scaled to sum to 1."""
         if isinstance(styles, Mapping):
             weights, styles = list(styles.values()), list(styles)
@@ -153,14 +155,21 @@ class Stylizer:
         """
         chosen = self.mix(style if isinstance(style, Mapping) else [style], interrupt=interrupt)
         record = self.photo(photo, size, style_scale=style_scale, interrupt=interrupt)
-        painted = self.paint(record, chosen, strength, keep_colors, progress=progress, interrupt=interrupt,
-                             keep_light=keep_light)  # fmt: skip
+        painted = self.paint(
+            record, chosen, strength, keep_colors, progress=progress, interrupt=interrupt, keep_light=keep_light
+        )
         return images.to_pil(painted)
 
     def photo(
-        self, source: PictureSource, size: int | str | None = None, *, largest: int | None = None,
-        style_scale: float = 1.0, stopwatch: Stopwatch | None = None, interrupt: Interrupt | None = None,
-    ) -> Photo:  # fmt: skip
+        self,
+        source: PictureSource,
+        size: int | str | None = None,
+        *,
+        largest: int | None = None,
+        style_scale: float = 1.0,
+        stopwatch: Stopwatch | None = None,
+        interrupt: Interrupt | None = None,
+    ) -> Photo:
         """The photo, decoded and resized; repeating a call costs nothing while the photo is cached.
 
         `size` shrinks or enlarges to that longest side; `largest`, for callers without a `size`, only shrinks. Strokes
@@ -188,9 +197,7 @@ class Stylizer:
                 target = own if wanted == max(own) else images.scaled(own, wanted / max(own))
                 images.check_bounds(target, self.settings, f"the photo at size {wanted}")
                 painted = images.scaled(target, 1 / style_scale)
-                images.check_bounds(
-                    painted, self.settings, f"the canvas for strokes {style_scale:g} times as large"
-                )
+                images.check_bounds(painted, self.settings, f"the canvas for strokes {style_scale:g} times as large")
                 return max(target, painted)
 
             picture = images.as_picture(source, self.settings, fit, name)
@@ -207,10 +214,16 @@ class Stylizer:
         return photo
 
     def paint(
-        self, photo: Photo, style: np.ndarray | Blend, strength: float = 1.0, keep_colors: bool = False,
-        stopwatch: Stopwatch | None = None, progress: OnTile | None = None, interrupt: Interrupt | None = None,
+        self,
+        photo: Photo,
+        style: np.ndarray | Blend,
+        strength: float = 1.0,
+        keep_colors: bool = False,
+        stopwatch: Stopwatch | None = None,
+        progress: OnTile | None = None,
+        interrupt: Interrupt | None = None,
         keep_light: bool = False,
-    ) -> Picture:  # fmt: skip
+    ) -> Picture:
         """The photo painted with a style vector (100,) or a blend, at its own size and with its alpha."""
         watch = Watch(Stopwatch() if stopwatch is None else stopwatch, progress, interrupt or go_on)
         watch.interrupt()
@@ -301,9 +314,14 @@ class Stylizer:
         raise least
 
     def _paint_tiles(
-        self, photo: Photo, look: tiles.Survey, style: Blend, places: list[tuple[slice, slice]],
-        plan: list[tiles.Tile], watch: Watch,
-    ) -> np.ndarray:  # fmt: skip
+        self,
+        photo: Photo,
+        look: tiles.Survey,
+        style: Blend,
+        places: list[tuple[slice, slice]],
+        plan: list[tiles.Tile],
+        watch: Watch,
+    ) -> np.ndarray:
         """Paint a picture too large for one piece: statistics from samples, then tile by tile. (H, W, 3) uint8."""
         rgb = framed(photo.ground(style.height))
 
@@ -313,9 +331,7 @@ class Stylizer:
 
         with watch.stopwatch("measure"):
             features = [encode(unframed(rgb), *place) for place in places]
-            affine = self.runtime.measure(
-                features, style.vector, tiles.weigh(places, look), look.floor, style.added
-            )
+            affine = self.runtime.measure(features, style.vector, tiles.weigh(places, look), look.floor, style.added)
             del features
         painted = np.empty_like(rgb)
         with watch.stopwatch("paint"):

@@ -164,9 +164,13 @@ class Learnt:
     """What is optimised: a study's numbers, as tensors (depthwise, up, down, gamma, beta) per layer."""
 
     def __init__(
-        self, transformer: Transformer, vector: np.ndarray, config: StudyConfig, coarser: np.ndarray | None,
+        self,
+        transformer: Transformer,
+        vector: np.ndarray,
+        config: StudyConfig,
+        coarser: np.ndarray | None,
         start: Study | None = None,
-    ):  # fmt: skip
+    ):
         self.vector, self.rank = vector, config.rank
         self.coarser = np.zeros_like(vector) if coarser is None else coarser
         self.painter = Painter(transformer)
@@ -192,8 +196,10 @@ class Learnt:
     def groups(self, config: StudyConfig) -> list[dict]:
         """Parameter groups for Adam: kernels have one learning rate, gammas and betas another."""
         parts = {config.rate: slice(0, 3), config.norm_rate: slice(3, 5)}
-        return [{"params": [tensor for layer in self.layers for tensor in layer[part] if tensor.requires_grad],
-                 "lr": rate} for rate, part in parts.items()]  # fmt: skip
+        return [
+            {"params": [tensor for layer in self.layers for tensor in layer[part] if tensor.requires_grad], "lr": rate}
+            for rate, part in parts.items()
+        ]
 
     def added(self) -> dict[str, Tensor]:
         """What is added to the weights, by the transformer's keys."""
@@ -251,8 +257,12 @@ class Objectives:
         content = losses.content_distance(found, photo, self.content_layers)[0]
         style = losses.style_distance(found, grams, self.style_layers)[0]
         variation, weave = losses.total_variation(painted)[0], losses.weave(painted, calm_places)[0]
-        total = (self.content_weight * content + config.style_weight * style.log1p()
-                 + config.tv_weight * variation + config.calm_weight * weave)  # fmt: skip
+        total = (
+            self.content_weight * content
+            + config.style_weight * style.log1p()
+            + config.tv_weight * variation
+            + config.calm_weight * weave
+        )
         found = {"content": content, "style": style, "variation": variation, "weave": weave}
         if config.lattice_weight and spectrum is not None and _shows_waves(painted):
             excess = losses.lattice_excess(painted, view.canvas.to(self.device), spectrum)
@@ -323,10 +333,17 @@ def study(
     cuda = settings.device in ("auto", "cuda") and torch.cuda.is_available()
     vector = stylizer.style_vector(picture, interrupt)
     return fit(
-        load_transformer(settings), network, picture, vector,
-        views_of(pictures, stylizer.brush_height(vector), config), config,
-        name=name, origin=stylizer.fingerprint, coarser=stylizer.coarser, device="cuda" if cuda else "cpu",
-    )  # fmt: skip
+        load_transformer(settings),
+        network,
+        picture,
+        vector,
+        views_of(pictures, stylizer.brush_height(vector), config),
+        config,
+        name=name,
+        origin=stylizer.fingerprint,
+        coarser=stylizer.coarser,
+        device="cuda" if cuda else "cpu",
+    )
 
 
 def views_of(photos: Iterable[Picture], height: int, config: StudyConfig) -> list[View]:
@@ -371,8 +388,11 @@ def _check(config: StudyConfig, views: Sequence[View], transformer: Transformer,
     check_config(config)
     if not views:
         raise ParameterError("photos", "no photo was given; give at least one")
-    shapes = [[tuple(shape) for shape in layer.added_shapes()] for layer in transformer.styled()] if (
-        transformer.config.separable) else []  # fmt: skip
+    shapes = (
+        [[tuple(shape) for shape in layer.added_shapes()] for layer in transformer.styled()]
+        if (transformer.config.separable)
+        else []
+    )
     if shapes != [layer.added_shapes() for layer in LAYERS]:
         raise ParameterError("transformer", SEPARABLE)
     if device.type == "cpu":

@@ -99,9 +99,13 @@ def _tidily(steps: Iterator[Step]) -> Iterator[Step]:
 
 
 def _steps(
-    content: Tensor, styles: Sequence[Tensor], shares: Sequence[float], backbone: Backbone, config: GatysConfig,
+    content: Tensor,
+    styles: Sequence[Tensor],
+    shares: Sequence[float],
+    backbone: Backbone,
+    config: GatysConfig,
     start: Tensor | None,
-) -> Iterator[Step]:  # fmt: skip
+) -> Iterator[Step]:
     device = next(backbone.parameters()).device
     network = in_precision(backbone, config.precision)
     content, styles = content.to(device), [style.to(device) for style in styles]
@@ -140,8 +144,9 @@ class Objective:
         self.layer_shares = check_weights(config.style_layer_weights, len(self.style_layers)).tolist()
         with torch.no_grad():
             self.target = self._look(content, self.content_layers)
-            self.grams = [losses.gram_matrices(self._look(style, self.style_layers), self.style_layers)
-                          for style in styles]  # fmt: skip
+            self.grams = [
+                losses.gram_matrices(self._look(style, self.style_layers), self.style_layers) for style in styles
+            ]
 
     def _look(self, picture: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         return self.network(picture, layers) if layers else {}
@@ -154,8 +159,9 @@ class Objective:
             found["content"] = losses.content_distance(features, self.target, self.content_layers)[0]
         if self.style_layers:
             given = losses.gram_matrices(features, self.style_layers)
-            distances = [losses.mean_distance(given, grams, self.style_layers, self.layer_shares)[0]
-                         for grams in self.grams]  # fmt: skip
+            distances = [
+                losses.mean_distance(given, grams, self.style_layers, self.layer_shares)[0] for grams in self.grams
+            ]
             found["style"] = losses.weighted_sum(self.shares, distances)
         if self.weights["variation"]:
             found["variation"] = losses.total_variation(picture)[0]

@@ -14,19 +14,19 @@ from torch import Tensor
 
 from stylizer.images import LUMA
 
-CONTENT_LAYERS = ("relu3_3",)                                       # where things are, but no longer their texture
-STRUCTURE_LAYER = "relu4_3"                                          # where things are, and what they are
-STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")         # Johnson et al. 2016: one in each of four blocks
-EPSILON = 1e-8                                                      # a flat picture may have no features at all
-STRUCTURE_EPSILON = 100.0       # added to the variance of a channel: about 5,000 in photos, almost 0 on a wall
-CALM_SIDE = 9                   # side in pixels of the square in which calmness is measured,
-CALM = 1e-4                     # and the squared step at which a place is half calm: 0.01 from pixel to pixel
-WINDOW = 64                     # side in pixels of a spectrum's window
-LONGEST_WAVE = 24               # pixels; longer waves are not a pattern
-FAINT = (2 / 255) ** 2          # invisible power: noise of two levels
-LATTICE_AVERAGE = 0.95          # decay of the running average of waves common to all results,
-LEAST_LATTICE = 0.1             # and the part of it that is chance
-LEAST_SHARE = 0.02              # of an average wave's power; less counts as silence
+CONTENT_LAYERS = ("relu3_3",)  # where things are, but no longer their texture
+STRUCTURE_LAYER = "relu4_3"  # where things are, and what they are
+STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")  # Johnson et al. 2016: one in each of four blocks
+EPSILON = 1e-8  # a flat picture may have no features at all
+STRUCTURE_EPSILON = 100.0  # added to the variance of a channel: about 5,000 in photos, almost 0 on a wall
+CALM_SIDE = 9  # side in pixels of the square in which calmness is measured,
+CALM = 1e-4  # and the squared step at which a place is half calm: 0.01 from pixel to pixel
+WINDOW = 64  # side in pixels of a spectrum's window
+LONGEST_WAVE = 24  # pixels; longer waves are not a pattern
+FAINT = (2 / 255) ** 2  # invisible power: noise of two levels
+LATTICE_AVERAGE = 0.95  # decay of the running average of waves common to all results,
+LEAST_LATTICE = 0.1  # and the part of it that is chance
+LEAST_SHARE = 0.02  # of an average wave's power; less counts as silence
 
 Features = Mapping[str, Tensor]
 
@@ -52,7 +52,7 @@ class _Moments(torch.autograd.Function):
 
 def moments(features: Tensor) -> tuple[Tensor, Tensor]:
     """Gram matrix (N, C, C) and mean (N, C) of features (N, C, H, W)."""
-    return _Moments.apply(features.permute(0, 2, 3, 1).flatten(1, 2))       # channels last: a view
+    return _Moments.apply(features.permute(0, 2, 3, 1).flatten(1, 2))  # channels last: a view
 
 
 def gram_matrix(features: Tensor) -> Tensor:
@@ -156,7 +156,7 @@ def spectrum(pictures: Tensor) -> Tensor:
     window = window[:, None] * window
     pieces = torch.stack((luminance, red - green), 1).unfold(2, WINDOW, WINDOW // 2).unfold(3, WINDOW, WINDOW // 2)
     waves = torch.fft.fft2((pieces - pieces.mean((-2, -1), keepdim=True)) * window)
-    power = torch.view_as_real(waves).square().sum(-1) / window.square().sum()    # for white noise, its variance
+    power = torch.view_as_real(waves).square().sum(-1) / window.square().sum()  # for white noise, its variance
     power = power * (_waves(pictures.device) >= WINDOW / LONGEST_WAVE)
     return (power / (power.mean((-2, -1), keepdim=True) + FAINT)).mean((2, 3))
 
@@ -169,7 +169,7 @@ def standing_out(spectra: Tensor) -> Tensor:
     """
     length = _waves(spectra.device)
     lengths = round(WINDOW / 2**0.5) + 1  # to the corner; given, so that torch.compile need not look at the values
-    ring = F.one_hot(length.round().long().flatten(), lengths).float()              # (4096, lengths)
+    ring = F.one_hot(length.round().long().flatten(), lengths).float()  # (4096, lengths)
     mean = (spectra.flatten(2) @ (ring / ring.sum(0)))[..., length.round().long()]  # over all directions
     found = torch.log((spectra + LEAST_SHARE) / (mean + LEAST_SHARE))
     return found * (length >= WINDOW / LONGEST_WAVE)

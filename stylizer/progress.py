@@ -30,9 +30,14 @@ class Progress:
         self.looking = sys.stderr.isatty()
         scale = {"unit_scale": True} if unit == "B" else {}
         self._bar = tqdm(
-            total=total or None, unit=unit, desc=what or None, leave=not delay, delay=delay, disable=not self.looking,
+            total=total or None,
+            unit=unit,
+            desc=what or None,
+            leave=not delay,
+            delay=delay,
+            disable=not self.looking,
             **scale,
-        )  # fmt: skip
+        )
         self._start = self._said_at = time.monotonic()
         self._said: int | None = None  # `done` at that time
 

@@ -71,9 +71,13 @@ class Runtime(ABC):
 
     @abstractmethod
     def measure(
-        self, samples: list[Opaque], vector: np.ndarray, weights: np.ndarray, floor: float = 0.0,
+        self,
+        samples: list[Opaque],
+        vector: np.ndarray,
+        weights: np.ndarray,
+        floor: float = 0.0,
         added: np.ndarray | None = None,
-    ) -> Opaque:  # fmt: skip
+    ) -> Opaque:
         """Measure statistics for `decode_tile` -> affine.
 
         From features of one photo's samples, of equal size, a style vector (1, 100), the weight of each place
@@ -152,9 +156,13 @@ class OpenVinoRuntime(Runtime):
     def _check_memory(self, height: int, width: int, piece: int | None = None, share: float = 1.0) -> None:
         """`share`: of the memory that a whole painting takes, including its arrays."""
         memory.check_memory(
-            height, width, int(share * BYTES_PER_PIXEL[self.precision]),
-            piece=piece, needs_besides=self._own_bytes, release=self._release,
-        )  # fmt: skip
+            height,
+            width,
+            int(share * BYTES_PER_PIXEL[self.precision]),
+            piece=piece,
+            needs_besides=self._own_bytes,
+            release=self._release,
+        )
 
     def _release(self) -> bool:
         """Free the least recently used size, or something cached elsewhere if there is none."""
@@ -163,9 +171,7 @@ class OpenVinoRuntime(Runtime):
             return True
         return self.forget()
 
-    def _run(
-        self, part: str, picture: np.ndarray, *style: np.ndarray, added: np.ndarray | None = None
-    ) -> np.ndarray:
+    def _run(self, part: str, picture: np.ndarray, *style: np.ndarray, added: np.ndarray | None = None) -> np.ndarray:
         """Run a part of the transformer on content or features (N, C, H, W), compiled for their size on first use."""
         with self._lock:
             request = self._request(part, picture.shape)
@@ -234,9 +240,13 @@ class OpenVinoRuntime(Runtime):
         return self._run("decoder", features, vector, added=added)
 
     def measure(
-        self, samples: list[np.ndarray], vector: np.ndarray, weights: np.ndarray, floor: float = 0.0,
+        self,
+        samples: list[np.ndarray],
+        vector: np.ndarray,
+        weights: np.ndarray,
+        floor: float = 0.0,
         added: np.ndarray | None = None,
-    ) -> np.ndarray:  # fmt: skip
+    ) -> np.ndarray:
         least = np.full(1, floor, np.float32)
         return self._run("measure", np.concatenate(samples), vector, weights, least, added=added)
 
@@ -291,9 +301,14 @@ class TorchRuntime(Runtime):
         else:
             memory_there = {}
         memory.check_memory(
-            height, width, EAGER_BYTES_PER_PIXEL[self.precision],
-            piece=piece, needs_besides=self._own_bytes, release=self._release, **memory_there,
-        )  # fmt: skip
+            height,
+            width,
+            EAGER_BYTES_PER_PIXEL[self.precision],
+            piece=piece,
+            needs_besides=self._own_bytes,
+            release=self._release,
+            **memory_there,
+        )
 
     def _free_on_card(self) -> int:
         """Memory free in the driver, plus what torch has reserved but not allocated."""
@@ -329,9 +344,13 @@ class TorchRuntime(Runtime):
             return self._replay(self._transformer.decode, features, self._upload(vector), added=added)
 
     def measure(
-        self, samples: list[torch.Tensor], vector: np.ndarray, weights: np.ndarray, floor: float = 0.0,
+        self,
+        samples: list[torch.Tensor],
+        vector: np.ndarray,
+        weights: np.ndarray,
+        floor: float = 0.0,
         added: np.ndarray | None = None,
-    ) -> torch.Tensor:  # fmt: skip
+    ) -> torch.Tensor:
         with self._lock, self._torch.inference_mode():
             height, width = samples[0].shape[2:]
             self._check_memory(4 * len(samples) * height, 4 * width)
@@ -348,9 +367,12 @@ class TorchRuntime(Runtime):
             return self._replay(self._transformer.decode_tile, features, affine, self._upload(vector), added=added)
 
     def _replay(
-        self, decode: Callable[..., torch.Tensor], features: torch.Tensor, *style: torch.Tensor,
+        self,
+        decode: Callable[..., torch.Tensor],
+        features: torch.Tensor,
+        *style: torch.Tensor,
         added: np.ndarray | None,
-    ) -> np.ndarray:  # fmt: skip
+    ) -> np.ndarray:
         """Decode with a CUDA graph: at preview sizes, launching forty small kernels takes longer than running them."""
         given = (features, *style) if added is None else (features, *style, self._upload(added))
         if self.device != "cuda":

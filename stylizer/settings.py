@@ -192,13 +192,15 @@ class Settings(Checked):
     AT_MOST = (("min_side", "max_side"), ("min_side", "api_size"), ("min_side", "optimise_size"))
 
     device: str = setting(
-        "auto", Choice(("auto", "cpu", "cuda", "torch-cpu")),
+        "auto",
+        Choice(("auto", "cpu", "cuda", "torch-cpu")),
         "what to paint with: cpu is OpenVINO, cuda and torch-cpu are torch; auto takes the best there is",
-    )  # fmt: skip
+    )
     predictor: str = setting(
-        "mobilenet-v2", NETWORK,
+        "mobilenet-v2",
+        NETWORK,
         "predictor in the models folder that reads paintings; the gallery's vectors belong to its space",
-    )  # fmt: skip
+    )
     transformer: str = setting(
         "separable", NETWORK, "transformer in the models folder that paints: separable, which is faster, or plain"
     )
@@ -237,10 +239,11 @@ class Settings(Checked):
         False, Switch(), "whether a request may make the server download a missing loss network, up to 548 MB"
     )
     allowed_hosts: str = setting(
-        "*.run.app", HOSTS,
+        "*.run.app",
+        HOSTS,
         "host names to answer to, besides IP addresses, localhost, names without a dot and this machine's own; "
         "* allows any, and then other websites can reach it through their visitors' browsers",
-    )  # fmt: skip
+    )
     host: str = setting(
         "127.0.0.1", HOST, "address `stylizer serve` listens on; the default is reachable from this machine only"
     )
@@ -255,14 +258,17 @@ class Settings(Checked):
         lambda: _folder("assets"), Folder(), "folder with the page's files", "assets/, beside the package"
     )
     browser_runtime: Path = setting(
-        PACKAGE.parent / "node_modules" / "onnxruntime-web" / "dist", Folder(must_exist=False),
+        PACKAGE.parent / "node_modules" / "onnxruntime-web" / "dist",
+        Folder(must_exist=False),
         "in-browser runtime as npm fetched it; without it the page paints on the server only",
         "node_modules/onnxruntime-web/dist",
-    )  # fmt: skip
+    )
     cache: Path = setting(
-        _cache, Folder(must_exist=False), "folder for loss networks that are downloaded on first use",
+        _cache,
+        Folder(must_exist=False),
+        "folder for loss networks that are downloaded on first use",
         "~/.cache/stylizer, or the platform's equivalent",
-    )  # fmt: skip
+    )
     queue_length: int = setting(
         32, Whole(0, 1000), "requests that may wait for a slot; each holds a thread and a photo in memory"
     )

@@ -117,9 +117,11 @@ def _fault(entry: object) -> str | None:
 
 def is_name(name: object) -> bool:
     """Whether this is a valid style name: one that survives in URLs and file names."""
-    return isinstance(name, str) and 0 < len(name.strip()) == len(name) <= MAX_NAME and (
-        name.isprintable() and not set(name) & set("/#\\") and name not in (".", "..")
-    )  # fmt: skip
+    return (
+        isinstance(name, str)
+        and 0 < len(name.strip()) == len(name) <= MAX_NAME
+        and (name.isprintable() and not set(name) & set("/#\\") and name not in (".", ".."))
+    )
 
 
 def read_gallery(folder: Path) -> dict[str, Style]:
@@ -131,11 +133,16 @@ def read_gallery(folder: Path) -> dict[str, Style]:
         raise WeightsError(f"no vector is stored for style {missing[0]!r}; run python -m stylizer.training vectors")
     gallery = {
         entry["name"]: Style(
-            name=entry["name"], title=entry["title"], artist=entry["artist"], year=str(entry["year"]),
-            kind=entry["kind"], picture=entry.get("picture"), vector=vectors[entry["name"]],
+            name=entry["name"],
+            title=entry["title"],
+            artist=entry["artist"],
+            year=str(entry["year"]),
+            kind=entry["kind"],
+            picture=entry.get("picture"),
+            vector=vectors[entry["name"]],
         )
         for entry in entries
-    }  # fmt: skip
+    }
     for name, study in read_studies(folder).items():
         if name in gallery:
             gallery[name] = replace(gallery[name], study=study)

@@ -107,9 +107,7 @@ def survey(rgb: np.ndarray) -> Survey:
     return Survey(things, THINGS_SHARE * share, floor)
 
 
-def samples(
-    height: int, width: int, look: Survey | None = None, most: int | None = None
-) -> list[tuple[slice, slice]]:
+def samples(height: int, width: int, look: Survey | None = None, most: int | None = None) -> list[tuple[slice, slice]]:
     """About SAMPLES squares, or `most`, of SAMPLE_SIDE; both sides must be at least SAMPLE_SIDE.
 
     At the centres of a grid's cells; in a sparse picture, mostly where its things are.
@@ -129,15 +127,23 @@ def samples(
 
 def weigh(places: list[tuple[slice, slice]], look: Survey) -> np.ndarray:
     """Weights of the encoder's features, float32 (N, 1, h, w), summing to 1, with things weighted by their share."""
-    steps = [[range(side.start, side.start + -(-(side.stop - side.start) // STRIDE) * STRIDE, STRIDE) for side in place]
-             for place in places]  # fmt: skip
-    things = np.stack([
-        look.things[np.ix_(*(
-            np.clip(np.array(side) // CELL, 0, cells - 1)
-            for side, cells in zip(place, look.things.shape, strict=True)
-        ))]
-        for place in steps
-    ])[:, None]  # fmt: skip
+    steps = [
+        [range(side.start, side.start + -(-(side.stop - side.start) // STRIDE) * STRIDE, STRIDE) for side in place]
+        for place in places
+    ]
+    things = np.stack(
+        [
+            look.things[
+                np.ix_(
+                    *(
+                        np.clip(np.array(side) // CELL, 0, cells - 1)
+                        for side, cells in zip(place, look.things.shape, strict=True)
+                    )
+                )
+            ]
+            for place in steps
+        ]
+    )[:, None]
     seen, there = things.mean(), look.things.mean()
     if not 0 < seen < 1 or not look.share:
         return np.full(things.shape, 1 / things.size, np.float32)

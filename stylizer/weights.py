@@ -68,22 +68,38 @@ WEIGHTS = {
     "narrow": _ours("Our own narrow VGG", "vgg-narrow", loss_network="NarrowVGG", input_scale="torchvision"),
     "small": _ours("Our own small network", "classifier-small", loss_network="SmallNet", input_scale="torchvision"),
     "vgg16": _torchvision(
-        "VGG-16, the original weights", "vgg16_features-amdegroot-88682ab5.pth", "VGG16_Weights.IMAGENET1K_FEATURES",
-        528, loss_network="VGG16", input_scale="caffe",
+        "VGG-16, the original weights",
+        "vgg16_features-amdegroot-88682ab5.pth",
+        "VGG16_Weights.IMAGENET1K_FEATURES",
+        528,
+        loss_network="VGG16",
+        input_scale="caffe",
     ),
     "vgg16-torchvision": _torchvision(
-        "VGG-16 as torchvision trained it", "vgg16-397923af.pth", "VGG16_Weights.IMAGENET1K_V1", 528,
-        loss_network="VGG16", input_scale="torchvision",
+        "VGG-16 as torchvision trained it",
+        "vgg16-397923af.pth",
+        "VGG16_Weights.IMAGENET1K_V1",
+        528,
+        loss_network="VGG16",
+        input_scale="torchvision",
     ),
     "vgg19": _torchvision(
-        "VGG-19", "vgg19-dcbb9e9d.pth", "VGG19_Weights.IMAGENET1K_V1", 548,
-        loss_network="VGG19", input_scale="torchvision",
+        "VGG-19",
+        "vgg19-dcbb9e9d.pth",
+        "VGG19_Weights.IMAGENET1K_V1",
+        548,
+        loss_network="VGG19",
+        input_scale="torchvision",
     ),
     "resnet18": _torchvision(
-        "ResNet-18", "resnet18-f37072fd.pth", "ResNet18_Weights.IMAGENET1K_V1", 45,
-        loss_network="ResNet18", input_scale="torchvision",
+        "ResNet-18",
+        "resnet18-f37072fd.pth",
+        "ResNet18_Weights.IMAGENET1K_V1",
+        45,
+        loss_network="ResNet18",
+        input_scale="torchvision",
     ),
-}  # fmt: skip
+}
 
 
 def record(file: str) -> WeightFile:

@@ -31,19 +31,41 @@ if CHROMIUM is None:
     pytest.skip("no Chromium on this machine: apt-get install chromium", allow_module_level=True)
 
 FLAGS = (
-    "--no-sandbox", "--use-fake-device-for-media-stream", "--force-prefers-reduced-motion",
-    "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
-)  # fmt: skip
-FULL = "png"        # the format of full paintings; previews are jpeg
+    "--no-sandbox",
+    "--use-fake-device-for-media-stream",
+    "--force-prefers-reduced-motion",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+)
+FULL = "png"  # the format of full paintings; previews are jpeg
 
 
 # A part of the gallery: every photo is painted in all of it, which takes its time on a small machine.
 STYLES = (
-    "whirling-night", "stained-glass", "woodcut-valley", "rainy-boulevard", "sunflower-field", "neon-currents",
-    "kintsugi", "batik", "great-wave", "starry-night", "the-scream", "melencolia", "sunflowers", "almond-blossom",
-    "wheat-field-with-cypresses", "poplars", "la-grande-jatte", "suprematism",
-)  # fmt: skip
+    "whirling-night",
+    "stained-glass",
+    "woodcut-valley",
+    "rainy-boulevard",
+    "sunflower-field",
+    "neon-currents",
+    "kintsugi",
+    "batik",
+    "great-wave",
+    "starry-night",
+    "the-scream",
+    "melencolia",
+    "sunflowers",
+    "almond-blossom",
+    "wheat-field-with-cypresses",
+    "poplars",
+    "la-grande-jatte",
+    "suprematism",
+)
 
 
 def small_gallery(folder: Path) -> Settings:
@@ -53,7 +75,7 @@ def small_gallery(folder: Path) -> Settings:
     kept = [entry for entry in entries if re.search(r'name = "(.*)"', entry).group(1) in STYLES]
     (folder / LIST).write_text("".join(f"[[style]]{entry}" for entry in kept), encoding="utf-8")
     for file in (VECTORS, CHECKSUMS, *(f"{name}.webp" for name in STYLES)):
-        if (settings.styles / file).exists():   # of the masters there is no picture
+        if (settings.styles / file).exists():  # of the masters there is no picture
             shutil.copy(settings.styles / file, folder)
     (folder / STUDIES).mkdir()
     for name in STYLES:
@@ -67,11 +89,11 @@ class Server:
     """The application on a free port, and a record of the paintings that it was asked for."""
 
     def __init__(self, settings: Settings):
-        self.paintings: list[dict] = []             # {strength, names, weights, ..., content, answer}, by time
+        self.paintings: list[dict] = []  # {strength, names, weights, ..., content, answer}, by time
         self.held: dict[str, threading.Event] = {}  # strength: that painting waits for the event
-        self.refusals: list[int] = []               # statuses to answer next, in place of a painting
-        self.walls: list[dict] = []                 # {content, names, vectors} of the walls asked for
-        self.under_way: set[int] = set()            # threads that paint
+        self.refusals: list[int] = []  # statuses to answer next, in place of a painting
+        self.walls: list[dict] = []  # {content, names, vectors} of the walls asked for
+        self.under_way: set[int] = set()  # threads that paint
         self.app = create_app(settings)
         self.styles = settings.styles
         self.gallery = read_gallery(settings.styles)

@@ -80,9 +80,11 @@ def desktop(playwright, tmp_path_factory):
     import browsing
 
     profile = playwright.chromium.launch_persistent_context(
-        tmp_path_factory.mktemp("profile"), executable_path=browsing.CHROMIUM, args=list(browsing.FLAGS),
+        tmp_path_factory.mktemp("profile"),
+        executable_path=browsing.CHROMIUM,
+        args=list(browsing.FLAGS),
         viewport={"width": 1280, "height": 800},
-    )  # fmt: skip
+    )
     yield profile
     profile.close()
 
@@ -120,8 +122,8 @@ def open_page(browser, desktop, server):
     for page in pages:
         page.close()
     while server.under_way:
-        time.sleep(0.02)                        # a painting that no one waits for is none of the next test's
-    assert hosts <= {"127.0.0.1", None}         # None: blob addresses, which are the page's own memory
+        time.sleep(0.02)  # a painting that no one waits for is none of the next test's
+    assert hosts <= {"127.0.0.1", None}  # None: blob addresses, which are the page's own memory
     assert complaints == []
 
 

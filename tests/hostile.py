@@ -110,8 +110,11 @@ def pngs() -> Iterator[Case]:
     yield "PNG without IDAT", HEAD + ihdr(64, 64) + END, BROKEN
     yield "PNG of garbage in deflate", png(data=b"\x78\xda" + b"\xff" * 99), BROKEN
     yield "PNG of chromaticities 0", png(chunk(b"gAMA", bytes(4)), chunk(b"cHRM", bytes(32))), SQUARE
-    yield "PNG of chromaticities in a line", png(
-        chunk(b"gAMA", struct.pack(">I", 45455)), chunk(b"cHRM", struct.pack(">8I", *[31270, 32900] * 4))), SQUARE
+    yield (
+        "PNG of chromaticities in a line",
+        png(chunk(b"gAMA", struct.pack(">I", 45455)), chunk(b"cHRM", struct.pack(">8I", *[31270, 32900] * 4))),
+        SQUARE,
+    )
     yield "PNG of gamma 42,949", png(chunk(b"gAMA", b"\xff" * 4)), SQUARE
     for code in ((255, 255, 255, 255), (9, 16, 0, 1), (0, 0, 0, 0)):
         yield f"PNG of code points {code}", png(chunk(b"cICP", bytes(code))), SQUARE
@@ -214,8 +217,9 @@ def jpegs() -> Iterator[Case]:
 # GIF ---------------------------------------------------------------------------------------------------------------
 
 
-def gif(screen: tuple[int, int], place: tuple[int, int, int, int], before: bytes = b"", frames: int = 1,
-        disposal: int = 0) -> bytes:  # fmt: skip
+def gif(
+    screen: tuple[int, int], place: tuple[int, int, int, int], before: bytes = b"", frames: int = 1, disposal: int = 0
+) -> bytes:
     control = b"!\xf9\x04" + bytes([disposal << 2, 5, 0, 0, 0])
     picture = control + b"," + struct.pack("<HHHHB", *place, 0) + b"\x02\x02\x4c\x01\0"
     return b"GIF89a" + struct.pack("<HHBBB", *screen, 0x80, 0, 0) + bytes(6) + before + picture * frames + b";"
@@ -298,9 +302,16 @@ def tiff(tags: dict[int, tuple[int, "int | bytes"]], data: bytes = b"", followin
 
 def rgb_tags(width: int = 64, height: int = 64, bits: int = 8) -> dict:
     return {
-        256: (4, width), 257: (4, height), 258: (3, struct.pack("<3H", bits, bits, bits)), 259: (3, 1), 262: (3, 2),
-        273: (4, 0xFFFFFFFF), 277: (3, 3), 278: (4, height), 279: (4, width * height * 3 * bits // 8),
-    }  # fmt: skip
+        256: (4, width),
+        257: (4, height),
+        258: (3, struct.pack("<3H", bits, bits, bits)),
+        259: (3, 1),
+        262: (3, 2),
+        273: (4, 0xFFFFFFFF),
+        277: (3, 3),
+        278: (4, height),
+        279: (4, width * height * 3 * bits // 8),
+    }
 
 
 def tiled(width: int, height: int, compression: int = 8) -> bytes:
@@ -359,8 +370,11 @@ def avifs() -> Iterator[Case]:
     yield "AVIF that claims 2^31 pixels a side", claiming(2**31 - 1, 2**31 - 1), BROKEN
     yield "AVIF that claims 49 megapixels", claiming(16384, 3000), BROKEN
     yield "AVIF that claims less than is coded", claiming(64, 64), BROKEN
-    yield "AVIF of three frames", pictures.saved(
-        photo(), "AVIF", save_all=True, append_images=[photo()] * 2, duration=50), WHOLE
+    yield (
+        "AVIF of three frames",
+        pictures.saved(photo(), "AVIF", save_all=True, append_images=[photo()] * 2, duration=50),
+        WHOLE,
+    )
     yield "AVIF of alpha", pictures.saved(photo().convert("RGBA"), "AVIF"), WHOLE
     yield "AVIF of its kind alone", b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf", BROKEN
     place = whole.index(b"meta") - 4
@@ -407,8 +421,15 @@ def other_kinds() -> Iterator[Case]:
 
 
 def sizes() -> Iterator[Case]:
-    for width, height, answer in ((31, 31, BOUNDS), (32, 32, (32, 32)), (33, 660, (3, 64)), (33, 661, BOUNDS),
-                                  (1, 1, BOUNDS), (16384, 820, (64, 3)), (16385, 900, BOUNDS)):  # fmt: skip
+    for width, height, answer in (
+        (31, 31, BOUNDS),
+        (32, 32, (32, 32)),
+        (33, 660, (3, 64)),
+        (33, 661, BOUNDS),
+        (1, 1, BOUNDS),
+        (16384, 820, (64, 3)),
+        (16385, 900, BOUNDS),
+    ):
         yield f"{width} x {height}", flat_png(width, height, 2), answer
 
 

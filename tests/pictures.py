@@ -16,7 +16,7 @@ CMYK_PATCHES = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0
 def photo(width: int = 96, height: int = 64, seed: int = 0) -> np.ndarray:
     """(H, W, 3) uint8: a sky fading to the horizon, hills, a sun and a little grain."""
     random = np.random.default_rng(seed)
-    y, x = np.mgrid[0:1:height * 1j, 0:1:width * 1j]
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     picture = (1 - y)[..., None] * (70, 120, 220) + y[..., None] * (250, 190, 150)
     for depth, colour in ((0.45, (90, 140, 120)), (0.62, (60, 110, 60)), (0.8, (120, 90, 40))):
         phase, waves = random.uniform(0, 6, 2)
@@ -119,14 +119,14 @@ def oriented_jpeg(orientation: int, width: int = 96, height: int = 64) -> bytes:
     upright = corners(width, height)
     turned = upright.transpose(1, 0, 2)
     stored = {  # EXIF names the sides that row 0 and column 0 show
-        1: upright,                # top, left
-        2: upright[:, ::-1],       # top, right
-        3: upright[::-1, ::-1],    # bottom, right
-        4: upright[::-1],          # bottom, left
-        5: turned,                 # left, top
-        6: turned[::-1],           # right, top
-        7: turned[::-1, ::-1],     # right, bottom
-        8: turned[:, ::-1],        # left, bottom
+        1: upright,  # top, left
+        2: upright[:, ::-1],  # top, right
+        3: upright[::-1, ::-1],  # bottom, right
+        4: upright[::-1],  # bottom, left
+        5: turned,  # left, top
+        6: turned[::-1],  # right, top
+        7: turned[::-1, ::-1],  # right, bottom
+        8: turned[:, ::-1],  # left, bottom
     }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -218,8 +218,12 @@ def _icc(kind: bytes, space: bytes, connection: bytes, tags: dict[bytes, bytes])
     for name, value in tags.items():
         table += name + struct.pack(">II", 128 + 4 + 12 * len(tags) + len(data), len(value))
         data += value + bytes(-len(value) % 4)
-    header = struct.pack(">I4xI4s4s4s12x4s28x", 132 + 12 * len(tags) + len(data), 0x02400000, kind, space, connection,
-                         b"acsp") + white[8:]
+    header = (
+        struct.pack(
+            ">I4xI4s4s4s12x4s28x", 132 + 12 * len(tags) + len(data), 0x02400000, kind, space, connection, b"acsp"
+        )
+        + white[8:]
+    )
     return header.ljust(128, b"\0") + table + data
 
 

@@ -103,8 +103,12 @@ def form(path: str, more: bytes = b"", **fields) -> bytes:
     """A whole request, as bytes."""
     data, media = multipart(**fields)
     return b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: %d\r\n%s\r\n%s" % (
-        path.encode(), media.encode(), len(data), more, data,
-    )  # fmt: skip
+        path.encode(),
+        media.encode(),
+        len(data),
+        more,
+        data,
+    )
 
 
 class Gunicorn:

@@ -192,7 +192,7 @@ def test_a_tile_shows_what_a_painting_of_its_size_shows_be_it_by_name_or_by_vect
         np.asarray(Image.open(io.BytesIO(base64.b64decode(each["picture"]))).convert("RGB")) for each in wall
     )
     assert pictures.near(named, by_vector) and not pictures.near(tile, named, levels=8)
-    assert np.abs(tile - np.asarray(stylizer.stylize(photo, STYLE), float)).mean() < 8     # WebP's loss, no more
+    assert np.abs(tile - np.asarray(stylizer.stylize(photo, STYLE), float)).mean() < 8  # WebP's loss, no more
 
 
 def test_a_wall_takes_more_studies_than_a_mix_takes_styles(client, stylizer, photo):
@@ -238,7 +238,7 @@ def test_a_wall_under_way_leaves_room_for_a_painting(settings, photo):
     server = create_app(replace(settings, slots=1, queue_seconds=2)).server
     data = {"content": (io.BytesIO(photo), "p", "image/jpeg")}
     wall = server.test_client().post("/api/v1/wall", data=data, buffered=False)
-    next(wall.response)                         # its reader now takes all the time it likes
+    next(wall.response)  # its reader now takes all the time it likes
     assert opened(post(server.test_client(), content=photo, style_name=STYLE))
     wall.close()
 
@@ -262,11 +262,16 @@ def test_a_wall_that_fails_half_way_says_so_in_its_last_line(app, photo, monkeyp
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
-        ({"size": 63}, "size"), ({"size": 321}, "size"), ({"size": "original"}, "size"), ({"size": "9" * 5000}, "size"),
-        ({"style_name": "nope"}, "style_name"), ({"style_name": [STYLE] * 201}, "style_name"),
-        ({"style_vector": "[1]"}, "style_vector"), ({"strength": 1}, "strength"),
+        ({"size": 63}, "size"),
+        ({"size": 321}, "size"),
+        ({"size": "original"}, "size"),
+        ({"size": "9" * 5000}, "size"),
+        ({"style_name": "nope"}, "style_name"),
+        ({"style_name": [STYLE] * 201}, "style_name"),
+        ({"style_vector": "[1]"}, "style_vector"),
+        ({"strength": 1}, "strength"),
     ],
-)  # fmt: skip
+)
 def test_a_wall_out_of_bounds_is_refused_before_anything_is_painted(client, photo, fields, field):
     problem(post(client, "/api/v1/wall", content=photo, **fields), 422, field=field)
 
@@ -298,15 +303,27 @@ def test_a_bad_picture_is_refused_with_its_status_and_the_server_lives_on(client
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
-        ({"strength": "NaN"}, "strength"), ({"strength": 2}, "strength"), ({"strength": "abc"}, "strength"),
-        ({"strength": ""}, "strength"), ({"size": "big"}, "size"), ({"size": 31}, "size"), ({"size": 99999}, "size"),
-        ({"keep_colors": "perhaps"}, "keep_colors"), ({"format": "bmp"}, "format"), ({"weight": [1, 2]}, "weight"),
-        ({"weight": "x"}, "weight"), ({"style_name": "nope"}, "style_name"), ({"style_name": "../app"}, "style_name"),
-        ({"style_vector": json.dumps([0] * 99)}, "style_vector"), ({"style_vector": "{}"}, "style_vector"),
-        ({"style_vector": "[" + "NaN," * 99 + "NaN]"}, "style_vector"), ({"style_vector": "[" * 5000}, "style_vector"),
-        ({"colour": "red"}, "colour"), ({"style_name": [STYLE] * 6}, "style"),
+        ({"strength": "NaN"}, "strength"),
+        ({"strength": 2}, "strength"),
+        ({"strength": "abc"}, "strength"),
+        ({"strength": ""}, "strength"),
+        ({"size": "big"}, "size"),
+        ({"size": 31}, "size"),
+        ({"size": 99999}, "size"),
+        ({"keep_colors": "perhaps"}, "keep_colors"),
+        ({"format": "bmp"}, "format"),
+        ({"weight": [1, 2]}, "weight"),
+        ({"weight": "x"}, "weight"),
+        ({"style_name": "nope"}, "style_name"),
+        ({"style_name": "../app"}, "style_name"),
+        ({"style_vector": json.dumps([0] * 99)}, "style_vector"),
+        ({"style_vector": "{}"}, "style_vector"),
+        ({"style_vector": "[" + "NaN," * 99 + "NaN]"}, "style_vector"),
+        ({"style_vector": "[" * 5000}, "style_vector"),
+        ({"colour": "red"}, "colour"),
+        ({"style_name": [STYLE] * 6}, "style"),
     ],
-)  # fmt: skip
+)
 def test_a_parameter_out_of_bounds_is_named(client, photo, fields, field):
     assert problem(post(client, content=photo, **{"style_name": STYLE, **fields}), 422, field=field)
 
@@ -343,7 +360,7 @@ def test_every_exif_orientation_is_painted_upright(client, orientation):
     fields = {"style_name": STYLE, "strength": 0.5}
     painted = opened(post(client, content=pictures.oriented_jpeg(orientation), **fields))
     upright = opened(post(client, content=pictures.png(pictures.corners()), **fields))
-    assert pictures.near(painted, upright, levels=3)       # what JPEG loses
+    assert pictures.near(painted, upright, levels=3)  # what JPEG loses
     turns = (Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.ROTATE_180)
     assert not any(pictures.near(painted.transpose(turn), upright, levels=20) for turn in turns)
 

@@ -50,7 +50,7 @@ def test_a_photo_keeps_what_is_encoded_as_long_as_strokes_stay_as_high(stylizer,
     low, high = (stylizer.gallery[name].vector for name in ("red-blue-and-yellow", "starry-night"))
     record = stylizer.photo(pictures.photo(96, 64))
     stylizer.paint(record, low)
-    (height, kept), = record.features.items()
+    ((height, kept),) = record.features.items()
     assert height == stylizer.brush_height(low)
     stylizer.paint(record, low, 0.5)
     assert list(record.features) == [height] and record.features[height] is kept
@@ -111,8 +111,10 @@ def test_a_nearly_blank_page_has_fewer_strokes_and_one_of_a_single_colour_none()
     assert brushed(page, HEIGHT) is page
     drawn = page.rgb.copy()
     drawn[20:60, 20:80] = 120
-    few, all_of_them = (np.abs(laid.rgb.astype(float) - drawn).mean()
-                        for laid in (brushed(Picture(drawn), HEIGHT), with_brushwork(Picture(drawn), HEIGHT)))
+    few, all_of_them = (
+        np.abs(laid.rgb.astype(float) - drawn).mean()
+        for laid in (brushed(Picture(drawn), HEIGHT), with_brushwork(Picture(drawn), HEIGHT))
+    )
     assert 0 < few < 0.9 * all_of_them
 
 

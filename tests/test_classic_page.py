@@ -33,11 +33,15 @@ def open_studio(browser, classic_server):
     def open_studio():
         page = context.new_page()
         page.set_default_timeout(60_000)
-        page.on("console", lambda message: said.append(message.text) if not message.text.startswith("Failed to load")
-                else None)  # fmt: skip
+        page.on(
+            "console",
+            lambda message: said.append(message.text) if not message.text.startswith("Failed to load") else None,
+        )
         page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda sent: said.append(sent.url) if urlsplit(sent.url).hostname not in ("127.0.0.1", None)
-                else None)  # fmt: skip
+        page.on(
+            "request",
+            lambda sent: said.append(sent.url) if urlsplit(sent.url).hostname not in ("127.0.0.1", None) else None,
+        )
         page.goto(classic_server.url)
         expect(page.locator("#photo-caption")).to_contain_text("sample")
         upload_photo(page, pictures.png(pictures.photo(160, 96)))
@@ -110,8 +114,10 @@ def test_while_the_device_paints_nothing_is_posted_neither_anew_nor_after_a_paus
 def test_polish_goes_on_from_the_studios_result(open_studio, classic_server):
     """The tab was never opened, and the server takes its time to say what networks it has."""
     page = open_studio()
-    page.route("**/api/v1/optimise", lambda route: (time.sleep(0.5), route.continue_()) if route.request.method == "GET"
-               else route.continue_())  # fmt: skip
+    page.route(
+        "**/api/v1/optimise",
+        lambda route: (time.sleep(0.5), route.continue_()) if route.request.method == "GET" else route.continue_(),
+    )
     choose(page.get_by_role("radio", name="Stained glass"))
     page.get_by_role("button", name="Transfer").click()
     expect(page.get_by_role("status").first).to_contain_text("Painted in")

@@ -100,7 +100,7 @@ def test_it_learns_to_tell_classes_and_the_hints_with_them(some):
     run = started(training, targets=targets)
     seen = [run.advance() for _ in range(40)]
     assert seen[-1]["label"] < 0.8 * seen[0]["label"] and seen[-1]["hint"] < 0.8 * seen[0]["hint"]
-    assert top1(run.averaged(), validation) >= 0.6                      # 0.33 by chance
+    assert top1(run.averaged(), validation) >= 0.6  # 0.33 by chance
 
 
 def test_a_run_that_was_cut_goes_on_as_it_would_have(some, tmp_path):
@@ -134,8 +134,21 @@ def test_the_command_trains_resumes_says_top1_and_writes_what_the_classic_mode_r
 
 @pytest.mark.slow
 def test_a_loss_that_is_nan_ends_the_command_with_status_3_and_says_what_to_do(folder, tmp_path, capsys):
-    told = ["classify", "--data", folder, "--run", tmp_path, "--batch", 6, "--device", "cpu",
-            "--rate", 1e30, "--warmup", 0]  # fmt: skip
+    told = [
+        "classify",
+        "--data",
+        folder,
+        "--run",
+        tmp_path,
+        "--batch",
+        6,
+        "--device",
+        "cpu",
+        "--rate",
+        1e30,
+        "--warmup",
+        0,
+    ]
     assert command.main([str(word) for word in told]) == 3
     last = capsys.readouterr().err.splitlines()[-1]
     assert "total became NaN or infinite" in last and last.endswith("a lower rate")

@@ -99,11 +99,14 @@ def test_a_callers_mistake_is_one_line_and_exit_status_2(photo, capsys, argument
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (pictures.text, "not a picture"), (pictures.svg, "not a picture"), (pictures.half_jpeg, "truncated"),
-        (lambda: pictures.png_header(20000, 20000), "20000x20000"), (lambda: b"", "empty"),
+        (pictures.text, "not a picture"),
+        (pictures.svg, "not a picture"),
+        (pictures.half_jpeg, "truncated"),
+        (lambda: pictures.png_header(20000, 20000), "20000x20000"),
+        (lambda: b"", "empty"),
         (lambda: pictures.png(pictures.photo(20, 20)), "at least 32"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_photo_is_one_line_and_exit_status_2(tmp_path, capsys, make, says):
     (tmp_path / "bad.jpg").write_bytes(make())
     assert run("stylize", tmp_path / "bad.jpg", "--style", STYLE) == 2
@@ -189,7 +192,7 @@ def test_what_is_there_already_is_skipped_where_that_is_asked_for(album, tmp_pat
     assert {file.name: file.stat().st_mtime_ns for file in out.iterdir() if file.name in before} == before
     assert Image.open(out / "3.png").size == (64, 48)
     assert run(*again) == 0 and "4 of 4" in one_line(capsys)
-    assert run(*again[:-1]) == 0                # without the word all are painted anew
+    assert run(*again[:-1]) == 0  # without the word all are painted anew
     assert all((out / name).stat().st_mtime_ns > time for name, time in before.items())
 
 
@@ -211,7 +214,7 @@ def test_a_run_that_is_interrupted_leaves_whole_pictures_and_goes_on_from_there(
     assert process.returncode == 130 and said.splitlines()[-1] == "stylizer: interrupted" and "Traceback" not in said
     painted = sorted(out.iterdir())
     assert 2 <= len(painted) < 60
-    for file in painted:                        # none of them half, and nothing beside them
+    for file in painted:  # none of them half, and nothing beside them
         Image.open(file).load()
         assert file.suffix == ".png"
 
@@ -282,8 +285,8 @@ def test_long_work_says_a_plain_line_now_and_then_where_nobody_looks(capsys, mon
             clock.now = 3.0 * step
             progress.to(step, words="total 0.31")
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "stylizer: 4 of 100 steps, about 5 min left, total 0.31"     # after ten seconds
-    assert lines[1] == "stylizer: 14 of 100 steps, about 4 min left, total 0.31"    # and after a tenth more
+    assert lines[0] == "stylizer: 4 of 100 steps, about 5 min left, total 0.31"  # after ten seconds
+    assert lines[1] == "stylizer: 14 of 100 steps, about 4 min left, total 0.31"  # and after a tenth more
     assert 8 <= len(lines) <= 11 and not set("".join(lines)) & set("\r\x1b\b")
 
 

@@ -167,8 +167,14 @@ class Image:
             shutil.copytree(NODE_MODULES, self.path("node_modules"))
         elif tool != "useradd":  # this machine's users stay as they are
             env = {**registry(), **self.env, "HOME": "/nonexistent"}
-            done = subprocess.run(["sh", "-ec", self.here(rest)], cwd=self.path("."), env=env, capture_output=True,
-                                  text=True, stdin=subprocess.DEVNULL)  # fmt: skip
+            done = subprocess.run(
+                ["sh", "-ec", self.here(rest)],
+                cwd=self.path("."),
+                env=env,
+                capture_output=True,
+                text=True,
+                stdin=subprocess.DEVNULL,
+            )
             if done.returncode and OFFLINE.search(done.stderr) and not os.environ.get("CI"):
                 pytest.skip("the package index cannot be reached")
             assert done.returncode == 0, f"RUN {rest}\n{done.stdout}\n{done.stderr}"
@@ -196,7 +202,9 @@ def registry() -> dict[str, str]:
     """How this machine reaches its package index, if it is told by variables: Docker's build arguments."""
     wanted = re.compile(
         "PIP_(INDEX_URL|EXTRA_INDEX_URL|FIND_LINKS|TRUSTED_HOST|CERT|DEFAULT_TIMEOUT|CONFIG_FILE)|.*_proxy"
-        "|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE", re.IGNORECASE)  # fmt: skip
+        "|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE",
+        re.IGNORECASE,
+    )
     return {name: value for name, value in os.environ.items() if wanted.fullmatch(name)}
 
 
@@ -229,8 +237,9 @@ def running(image: Image) -> Iterator[tuple[subprocess.Popen, str, dict[str, str
     env = {**image.env, "PORT": str(port), "HOME": "/nonexistent", "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{port}"}
     log = image.folder / "log"
     with log.open("w") as file:
-        process = subprocess.Popen(image.command, cwd=image.path("."), env=env, stdin=subprocess.DEVNULL,
-                                   stdout=file, stderr=subprocess.STDOUT)  # fmt: skip
+        process = subprocess.Popen(
+            image.command, cwd=image.path("."), env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+        )
     try:
         while True:
             assert process.poll() is None, f"it ended with {process.returncode}:\n{log.read_text()}"
@@ -353,15 +362,24 @@ def pins(file: str) -> list[Requirement]:
 )
 def test_the_lock_files_hold_what_pyproject_asks_for(python, machine):
     """`make lock` makes them anew."""
-    here = {"python_version": python[:4], "python_full_version": python, "sys_platform": "linux", "os_name": "posix",
-            "platform_system": "Linux", "platform_machine": machine, "platform_python_implementation": "CPython",
-            "implementation_name": "cpython"}  # fmt: skip
+    here = {
+        "python_version": python[:4],
+        "python_full_version": python,
+        "sys_platform": "linux",
+        "os_name": "posix",
+        "platform_system": "Linux",
+        "platform_machine": machine,
+        "platform_python_implementation": "CPython",
+        "implementation_name": "cpython",
+    }
 
     def applies(marker: Marker | None) -> bool:
         return marker is None or marker.evaluate(here)
 
-    asked = {"requirements.lock": PROJECT["project"]["dependencies"],
-             "requirements-build.lock": PROJECT["build-system"]["requires"]}  # fmt: skip
+    asked = {
+        "requirements.lock": PROJECT["project"]["dependencies"],
+        "requirements-build.lock": PROJECT["build-system"]["requires"],
+    }
     for file, requirements in asked.items():
         locked = [(canonicalize_name(pin.name), pin.specifier) for pin in pins(file) if applies(pin.marker)]
         assert len(dict(locked)) == len(locked), f"{file} has a package twice"

@@ -144,7 +144,7 @@ def test_a_small_picture_passes_between_two_tiles_of_a_large_one_where_there_is_
     small.finish()
     assert large.between.wait(10)
     large.finish()
-    until(lambda: log[-1] == "other")           # which did not slip in between
+    until(lambda: log[-1] == "other")  # which did not slip in between
     other.finish()
 
 
@@ -175,7 +175,7 @@ def test_the_time_to_stay_away_follows_how_fast_this_machine_is():
         return refused.value.seconds
 
     before = told()
-    for _ in range(60):                         # each took next to no time
+    for _ in range(60):  # each took next to no time
         with turns.enter(1.0) as place, place.turn(1.0, STAY):
             pass
     assert told() < before
@@ -424,7 +424,7 @@ def test_a_crowd_gets_right_pictures_or_is_told_when_to_come_again(instances, ph
         each.join(120)
     assert len(answers) == 48 and {code for code, _, _ in answers} <= {200, 429}
     painted = [data for code, _, data in answers if code == 200]
-    assert len(painted) >= 34                   # two slots, and 32 who may wait
+    assert len(painted) >= 34  # two slots, and 32 who may wait
     for data in painted:
         assert np.abs(np.asarray(Image.open(io.BytesIO(data))).astype(int) - np.asarray(want)).mean() < 0.5
     for _, headers, _ in (answer for answer in answers if answer[0] == 429):
@@ -442,13 +442,13 @@ def test_told_to_end_under_load_every_accepted_request_is_answered(instances, ph
     slow.sendall(request[:-1000])
     for client in clients:
         client.sendall(request)
-    assert server.get("/healthz")[0] == 200     # so that all are accepted
+    assert server.get("/healthz")[0] == 200  # so that all are accepted
     seconds = server.terminate()
     came = [read_all(client) for client in clients]
     codes = [status(each) for each in came]
     assert set(codes) <= {200, 503} and 200 in codes
     assert {problem_of(each)["code"] for each in came if status(each) == 503} <= {"restarting"}
     assert problem_of(read_all(slow))["code"] == "restarting"
-    assert seconds < 20                         # 8 on a machine with nothing else to do
+    assert seconds < 20  # 8 on a machine with nothing else to do
     said = server.log.read_text()
     assert "Traceback" not in said and "SIGKILL" not in said and "127.0.0.1" not in said.split("Listening", 1)[1][200:]

@@ -133,13 +133,18 @@ def ready(page) -> None:
 
 def copy_of(page, longest: int = 1024) -> bytes:
     """What the page would send of its photo."""
-    return base64.b64decode(page.evaluate("""async (longest) => {
+    return base64.b64decode(
+        page.evaluate(
+            """async (longest) => {
         const { state } = await import("/assets/page/state.js");
         const { copy_of } = await import("/assets/page/pictures.js");
         const blob = await copy_of(state.photo, longest);
         const bytes = new Uint8Array(await blob.arrayBuffer());
         return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ""));
-    }""", longest))  # fmt: skip
+    }""",
+            longest,
+        )
+    )
 
 
 def prefix(script: str):
@@ -191,9 +196,7 @@ def test_dragging_strength_and_keeping_colours_paint_as_the_server_does(studio, 
     assert difference(shown(studio), expected) < CLOSE
     choose(studio.get_by_label("Keep colours"))
     settle(studio)
-    kept = device_server.painting(
-        copy_of(studio), style_name="rainy-boulevard", strength="0.3", keep_colors="true"
-    )  # fmt: skip
+    kept = device_server.painting(copy_of(studio), style_name="rainy-boulevard", strength="0.3", keep_colors="true")
     assert difference(shown(studio), kept) < CLOSE
     assert difference(kept, expected) > 2 * CLOSE
     assert device_server.posts == []
@@ -202,7 +205,10 @@ def test_dragging_strength_and_keeping_colours_paint_as_the_server_does(studio, 
 @needs_runtime
 @pytest.mark.parametrize("style_scale", ["0.5", "2"])
 def test_a_style_scale_paints_as_the_server_does(studio, device_server, style_scale):
-    ours = decoded(base64.b64decode(studio.evaluate("""async (style_scale) => {
+    ours = decoded(
+        base64.b64decode(
+            studio.evaluate(
+                """async (style_scale) => {
         const { state } = await import("/assets/page/state.js");
         const { engine } = await import("/assets/engines/engine.js");
         const { copy_of } = await import("/assets/page/pictures.js");
@@ -211,26 +217,38 @@ def test_a_style_scale_paints_as_the_server_does(studio, device_server, style_sc
         const blob = await engine().post("api/v1/stylize", fields);
         const bytes = new Uint8Array(await blob.arrayBuffer());
         return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ""));
-    }""", style_scale)))  # fmt: skip
+    }""",
+                style_scale,
+            )
+        )
+    )
     expected = device_server.painting(copy_of(studio), style_name="great-wave", style_scale=style_scale)
     assert difference(ours, expected) < CLOSE
 
 
 @needs_runtime
-@pytest.mark.parametrize(("hidden", "style_scale", "close"), [
-    (0, 1, 1.5 * CLOSE), (255, 1, 1.5 * CLOSE), (255, 2, 3 * CLOSE),  # strokes run by what is filled in
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("hidden", "style_scale", "close"),
+    [
+        (0, 1, 1.5 * CLOSE),
+        (255, 1, 1.5 * CLOSE),
+        (255, 2, 3 * CLOSE),  # strokes run by what is filled in
+    ],
+)
 def test_a_cut_out_is_painted_as_by_the_server_whatever_is_hidden_under_it(
     studio, device_server, hidden, style_scale, close
 ):
-    ours = studio.evaluate("""async ([file, style_scale]) => {
+    ours = studio.evaluate(
+        """async ([file, style_scale]) => {
         const { engine } = await import("/assets/engines/engine.js");
         const content = new Blob([Uint8Array.from(atob(file), (each) => each.charCodeAt(0))]);
         const fields = { content, style_name: ["rainy-boulevard"], size: "original", style_scale, format: "png" };
         const blob = await engine().post("api/v1/stylize", fields);
         const bytes = new Uint8Array(await blob.arrayBuffer());
         return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ""));
-    }""", [base64.b64encode(pictures.cut_out(hidden)).decode(), style_scale])  # fmt: skip
+    }""",
+        [base64.b64encode(pictures.cut_out(hidden)).decode(), style_scale],
+    )
     sent = pictures.cut_out(128)
     expected = device_server.painting(sent, style_name="rainy-boulevard", style_scale=str(style_scale))
     alpha = np.asarray(Image.open(io.BytesIO(base64.b64decode(ours))).getchannel("A"))
@@ -281,10 +299,11 @@ def test_a_bad_study_is_refused_on_the_device_in_words(studio, stylizer):
     nan = study.numbers.copy()
     nan[7] = np.nan
     for data, says in (
-        (studies.dump(study)[:-50], "truncated or altered"), (studies.dump(study) + bytes(2**18), "too large"),
+        (studies.dump(study)[:-50], "truncated or altered"),
+        (studies.dump(study) + bytes(2**18), "too large"),
         (studies.dump(replace(study, origin="0123456789ab")), "was made for transformer 0123456789ab"),
         (studies.dump(replace(study, numbers=nan)), "truncated or altered"),
-    ):  # fmt: skip
+    ):
         assert says in paint_by_study(studio, pictures.png(pictures.photo(64, 48)), data)
 
 
@@ -303,10 +322,8 @@ def test_the_wall_and_a_mix_with_an_own_painting_come_from_the_device(studio, de
     vector = state(studio, "state.own[0].vector")
     read_there = device_server.painting(copy_of(studio), style=(io.BytesIO(own), "own.png"))
     read_here = device_server.painting(copy_of(studio), style_vector=vector)
-    assert difference(read_there, read_here) < 3        # one look at the whole would be 10 off
-    expected = device_server.painting(
-        copy_of(studio), style_vector=vector, strength="0.3", keep_colors="true"
-    )  # fmt: skip
+    assert difference(read_there, read_here) < 3  # one look at the whole would be 10 off
+    expected = device_server.painting(copy_of(studio), style_vector=vector, strength="0.3", keep_colors="true")
     assert difference(shown(studio), expected) < CLOSE
     assert device_server.posts == []
 
@@ -320,8 +337,8 @@ def test_a_large_photo_is_painted_in_tiles_that_show_no_seam(open_on_device, dev
     expect(page.get_by_role("status")).to_have_text(re.compile("^Painting piece . of 2…$"))
     transfer(page)
     tiled, whole = shown(page), device_server.painting(copy_of(page), style_name="rainy-boulevard")
-    error = np.abs(tiled.astype(float) - whole).mean(axis=(0, 2))   # of each column
-    assert error.mean() < 0.015 * 255       # by the statistics of 25 samples; seen 0.010
+    error = np.abs(tiled.astype(float) - whole).mean(axis=(0, 2))  # of each column
+    assert error.mean() < 0.015 * 255  # by the statistics of 25 samples; seen 0.010
     step = np.abs(np.diff(tiled.astype(float) - whole, axis=1)).mean(axis=(0, 2))
     border = 420  # the middle of 840: two tiles of 512, whose kept parts meet there
     assert step[border - 1] < 2 * np.median(step) + 0.5
@@ -339,14 +356,21 @@ CALM = {
 @pytest.mark.parametrize("calm", CALM)
 def test_a_calm_picture_is_the_servers_too(studio, device_server, calm):
     page = pictures.png(CALM[calm]())
-    ours = decoded(base64.b64decode(studio.evaluate("""async (page) => {
+    ours = decoded(
+        base64.b64decode(
+            studio.evaluate(
+                """async (page) => {
         const { engine } = await import("/assets/engines/engine.js");
         const content = new Blob([Uint8Array.from(atob(page), (letter) => letter.charCodeAt(0))]);
         const fields = { content, style_name: ["great-wave"], size: "original", format: "png" };
         const blob = await engine().post("api/v1/stylize", fields);
         const bytes = new Uint8Array(await blob.arrayBuffer());
         return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ""));
-    }""", base64.b64encode(page).decode())))  # fmt: skip
+    }""",
+                base64.b64encode(page).decode(),
+            )
+        )
+    )
     assert difference(ours, device_server.painting(page, style_name="great-wave")) < CLOSE
 
 
@@ -385,13 +409,16 @@ def test_with_the_network_off_the_page_reloads_and_paints(open_on_device, device
 @needs_runtime
 def test_nobody_waits_for_a_painting_that_was_given_up_before_it_was_asked_for(studio):
     for engine in ("here", "server"):
-        outcome = studio.evaluate("""async (which) => {
+        outcome = studio.evaluate(
+            """async (which) => {
             const { engine } = await import("/assets/engines/engine.js");
             const { server } = await import("/assets/engines/server.js");
             const chosen = { here: engine(), server }[which];
             const fields = { content: new Blob(["picture"]), style_name: ["batik"] }, signal = AbortSignal.abort("no");
             return chosen.post("api/v1/stylize", fields, { signal }).then(() => "painted", (reason) => reason);
-        }""", engine)  # fmt: skip
+        }""",
+            engine,
+        )
         assert outcome == "no", engine
     waiting = studio.evaluate("""async () => {
         const { engine } = await import("/assets/engines/engine.js");
@@ -403,14 +430,17 @@ def test_nobody_waits_for_a_painting_that_was_given_up_before_it_was_asked_for(s
 @needs_runtime
 @pytest.mark.parametrize("name", ["constructor", "__proto__", "nowhere"])
 def test_a_style_is_one_of_the_gallery_whatever_else_bears_its_name(studio, name):
-    said = studio.evaluate("""async (name) => {
+    said = studio.evaluate(
+        """async (name) => {
         const { state } = await import("/assets/page/state.js");
         const { engine } = await import("/assets/engines/engine.js");
         const { copy_of } = await import("/assets/page/pictures.js");
         const content = await copy_of(state.photo, 64);
         const fields = { content, style_name: [name], format: "png" };
         return engine().post("api/v1/stylize", fields).then(() => "painted", ({ message }) => message);
-    }""", name)  # fmt: skip
+    }""",
+        name,
+    )
     assert said == f"There is no style {name}."
 
 
@@ -421,7 +451,7 @@ def test_a_style_is_one_of_the_gallery_whatever_else_bears_its_name(studio, name
 def test_a_worker_whose_script_did_not_come_is_started_anew_and_nobody_is_asked(browser, device_server):
     device_server.altered = {}
     context = browser.new_context()
-    page, fails = context.new_page(), [True, True]      # as a service worker that is not awake yet makes it
+    page, fails = context.new_page(), [True, True]  # as a service worker that is not awake yet makes it
     page.route(f"**{WORKER}", lambda route: route.abort() if fails and fails.pop() else route.continue_())
     page.goto(device_server.url)
     expect(page.locator("#photo-caption")).to_contain_text("sample")
@@ -482,7 +512,7 @@ def test_where_this_device_cannot_paint_the_server_is_asked_for_first(open_on_de
     expect(dialog).to_be_visible(timeout=60_000)
     expect(dialog).to_contain_text(re.compile(words, re.IGNORECASE))
     page.get_by_role("button", name="Not now").click()
-    page.get_by_role("button", name="Transfer").click()         # asks anew
+    page.get_by_role("button", name="Transfer").click()  # asks anew
     expect(dialog).to_be_visible(timeout=60_000)
     page.get_by_role("button", name="Not now").click()
     expect(page.locator("#result-note")).to_contain_text("nothing was sent", ignore_case=True)

@@ -38,8 +38,23 @@ def test_a_machine_that_paints_is_well_and_every_topic_has_its_line(report):
     wrong = [finding for finding in report.findings if finding.good is False and finding.topic != "torch"]
     assert wrong == []
     topics = [finding.topic for finding in report.findings]
-    for topic in ("settings", "python", "packages", "processor", "precision", "memory", "weights", "gallery", "torch",
-                  "CUDA", "browser", "cache", "address", "painting", "speed"):  # fmt: skip
+    for topic in (
+        "settings",
+        "python",
+        "packages",
+        "processor",
+        "precision",
+        "memory",
+        "weights",
+        "gallery",
+        "torch",
+        "CUDA",
+        "browser",
+        "cache",
+        "address",
+        "painting",
+        "speed",
+    ):
         assert topic in topics, topic
     assert "STYLIZER_PORT" in found(report, "settings").words
     assert "checksums match" in found(report, "weights").words and "82 styles" in found(report, "gallery").words
@@ -65,7 +80,7 @@ def test_it_is_read_by_people_and_by_programs_whatever_stdout_can_write(report):
 def test_what_is_wrong_is_told_with_a_cross_and_exit_status_1(quick, tmp_path, monkeypatch, capsys, settings):
     models = shutil.copytree(settings.models, tmp_path / "models")
     (models / "transformer-separable-decoder.onnx").write_bytes(b"short")
-    (models / "predictor-mobilenet-v2.safetensors").unlink()        # of which serving has no need
+    (models / "predictor-mobilenet-v2.safetensors").unlink()  # of which serving has no need
     monkeypatch.setenv("STYLIZER_MODELS", str(models))
     (tmp_path / "nothing").mkdir()
     monkeypatch.setenv("STYLIZER_STYLES", str(tmp_path / "nothing"))
@@ -118,11 +133,16 @@ def test_what_is_not_there_and_not_needed_is_told_without_a_cross(monkeypatch, t
 @pytest.mark.parametrize(
     ("version", "wanted", "good"),
     [
-        ("2.11.0+cpu", ">=2.11,!=2.13.0,<3", True), ("2.13.0", ">=2.11,!=2.13.0,<3", False),
-        ("2.13.1", ">=2.11,!=2.13.0,<3", True), ("3.0", "<3,>=2.11", False), ("3.11.7", ">=3.11", True),
-        ("3.9.18", ">=3.11", False), ("2026.10", ">=2026.2,<2027", True), ("1.0rc1", "", True),
+        ("2.11.0+cpu", ">=2.11,!=2.13.0,<3", True),
+        ("2.13.0", ">=2.11,!=2.13.0,<3", False),
+        ("2.13.1", ">=2.11,!=2.13.0,<3", True),
+        ("3.0", "<3,>=2.11", False),
+        ("3.11.7", ">=3.11", True),
+        ("3.9.18", ">=3.11", False),
+        ("2026.10", ">=2026.2,<2027", True),
+        ("1.0rc1", "", True),
     ],
-)  # fmt: skip
+)
 def test_versions_are_compared_by_their_numbers(version, wanted, good):
     assert doctor.fits(version, wanted) is good
 
@@ -130,8 +150,10 @@ def test_versions_are_compared_by_their_numbers(version, wanted, good):
 def test_requirements_are_read_as_the_project_and_as_an_installed_package_write_them():
     lines = ["dash[compress]>=4.4.1,<5", "flask<4,>=3.1", 'torch!=2.13.0,<3,>=2.11; extra == "torch"']
     assert doctor._requirements(lines) == {
-        "dash": ">=4.4.1,<5", "flask": "<4,>=3.1", "torch": "!=2.13.0,<3,>=2.11",
-    }  # fmt: skip
+        "dash": ">=4.4.1,<5",
+        "flask": "<4,>=3.1",
+        "torch": "!=2.13.0,<3,>=2.11",
+    }
 
 
 def test_what_is_painted_for_the_trial_is_another_picture_each_turn():

@@ -271,9 +271,17 @@ def test_a_painting_is_read_in_the_squares_that_cover_it(size, count):
         assert all(0 < step <= 256 for step in np.diff(begins))
 
 
-@pytest.mark.parametrize(("size", "times"), [
-    ((64, 40), 0), ((448, 300), 0), ((300, 896), 1), ((896, 896), 1), ((448 * 2**0.5, 9), 0.5), ((6000, 4000), 1.5),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("size", "times"),
+    [
+        ((64, 40), 0),
+        ((448, 300), 0),
+        ((300, 896), 1),
+        ((896, 896), 1),
+        ((448 * 2**0.5, 9), 0.5),
+        ((6000, 4000), 1.5),
+    ],
+)
 def test_strokes_are_made_broader_as_pictures_grow(size, times):
     assert octaves(*size) == pytest.approx(times)
 
@@ -287,9 +295,11 @@ def test_a_large_picture_is_painted_by_a_coarser_vector_and_a_small_one_by_its_o
         canvas = framed(brushed(Picture(picture), stylizer.brush_height(vector)).rgb)
         features = stylizer.runtime.encode(images.to_tensor(canvas))
         wanted, other = (
-            unframed(images.from_tensor(
-                stylizer.runtime.decode(features, (vector + moved * stylizer.coarser)[None].astype(np.float32))
-            ))
+            unframed(
+                images.from_tensor(
+                    stylizer.runtime.decode(features, (vector + moved * stylizer.coarser)[None].astype(np.float32))
+                )
+            )
             for moved in (times, times + 1)
         )
         assert pictures.near(painted, wanted) and not pictures.near(painted, other, levels=3)
@@ -432,11 +442,18 @@ def write_group(folder, files: dict[str, object]) -> None:
         (folder / name).write_text(f"{content}\n")
 
 
-@pytest.mark.parametrize("files", [
-    {"memory.max": 2**30, "memory.current": 900 * 2**20, "memory.stat": f"anon 5\ninactive_file {400 * 2**20}"},
-    {"memory.limit_in_bytes": 2**30, "memory.usage_in_bytes": 900 * 2**20,
-     "memory.stat": f"inactive_file 5\ntotal_inactive_file {400 * 2**20}"},
-], ids=["version 2", "version 1"])  # fmt: skip
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"memory.max": 2**30, "memory.current": 900 * 2**20, "memory.stat": f"anon 5\ninactive_file {400 * 2**20}"},
+        {
+            "memory.limit_in_bytes": 2**30,
+            "memory.usage_in_bytes": 900 * 2**20,
+            "memory.stat": f"inactive_file 5\ntotal_inactive_file {400 * 2**20}",
+        },
+    ],
+    ids=["version 2", "version 1"],
+)
 def test_a_containers_limit_counts_less_what_it_would_give_up(files, tmp_path, monkeypatch):
     write_group(tmp_path / "memory", files)
     monkeypatch.setattr(memory, "CGROUPS", tmp_path)
@@ -496,8 +513,11 @@ def test_reading_a_style_can_be_ended_between_its_squares(stylizer):
     looks = []
     runtime_predict = stylizer.runtime.predict
     with pytest.raises(Gone):
-        read_style(lambda square: looks.append(1) or runtime_predict(square), Picture(pictures.painting(500, 900)),
-                   interrupt=interrupt)  # fmt: skip
+        read_style(
+            lambda square: looks.append(1) or runtime_predict(square),
+            Picture(pictures.painting(500, 900)),
+            interrupt=interrupt,
+        )
     assert len(looks) == 3
 
 

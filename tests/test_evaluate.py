@@ -39,10 +39,29 @@ def test_evaluate_prints_a_row_for_each_candidate(tmp_path, capsys, monkeypatch)
         (tmp_path / "answers" / f"{photo}__s1.png").write_bytes((tmp_path / "photos" / f"{photo}.png").read_bytes())
     save_pair(starting_pair(TrainConfig(width=0.25)), tmp_path / "pair")
     options = command.parse(
-        ["evaluate", "--photos", str(tmp_path / "photos"), "--styles", str(tmp_path / "styles"), "--sizes", "64",
-         "--weights", str(tmp_path / "pair"), "--results", str(tmp_path / "answers"), "--strengths", "--border",
-         "--weave", "--noise", "--preview", "--bound", "3", "--polish", "2"]
-    )  # fmt: skip
+        [
+            "evaluate",
+            "--photos",
+            str(tmp_path / "photos"),
+            "--styles",
+            str(tmp_path / "styles"),
+            "--sizes",
+            "64",
+            "--weights",
+            str(tmp_path / "pair"),
+            "--results",
+            str(tmp_path / "answers"),
+            "--strengths",
+            "--border",
+            "--weave",
+            "--noise",
+            "--preview",
+            "--bound",
+            "3",
+            "--polish",
+            "2",
+        ]
+    )
     monkeypatch.setattr(evaluate, "PREVIEW", 48)
     monkeypatch.setattr(evaluate, "RESULT", 96)
     evaluate.print_table(options, loss_network(), CPU)
@@ -50,7 +69,7 @@ def test_evaluate_prints_a_row_for_each_candidate(tmp_path, capsys, monkeypatch)
     rows = [line.split() for line in lines if line.startswith((str(tmp_path / "pair")[-28:], "the photo"))]
     assert [row[:4] for row in rows[:1]] == [["the", "photo", "itself", "64"]] and rows[1][1:3] == ["64", "6"]
     answers = [line.split() for line in lines if line.startswith(str(tmp_path / "answers")[-28:])]
-    assert answers[0][1:4] == ["64", "2", "0.000"]                          # the photos are their own answers
+    assert answers[0][1:4] == ["64", "2", "0.000"]  # the photos are their own answers
     assert any(line.startswith("3 steps from the photo") for line in lines)
     assert any(line.split(" + ")[-1].startswith("2 steps ") for line in lines)
     for measure in ("monotone", "border error", "weave, luminance", "noise in plain pictures", "96 px shrunk to 48"):
@@ -97,7 +116,7 @@ def test_a_lattice_is_what_answers_share_and_photos_and_paintings_do_not():
     assert lattice(photos, photos) < 2
     assert lattice(woven, photos) > 4
     assert lattice(woven, woven) < 0.6 * lattice(woven, photos)
-    assert lattice([*woven[:1], *photos[1:]], photos) < 2                   # one has it
+    assert lattice([*woven[:1], *photos[1:]], photos) < 2  # one has it
     assert meter.waves(photos[0][:60], photos[0], paintings[0]) is None
 
 
@@ -185,5 +204,5 @@ def test_style_is_read_at_the_nearest_scale():
     for scale in meter.SCALES:
         shown = images.resize(painting, round(scale * 192)).rgb
         assert meter.style_distance(look(shown), readings).mean == pytest.approx(0, abs=1e-6)
-    fewer = meter.readings(painting, 512, look)                             # never enlarged: 215 and 297 of 400 pixels
+    fewer = meter.readings(painting, 512, look)  # never enlarged: 215 and 297 of 400 pixels
     assert len(fewer) == 2 and len(meter.readings(painting, 4096, look)) == 1

@@ -81,10 +81,11 @@ def examples(name: str, schema: dict, file: bytes) -> tuple[list, list]:
         "boolean": lambda: (["true", "false"], ["perhaps", ""]),
         "integer": lambda: ([low, high], [low - 1, high + 1, low + 0.5, "x", ""]),
         "number": lambda: (
-            [low, high], [math.nextafter(low, -math.inf), math.nextafter(high, math.inf), "x", "NaN", ""]
+            [low, high],
+            [math.nextafter(low, -math.inf), math.nextafter(high, math.inf), "x", "NaN", ""],
         ),
         "string": lambda: ([TEXTS[name]], [b"a file"]),
-    }[schema["type"]]()  # fmt: skip
+    }[schema["type"]]()
 
 
 def vectors(schema: dict) -> tuple[list[str], list[str]]:
@@ -171,18 +172,20 @@ def test_the_documents_bounds_follow_the_settings(settings, study):
 @pytest.mark.parametrize(
     ("path", "name", "change"),
     [
-        (STYLIZE, "strength", {"maximum": 1.5}), (STYLIZE, "strength", {"maximum": 0.5}),
+        (STYLIZE, "strength", {"maximum": 1.5}),
+        (STYLIZE, "strength", {"maximum": 0.5}),
         (STYLIZE, "style_scale", {"minimum": 0.25}),
         (STYLIZE, "keep_light", {"type": "number", "minimum": 0, "maximum": 2}),
         (STYLIZE, "format", {"enum": ["png", "bmp"]}),
-        (STYLIZE, "style_name", {"maxItems": 6}), (STYLIZE, "style_name", {"maxItems": 4}),
+        (STYLIZE, "style_name", {"maxItems": 6}),
+        (STYLIZE, "style_name", {"maxItems": 4}),
         (STYLIZE, "style_vector", {"maxItems": 7}),
         (STYLIZE, "weight", {"items": {"type": "number", "minimum": -1, "maximum": 1e6}}),
         (STYLIZE, "size", {"oneOf": [{"type": "integer", "minimum": 32, "maximum": 320}, {"const": "original"}]}),
         (WALL, "size", {"default": 400}),
         (VECTORS, "style", {"type": "array", "items": {"type": "string", "format": "binary"}, "maxItems": 2}),
     ],
-)  # fmt: skip
+)
 def test_a_document_with_other_bounds_is_noticed(client, study, path, name, change):
     schema = copy.deepcopy(FORMS[path]["properties"][name]) | change
     assert disagreements(client, path, name, schema, study)

@@ -33,12 +33,14 @@ def test_the_stored_vectors_are_of_the_space_of_every_shipped_predictor():
 def test_a_predictor_is_of_the_space_if_its_pictures_feel_nearly_the_same():
     generator = np.random.default_rng(0)
     heads = generator.normal(size=(100, 300))
-    heads[50:] = 0                                  # half of the numbers change nothing
+    heads[50:] = 0  # half of the numbers change nothing
     made, unrelated = ({name: generator.normal(size=100) for name in "abcdefgh"} for _ in range(2))
     near = {name: vector + unrelated[name] / 4 for name, vector in made.items()}
     alike = {name: np.concatenate([made[name][:50], unrelated[name][50:]]) for name in made}
-    explained = {name: vectors.explained(given, made, heads)
-                 for name, given in {"near": near, "alike": alike, "unrelated": unrelated}.items()}  # fmt: skip
+    explained = {
+        name: vectors.explained(given, made, heads)
+        for name, given in {"near": near, "alike": alike, "unrelated": unrelated}.items()
+    }
     assert explained["alike"] == pytest.approx(1) and 0.85 < explained["near"] < 1 and explained["unrelated"] < 0
 
 
@@ -90,7 +92,7 @@ def test_what_makes_strokes_broader_is_the_mean_way_from_pictures_seen_small_to_
 
     ways = [read_style(grain, picture, 640) - read_style(grain, picture, 320) for picture in drawn]
     found = vectors.coarser(grain, drawn)
-    assert found.shape == (100,) and found[0] > 0.05       # noise seen small is averaged away
+    assert found.shape == (100,) and found[0] > 0.05  # noise seen small is averaged away
     assert np.allclose(found, np.mean(ways, axis=0)[0], rtol=1e-4)
 
 
@@ -101,7 +103,7 @@ def test_how_rough_a_painting_is_is_learnt_from_many_and_read_from_a_vector():
         grain = generator.normal(0, detail, (384, 384, 1)).repeat(3, axis=2)
         return Picture((128 + grain).clip(0, 255).astype(np.uint8))
 
-    def read(square):               # the first number says it, the second is always the same, the others are chance
+    def read(square):  # the first number says it, the second is always the same, the others are chance
         vector = generator.normal(size=(1, 100)).astype(np.float32)
         vector[0, :2] = np.log2(1 + 255 * square.std()), 3
         return vector
@@ -122,10 +124,14 @@ def test_what_is_stored_says_how_rough_the_gallerys_paintings_are(kind):
         pytest.skip("the masters' pictures are not here")
     stored, settings = read_vectors(FOLDER), Settings(device="cpu")
     pairs = [
-        (brushwork.read_roughness(stored.of_styles[entry["name"]], stored.roughness), brushwork.roughness(
-            resize_shorter(as_picture(vectors.picture_of(entry, FOLDER, folder), settings), READ_SIDE).rgb @ LUMA))
+        (
+            brushwork.read_roughness(stored.of_styles[entry["name"]], stored.roughness),
+            brushwork.roughness(
+                resize_shorter(as_picture(vectors.picture_of(entry, FOLDER, folder), settings), READ_SIDE).rgb @ LUMA
+            ),
+        )
         for entry in entries
-    ]  # fmt: skip
+    ]
     said, measured = np.log2(1 + np.array(pairs)).T
     assert np.corrcoef(said, measured)[0, 1] > (0.8 if kind == "master" else 0.4)
 
@@ -187,13 +193,21 @@ ENTRY = {"name": "kintsugi", "title": "T", "artist": "A", "year": "1889", "kind"
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"name": None}, "style 1 has the name None"), ({"name": 7}, "has the name 7"), ({"name": ""}, "has the name"),
-        ({"name": "a/b"}, "without /"), ({"name": "x" * 101}, "has the name"), ({"title": None}, "the title None"),
-        ({"artist": 7}, "the artist 7"), ({"year": [1889]}, "the year"), ({"year": None}, "the year None"),
-        ({"kind": "copy"}, "original, master"), ({"kind": None}, "the kind None"),
-        ({"kind": "original"}, "the picture None"), ({"kind": "original", "picture": "../secret.png"}, "the picture"),
+        ({"name": None}, "style 1 has the name None"),
+        ({"name": 7}, "has the name 7"),
+        ({"name": ""}, "has the name"),
+        ({"name": "a/b"}, "without /"),
+        ({"name": "x" * 101}, "has the name"),
+        ({"title": None}, "the title None"),
+        ({"artist": 7}, "the artist 7"),
+        ({"year": [1889]}, "the year"),
+        ({"year": None}, "the year None"),
+        ({"kind": "copy"}, "original, master"),
+        ({"kind": None}, "the kind None"),
+        ({"kind": "original"}, "the picture None"),
+        ({"kind": "original", "picture": "../secret.png"}, "the picture"),
     ],
-)  # fmt: skip
+)
 def test_an_entry_that_lacks_something_is_named_by_its_place(tmp_path, change, words):
     folder = copy_of_the_gallery(tmp_path / "styles")
     entry = {key: value for key, value in {**ENTRY, **change}.items() if value is not None}

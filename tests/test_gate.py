@@ -35,22 +35,44 @@ def ask(client, path="/api/v1/styles", method="GET", host: str | None = "localho
 
 @pytest.mark.parametrize(
     "host",
-    ["localhost", "localhost:8050", "127.0.0.1:8050", "[::1]:8050", "[::1]", "10.1.2.3", "stylizer:8050", "LOCALHOST",
-     "stylizer-abc123-ew.a.run.app", "painter.localhost", "192.168.1.5:80", "localhost."],
-)  # fmt: skip
+    [
+        "localhost",
+        "localhost:8050",
+        "127.0.0.1:8050",
+        "[::1]:8050",
+        "[::1]",
+        "10.1.2.3",
+        "stylizer:8050",
+        "LOCALHOST",
+        "stylizer-abc123-ew.a.run.app",
+        "painter.localhost",
+        "192.168.1.5:80",
+        "localhost.",
+    ],
+)
 def test_the_server_answers_under_addresses_local_names_and_those_of_cloud_run(client, host):
     assert ask(client, host=host).status_code == 200
 
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:8050", "localhost.evil.example", "127.0.0.1.evil.example", "run.app", "evilrun.app",
-     "1.2.3", "x.run.app.evil.example", "run.app.", "127.0.0.1.nip.io"],
-)  # fmt: skip
+    [
+        "evil.example",
+        "evil.example:8050",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "run.app",
+        "evilrun.app",
+        "1.2.3",
+        "x.run.app.evil.example",
+        "run.app.",
+        "127.0.0.1.nip.io",
+    ],
+)
 def test_under_the_name_of_a_website_it_does_not_answer_and_says_which_setting_would_allow_it(client, host):
     assert "STYLIZER_ALLOWED_HOSTS" in problem(ask(client, host=host), 421, "unknown-host")
     problem(ask(client, STYLIZE, "POST", host=host), 421)
-    assert ask(client, "/healthz", host=host).status_code == 200     # load balancers call it what they like
+    assert ask(client, "/healthz", host=host).status_code == 200  # load balancers call it what they like
 
 
 @pytest.mark.parametrize("host", ["", "a b", "a/b", "[::1", "user@localhost", "localhost:port", "ä", "x" * 300, ":80"])
@@ -71,20 +93,27 @@ def test_the_owner_allows_names_or_all(settings):
 @pytest.mark.parametrize(
     ("headers", "foreign"),
     [
-        ({}, False), ({"Origin": "http://localhost"}, False), ({"Sec_Fetch_Site": "same-origin"}, False),
-        ({"Sec_Fetch_Site": "none"}, False), ({"Origin": "https://evil.example"}, True), ({"Origin": "null"}, True),
-        ({"Origin": "http://localhost:9000"}, True), ({"Sec_Fetch_Site": "cross-site"}, True),
-        ({"Sec_Fetch_Site": "same-site"}, True), ({"Sec_Fetch_Site": "odd"}, True),
+        ({}, False),
+        ({"Origin": "http://localhost"}, False),
+        ({"Sec_Fetch_Site": "same-origin"}, False),
+        ({"Sec_Fetch_Site": "none"}, False),
+        ({"Origin": "https://evil.example"}, True),
+        ({"Origin": "null"}, True),
+        ({"Origin": "http://localhost:9000"}, True),
+        ({"Sec_Fetch_Site": "cross-site"}, True),
+        ({"Sec_Fetch_Site": "same-site"}, True),
+        ({"Sec_Fetch_Site": "odd"}, True),
         # behind a proxy that asks by another name, browsers still say that it was our page
         ({"Sec_Fetch_Site": "same-origin", "Origin": "https://paint.example.org"}, False),
-        ({"Sec_Fetch_Site": "cross-site", "Origin": "http://localhost"}, True), ({"Origin": "http://[bad"}, True),
+        ({"Sec_Fetch_Site": "cross-site", "Origin": "http://localhost"}, True),
+        ({"Origin": "http://[bad"}, True),
     ],
-)  # fmt: skip
+)
 def test_a_post_from_another_websites_page_is_refused_and_one_by_a_program_is_not(client, headers, foreign):
     for path in (STYLIZE, "/api/v1/wall", "/api/v1/vectors", "/api/v1/optimise"):
         response = ask(client, path, "POST", **headers)
         problem(response, *((403, "foreign-site") if foreign else (400, "empty")))
-    assert ask(client, **headers).status_code == 200      # reading is no harm: other websites do not see the answer
+    assert ask(client, **headers).status_code == 200  # reading is no harm: other websites do not see the answer
 
 
 # Paths and methods --------------------------------------------------------------------------------------------------
@@ -93,9 +122,22 @@ def test_a_post_from_another_websites_page_is_refused_and_one_by_a_program_is_no
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW", "TRACE"])
 @pytest.mark.parametrize(
     "path",
-    ["/nope", "/nope/", "/api/v1/nope", "/api/v1/stylize/", "/a//b", "/index.html", "/.env", "/api/v1/styles/a/b/c",
-     "/_dash-update-component", "/_reload-hash", "/_favicon.ico", "/_dash-nope", "/x" * 2000],
-)  # fmt: skip
+    [
+        "/nope",
+        "/nope/",
+        "/api/v1/nope",
+        "/api/v1/stylize/",
+        "/a//b",
+        "/index.html",
+        "/.env",
+        "/api/v1/styles/a/b/c",
+        "/_dash-update-component",
+        "/_reload-hash",
+        "/_favicon.ico",
+        "/_dash-nope",
+        "/x" * 2000,
+    ],
+)
 def test_where_there_is_nothing_every_method_is_a_404(client, path, method):
     response = ask(client, path, method)
     assert response.status_code == 404
@@ -106,11 +148,17 @@ def test_where_there_is_nothing_every_method_is_a_404(client, path, method):
 @pytest.mark.parametrize(
     ("path", "methods"),
     [
-        ("/", "GET HEAD"), (STYLIZE, "POST"), ("/api/v1/optimise", "GET HEAD POST"), ("/healthz", "GET HEAD"),
-        ("/api/v1/styles/whatever/sample.webp", "GET HEAD"), ("/_dash-layout", "GET HEAD"), ("/robots.txt", "GET HEAD"),
-        ("/assets/studio.css", "GET HEAD"), ("/device/manifest.json", "GET HEAD"),
+        ("/", "GET HEAD"),
+        (STYLIZE, "POST"),
+        ("/api/v1/optimise", "GET HEAD POST"),
+        ("/healthz", "GET HEAD"),
+        ("/api/v1/styles/whatever/sample.webp", "GET HEAD"),
+        ("/_dash-layout", "GET HEAD"),
+        ("/robots.txt", "GET HEAD"),
+        ("/assets/studio.css", "GET HEAD"),
+        ("/device/manifest.json", "GET HEAD"),
     ],
-)  # fmt: skip
+)
 def test_where_there_is_something_other_methods_are_a_405_that_says_which_there_are(client, path, methods):
     for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "BREW"} - set(methods.split()):
         response = ask(client, path, method)
@@ -135,9 +183,17 @@ def test_dash_is_asked_for_no_callback_whatever_is_sent(client, body, caplog):
 
 @pytest.mark.parametrize(
     "path",
-    ["os/x.js", "dash/nope.js", "dash/../app.py", "dash/%00.js", "a/b/c/d", "dash_html_components/x.v1m1.js",
-     "dash/dash-renderer/build/nope.v4_4_1m1.min.js", "..%2f/x"],
-)  # fmt: skip
+    [
+        "os/x.js",
+        "dash/nope.js",
+        "dash/../app.py",
+        "dash/%00.js",
+        "a/b/c/d",
+        "dash_html_components/x.v1m1.js",
+        "dash/dash-renderer/build/nope.v4_4_1m1.min.js",
+        "..%2f/x",
+    ],
+)
 def test_components_that_the_page_does_not_have_are_404(client, path, caplog):
     problem(client.get(f"/_dash-component-suites/{path}"), 404)
     problem(client.get(f"/assets/{path}"), 404)
@@ -250,19 +306,44 @@ def test_a_long_text_is_neither_parsed_nor_repeated(client, photo, field):
 @pytest.mark.parametrize(
     "body",
     [
-        part("x" * (form.MAX_NAME + 1)) + END, part("") + END, b"--b\r\n\r\n1\r\n" + END,
-        b'--b\r\nContent-Disposition: form-data\r\n\r\n1\r\n' + END, b"--b\r\nX: y\r\n\r\n1\r\n" + END,
-        part("strength", more=b"X: y\r\n" * 20) + END, part("strength", more=b"X: " + b"y" * 9000 + b"\r\n") + END,
+        part("x" * (form.MAX_NAME + 1)) + END,
+        part("") + END,
+        b"--b\r\n\r\n1\r\n" + END,
+        b"--b\r\nContent-Disposition: form-data\r\n\r\n1\r\n" + END,
+        b"--b\r\nX: y\r\n\r\n1\r\n" + END,
+        part("strength", more=b"X: y\r\n" * 20) + END,
+        part("strength", more=b"X: " + b"y" * 9000 + b"\r\n") + END,
         part("strength", more=b"X: " + b"y" * 1_000_000 + b"\r\n") + END,
-        part("strength", more=b"X: y\r\n" * 99999) + END, part("strength", more=b"X: \xff\r\n") + END,
-        b"-" * 100_000, b"x" * 100_000 + part("strength") + END,
-        part("strength"), part("strength")[:-20], b"--c--\r\n", b"\r\n" * 50_000,
+        part("strength", more=b"X: y\r\n" * 99999) + END,
+        part("strength", more=b"X: \xff\r\n") + END,
+        b"-" * 100_000,
+        b"x" * 100_000 + part("strength") + END,
+        part("strength"),
+        part("strength")[:-20],
+        b"--c--\r\n",
+        b"\r\n" * 50_000,
         part("strength") + END + b"z" * 100_000,
     ],
-    ids=["long name", "empty name", "no headers", "no name", "no disposition", "20 lines", "9 kB line", "1 MB line",
-         "100,000 lines", "no UTF-8", "dashes", "100 kB before", "no end", "cut", "other boundary", "line ends",
-         "100 kB after"],
-)  # fmt: skip
+    ids=[
+        "long name",
+        "empty name",
+        "no headers",
+        "no name",
+        "no disposition",
+        "20 lines",
+        "9 kB line",
+        "1 MB line",
+        "100,000 lines",
+        "no UTF-8",
+        "dashes",
+        "100 kB before",
+        "no end",
+        "cut",
+        "other boundary",
+        "line ends",
+        "100 kB after",
+    ],
+)
 def test_a_form_that_does_not_read_as_one_is_a_400_in_few_words(client, body):
     assert len(problem(send(client, body), 400)) < 250
 
@@ -300,13 +381,29 @@ def test_parts_come_out_as_they_went_in_wherever_the_stream_is_cut(fields):
 @pytest.mark.parametrize(
     "text",
     [
-        json.dumps([10**400] * 100), f"[{','.join(['1e400'] * 100)}]", f"[{','.join(['3e38'] * 100)}]",
-        f"[{','.join([str(VECTOR_BOUND + 1)] * 100)}]", "[" * 8000, "[[1,2],[3]]", '{"a":1}', '"abc"', "null", "",
-        json.dumps([True] * 100), json.dumps(["1"] * 100), json.dumps([[]] * 100), json.dumps([None] * 100),
-        "[NaN" + ",1" * 99 + "]", f"[{'9' * 4500}]", json.dumps([[0] * 100]), "[1,]", "1" * 100, "Infinity",
+        json.dumps([10**400] * 100),
+        f"[{','.join(['1e400'] * 100)}]",
+        f"[{','.join(['3e38'] * 100)}]",
+        f"[{','.join([str(VECTOR_BOUND + 1)] * 100)}]",
+        "[" * 8000,
+        "[[1,2],[3]]",
+        '{"a":1}',
+        '"abc"',
+        "null",
+        "",
+        json.dumps([True] * 100),
+        json.dumps(["1"] * 100),
+        json.dumps([[]] * 100),
+        json.dumps([None] * 100),
+        "[NaN" + ",1" * 99 + "]",
+        f"[{'9' * 4500}]",
+        json.dumps([[0] * 100]),
+        "[1,]",
+        "1" * 100,
+        "Infinity",
     ],
     ids=lambda text: text[:12],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("path", [STYLIZE, "/api/v1/wall"])
 def test_a_vector_out_of_bounds_is_refused_in_few_words(client, photo, path, text):
     assert len(problem(post(client, path, content=photo, style_vector=text), 422, field="style_vector")) < 200
@@ -315,11 +412,23 @@ def test_a_vector_out_of_bounds_is_refused_in_few_words(client, photo, path, tex
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("strength", "1_0"), ("strength", "١"), ("strength", "1e400"), ("strength", " 1"), ("size", "1_00"),
-        ("size", "٦٤"), ("size", "9" * 5000), ("size", "64.0"), ("size", "-64"), ("style_scale", "1e-9"),
-        ("style_scale", "inf"), ("weight", "1e308"), ("weight", "-1"), ("weight", "0"), ("keep_colors", "maybe"),
+        ("strength", "1_0"),
+        ("strength", "١"),
+        ("strength", "1e400"),
+        ("strength", " 1"),
+        ("size", "1_00"),
+        ("size", "٦٤"),
+        ("size", "9" * 5000),
+        ("size", "64.0"),
+        ("size", "-64"),
+        ("style_scale", "1e-9"),
+        ("style_scale", "inf"),
+        ("weight", "1e308"),
+        ("weight", "-1"),
+        ("weight", "0"),
+        ("keep_colors", "maybe"),
     ],
-)  # fmt: skip
+)
 def test_a_number_out_of_bounds_is_refused_before_a_picture_is_decoded(client, photo, monkeypatch, field, value):
     monkeypatch.setattr(Stylizer, "style_vector", lambda *_: pytest.fail("work was begun"))
     monkeypatch.setattr(images, "decode", lambda *_: pytest.fail("a picture was decoded"))
@@ -356,7 +465,7 @@ def test_a_tiles_address_changes_with_all_that_decides_it(stylizer, settings, tm
         changed()
     assert len(made) == 8
     monkeypatch.undo()
-    changed(settings=replace(settings, predictor="inception-v3"))        # tiles are painted by vectors
+    changed(settings=replace(settings, predictor="inception-v3"))  # tiles are painted by vectors
     assert len(made) == 8
 
 
@@ -385,7 +494,7 @@ def test_a_fault_of_ours_is_one_line_in_the_log_without_what_was_sent(client, ph
     monkeypatch.setattr(Stylizer, "paint", fail)
     with caplog.at_level(logging.DEBUG):
         detail = problem(post(client, path=f"{STYLIZE}?secret=1", content=photo, style_name=STYLE), 500, "internal")
-    record, = caplog.records
+    (record,) = caplog.records
     line = caplog.text.strip()
     assert "\n" not in line and "secret" not in line + detail and record.exc_info is None
     assert f"{STYLIZE}: RuntimeError at " in line and "test_gate.py" in line and "stylize" in line
@@ -414,7 +523,7 @@ def test_what_is_worked_out_once_is_worked_out_once_by_however_many_that_ask():
     for thread in threads:
         thread.start()
     assert entered.wait(20)
-    assert work("quick") == "QUICK"          # waits for no other name's work
+    assert work("quick") == "QUICK"  # waits for no other name's work
     leave.set()
     for thread in threads:
         thread.join(20)
@@ -436,11 +545,14 @@ def test_every_answer_is_one_that_the_description_has(client, photo):
         ("/api/v1/styles/{name}/sample.webp", "get", client.get("/api/v1/styles/nope/sample.webp")),
         ("/api/v1/styles/{name}/sample.webp", "get", client.get(f"/api/v1/styles/{STYLE}/sample.webp?v=0")),
         ("/api/v1/styles/{name}/picture.webp", "get", client.get("/api/v1/styles/starry-night/picture.webp")),
-        ("/api/v1/styles", "get", ask(client, host="evil.example")), ("/api/v1/styles", "get", ask(client, host="")),
-        (STYLIZE, "post", ask(client, STYLIZE, "POST", Origin="null")), (STYLIZE, "post", client.post(STYLIZE)),
+        ("/api/v1/styles", "get", ask(client, host="evil.example")),
+        ("/api/v1/styles", "get", ask(client, host="")),
+        (STYLIZE, "post", ask(client, STYLIZE, "POST", Origin="null")),
+        (STYLIZE, "post", client.post(STYLIZE)),
         (STYLIZE, "post", post(client, content=pictures.text(), style_name=STYLE)),
-        (STYLIZE, "post", post(client, content=photo)), (STYLIZE, "post", send(client, part("weight") * 999 + END)),
-    ]  # fmt: skip
+        (STYLIZE, "post", post(client, content=photo)),
+        (STYLIZE, "post", send(client, part("weight") * 999 + END)),
+    ]
     for path, method, response in answers:
         described = spec["paths"][path][method]["responses"]
         assert str(response.status_code) in described and response.get_json(force=True)["code"] in codes

@@ -167,16 +167,17 @@ def test_neither_the_network_nor_the_pictures_are_changed(network):
     photo, before = PHOTO.clone(), {key: value.clone() for key, value in network.state_dict().items()}
     last(photo, PAINTING, network, GatysConfig(steps=2, optimiser="adam"))
     assert torch.equal(photo, PHOTO)
-    assert all(value.dtype == torch.float32 and torch.equal(value, before[key])
-               for key, value in network.state_dict().items())  # fmt: skip
+    assert all(
+        value.dtype == torch.float32 and torch.equal(value, before[key]) for key, value in network.state_dict().items()
+    )
 
 
 def test_bf16_features_have_nearly_float32s_loss_and_gradient(network):
     """Where the CPU does not compute in bf16 both are the same, and this holds all the more."""
     fast, exact = (
-        gatys.Objective(loss_networks.in_precision(network, each), PHOTO, [PAINTING], [1.0], GatysConfig()) for each in
-        ("auto", "f32")
-    )  # fmt: skip
+        gatys.Objective(loss_networks.in_precision(network, each), PHOTO, [PAINTING], [1.0], GatysConfig())
+        for each in ("auto", "f32")
+    )
     (losses, gradient), (true_losses, true_gradient) = fast(1 - PHOTO), exact(1 - PHOTO)
     assert losses == pytest.approx(true_losses, rel=0.02)
     assert torch.cosine_similarity(gradient.flatten(), true_gradient.flatten(), dim=0) > 0.95
@@ -399,13 +400,44 @@ def run(files, *arguments) -> int:
 
 
 def test_the_command_paints_by_the_layers_and_weights_it_is_told(files):
-    told = ("--content-layer", "relu3_1", "--style-layers", "relu1_1", "relu2_1", "--style-weight", 5, "--tv-weight", 0,
-            "--steps", 4, "--size", 64, "--init", "noise", "--seed", 7)  # fmt: skip
+    told = (
+        "--content-layer",
+        "relu3_1",
+        "--style-layers",
+        "relu1_1",
+        "relu2_1",
+        "--style-weight",
+        5,
+        "--tv-weight",
+        0,
+        "--steps",
+        4,
+        "--size",
+        64,
+        "--init",
+        "noise",
+        "--seed",
+        7,
+    )
     assert run(files, "--style", files["painting.png"], *told, "-o", files["out.png"]) == 0
-    config = GatysConfig(steps=4, content_layers=("relu3_1",), style_layers=("relu1_1", "relu2_1"), style_weight=5.0,
-                         tv_weight=0.0, init="noise", seed=7)  # fmt: skip
-    picture, steps = gatys.paint(files["photo.png"], [files["painting.png"]], config, Settings(), size=64,
-                                 backbone="vgg16", backbone_weights=files["vgg16.safetensors"])  # fmt: skip
+    config = GatysConfig(
+        steps=4,
+        content_layers=("relu3_1",),
+        style_layers=("relu1_1", "relu2_1"),
+        style_weight=5.0,
+        tv_weight=0.0,
+        init="noise",
+        seed=7,
+    )
+    picture, steps = gatys.paint(
+        files["photo.png"],
+        [files["painting.png"]],
+        config,
+        Settings(),
+        size=64,
+        backbone="vgg16",
+        backbone_weights=files["vgg16.safetensors"],
+    )
     *_, step = steps
     painted = np.asarray(Image.open(files["out.png"]))
     assert picture.size == (64, 43) and painted.shape == (43, 64, 3)
@@ -414,8 +446,25 @@ def test_the_command_paints_by_the_layers_and_weights_it_is_told(files):
 
 def test_the_command_polishes_what_the_network_painted(files, stylizer):
     style = ("--style", "whirling-night", "--style", "stained-glass", "--weight", 3, "--weight", 1)
-    assert run(files, *style, "--init", "feedforward", "--steps", 1, "--content-weight", 1e-6, "--style-weight", 1e-6,
-               "--tv-weight", 0, "--size", 64) == 0  # fmt: skip
+    assert (
+        run(
+            files,
+            *style,
+            "--init",
+            "feedforward",
+            "--steps",
+            1,
+            "--content-weight",
+            1e-6,
+            "--style-weight",
+            1e-6,
+            "--tv-weight",
+            0,
+            "--size",
+            64,
+        )
+        == 0
+    )
     painted = np.asarray(Image.open(files["photo.png"].with_name("photo-gatys.png"))).astype(int)
     forward = np.asarray(
         stylizer.stylize(files["photo.png"], {"whirling-night": 3, "stained-glass": 1}, size=64)
@@ -428,8 +477,10 @@ def test_the_command_polishes_what_the_network_painted(files, stylizer):
     [
         (["--style", "whirling-night", "--backbone", "vgg11"], "choose from narrow, small, vgg16, vgg16-torchvision"),
         (["--style", "whirling-night", "--content-layer", "layer2"], "no layer 'layer2'; choose from relu1_1"),
-        (["--style", "whirling-night", "--backbone", "resnet18", "--style-layers", "relu1_1"],
-         "no layer 'relu1_1'; choose from layer1, layer2, layer3, layer4"),
+        (
+            ["--style", "whirling-night", "--backbone", "resnet18", "--style-layers", "relu1_1"],
+            "no layer 'relu1_1'; choose from layer1, layer2, layer3, layer4",
+        ),
         (["--style", "whirling-night", "--backbone", "resnet18"], "these are not resnet18's features"),
         (["--style", "starry-night"], "only the style vector of 'starry-night' is stored"),
         (["--style", "stary-night"], "did you mean 'starry-night'"),
@@ -437,7 +488,7 @@ def test_the_command_polishes_what_the_network_painted(files, stylizer):
         (["--style", "whirling-night", "--size", "7"], "size is 7"),
         (["--style", "whirling-night", "-o", "out.bmp"], "the file name must end in"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_are_said_in_one_line(files, arguments, says, capsys):
     assert run(files, *arguments) == 2
     lines = capsys.readouterr().err.strip().splitlines()

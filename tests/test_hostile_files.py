@@ -22,9 +22,13 @@ def judged() -> list[dict]:
     """What came of each file, in a process of its own, whose peak of memory is then the decoders'."""
     paths = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
     result = subprocess.run(
-        [sys.executable, hostile.__file__], capture_output=True, text=True, timeout=300, cwd=ROOT,
+        [sys.executable, hostile.__file__],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=ROOT,
         env=os.environ | {"PYTHONPATH": paths},
-    )  # fmt: skip
+    )
     assert result.returncode == 0, result.stderr[-2000:]
     return [json.loads(line) for line in result.stdout.splitlines()]
 

@@ -102,9 +102,12 @@ def test_a_header_that_claims_gigabytes_costs_no_memory(make):
     root = Path(images.__file__).parent.parent
     paths = os.pathsep.join((str(root), str(root / "tests")))
     result = subprocess.run(
-        [sys.executable, "-c", code], input=make(), capture_output=True, timeout=60,
+        [sys.executable, "-c", code],
+        input=make(),
+        capture_output=True,
+        timeout=60,
         env=os.environ | {"PYTHONPATH": paths},
-    )  # fmt: skip
+    )
     assert int(result.stdout) < 20e6
 
 
@@ -362,8 +365,15 @@ def test_a_float_tiff_with_nan_is_refused():
 )
 def test_every_mode_of_a_pil_image_gives_the_same_picture(mode):
     grey = Image.fromarray(np.where(np.indices((48, 48)).sum(0) % 16 < 8, 255, 0).astype(np.uint8))
-    between = {"La": ["LA"], "PA": ["RGBA"], "RGBa": ["RGBA"], "HSV": ["RGB"], "YCbCr": ["RGB"], "CMYK": ["RGB"],
-               "LAB": ["RGB"]}  # the steps by which Pillow gets there from grey
+    between = {
+        "La": ["LA"],
+        "PA": ["RGBA"],
+        "RGBa": ["RGBA"],
+        "HSV": ["RGB"],
+        "YCbCr": ["RGB"],
+        "CMYK": ["RGB"],
+        "LAB": ["RGB"],
+    }  # the steps by which Pillow gets there from grey
     source = grey
     for step in [*between.get(mode, []), mode]:
         source = source.convert(step)
@@ -430,9 +440,17 @@ P3 = b"cHRM", struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000
         (PATCHES, [(b"cICP", bytes([1, 13, 0, 1])), GAMMA[100000]]),
         (PATCHES, [(b"cICP", bytes([99, 99, 0, 1]))]),
     ],
-    ids=["Display P3", "linear by cICP", "linear by gAMA", "gAMA of sRGB", "sRGB before gAMA", "cHRM alone",
-         "cICP before gAMA", "code points that are none"],
-)  # fmt: skip
+    ids=[
+        "Display P3",
+        "linear by cICP",
+        "linear by gAMA",
+        "gAMA of sRGB",
+        "sRGB before gAMA",
+        "cHRM alone",
+        "cICP before gAMA",
+        "code points that are none",
+    ],
+)
 def test_a_pngs_colour_chunks_are_heeded(colours, chunks):
     assert np.abs(patches(decode(tagged(colours, *chunks), SETTINGS)) - PATCHES).max() <= 6
 
@@ -476,8 +494,14 @@ RAMP = np.tile(np.linspace(0, 255, 64), (40, 1))
 
 def tiff_of(values: np.ndarray, tags: dict[int, tuple[int, int | bytes]]) -> bytes:
     height, width = values.shape[:2]
-    tags = {256: (4, width), 257: (4, height), 259: (3, 1), 273: (4, 0xFFFFFFFF), 278: (4, height),
-            279: (4, values.nbytes)} | tags  # fmt: skip
+    tags = {
+        256: (4, width),
+        257: (4, height),
+        259: (3, 1),
+        273: (4, 0xFFFFFFFF),
+        278: (4, height),
+        279: (4, values.nbytes),
+    } | tags
     return hostile.tiff(tags, values.tobytes())
 
 
@@ -488,8 +512,12 @@ def test_white_may_be_zero_in_16_bits():
 
 
 def test_32_bits_that_count_to_255_are_not_black():
-    assert np.abs(decode(pictures.saved(Image.fromarray(RAMP.astype(np.int32)), "TIFF"), SETTINGS).rgb[0, :, 0]
-                  - RAMP[0]).max() <= 1  # fmt: skip
+    assert (
+        np.abs(
+            decode(pictures.saved(Image.fromarray(RAMP.astype(np.int32)), "TIFF"), SETTINGS).rgb[0, :, 0] - RAMP[0]
+        ).max()
+        <= 1
+    )
 
 
 def test_a_few_lights_above_white_do_not_make_a_float_picture_black():
@@ -503,9 +531,17 @@ def test_a_few_lights_above_white_do_not_make_a_float_picture_black():
 @pytest.mark.parametrize("deflated", [False, True])
 def test_float_colours_are_read(deflated):
     values = np.dstack([RAMP, RAMP[:, ::-1], RAMP * 0 + 51]).astype("<f4") / 255
-    tags = {256: (4, 64), 257: (4, 40), 258: (3, struct.pack("<3H", 32, 32, 32)), 259: (3, 8 if deflated else 1),
-            262: (3, 2), 273: (4, 0xFFFFFFFF), 277: (3, 3), 278: (4, 40),
-            339: (3, struct.pack("<3H", 3, 3, 3))}  # fmt: skip
+    tags = {
+        256: (4, 64),
+        257: (4, 40),
+        258: (3, struct.pack("<3H", 32, 32, 32)),
+        259: (3, 8 if deflated else 1),
+        262: (3, 2),
+        273: (4, 0xFFFFFFFF),
+        277: (3, 3),
+        278: (4, 40),
+        339: (3, struct.pack("<3H", 3, 3, 3)),
+    }
     data = zlib.compress(values.tobytes()) if deflated else values.tobytes()
     rgb = decode(hostile.tiff(tags | {279: (4, len(data))}, data), SETTINGS).rgb
     assert np.abs(rgb - values * 255).max() <= 0.51
@@ -773,8 +809,8 @@ def test_alpha_is_kept_by_webp_and_laid_on_white_by_jpeg():
     assert (decode(encode(picture, "webp"), SETTINGS).alpha == picture.alpha).all()
     jpeg = decode(encode(picture, "jpeg"), SETTINGS)
     assert jpeg.alpha is None
-    assert (jpeg.rgb[:, 0] > 245).all()                                             # transparent: white
-    assert difference(jpeg.rgb[:, -8:], picture.rgb[:, -8:]) < 12                   # nearly opaque: the photo
+    assert (jpeg.rgb[:, 0] > 245).all()  # transparent: white
+    assert difference(jpeg.rgb[:, -8:], picture.rgb[:, -8:]) < 12  # nearly opaque: the photo
 
 
 def test_quality_makes_a_smaller_jpeg():

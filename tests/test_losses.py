@@ -21,7 +21,7 @@ def pictures():
 
 
 def test_gram_matrix_of_two_channels_is_their_mean_products():
-    features = torch.tensor([[[[1.0, 2.0]], [[3.0, -1.0]]]])            # (1, 2, 1, 2)
+    features = torch.tensor([[[[1.0, 2.0]], [[3.0, -1.0]]]])  # (1, 2, 1, 2)
     assert torch.equal(losses.gram_matrix(features), torch.tensor([[[2.5, 0.5], [0.5, 5.0]]]))
 
 
@@ -62,8 +62,9 @@ def test_a_weave_counts_where_the_photo_is_calm_alone():
     photo[..., 32:] += 0.2 * torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     checks = 0.1 * ((torch.arange(32)[:, None] + torch.arange(64)) % 2)
     calm = losses.calm(photo)
-    left, right = (losses.weave(photo * 0 + checks * side, calm) for side in
-                   (torch.arange(64) < 28, torch.arange(64) >= 36))
+    left, right = (
+        losses.weave(photo * 0 + checks * side, calm) for side in (torch.arange(64) < 28, torch.arange(64) >= 36)
+    )
     assert left > 0.005 and right < 0.01 * left
 
 
@@ -71,11 +72,11 @@ def test_threads_stand_out_however_faint_and_edges_do_not():
     down, across = torch.arange(128)[:, None], torch.arange(192)
     picture = 0.5 + 0.02 * torch.randn(1, 3, 128, 192, generator=torch.Generator().manual_seed(0))
     picture[..., 100:] += 0.4
-    threads = 0.02 * torch.cos(2 * torch.pi * (8 * down + 6 * across) / 64)         # 6.4 pixels apart
+    threads = 0.02 * torch.cos(2 * torch.pi * (8 * down + 6 * across) / 64)  # 6.4 pixels apart
     without, woven = (losses.standing_out(losses.spectrum(some))[0] for some in (picture, picture + threads))
     assert woven[0, 8, 6] > without[0].max() + 0.5 and woven[0, 8, 6] == woven[0].max()
-    assert woven[1].max() < without[0].max() + 0.5                                  # they are grey
-    assert without[:, :3, :2].abs().max() == 0                                      # what is coarser is no thread
+    assert woven[1].max() < without[0].max() + 0.5  # they are grey
+    assert without[:, :3, :2].abs().max() == 0  # what is coarser is no thread
     assert losses.standing_out(losses.spectrum(picture * 0)).abs().max() == 0
 
 
@@ -87,7 +88,7 @@ def test_identical_pictures_have_no_distance(network, pictures):
 
 def test_style_ignores_where_things_are_and_content_does_not(network, pictures):
     mirrored = network(pictures.flip(3), VGG16.LAYERS)
-    turned = {layer: value.flip(3) for layer, value in mirrored.items()}        # same features, other places
+    turned = {layer: value.flip(3) for layer, value in mirrored.items()}  # same features, other places
     grams = losses.gram_matrices(mirrored)
     assert losses.style_distance(turned, grams).max() < 1e-9
     assert losses.content_distance(turned, mirrored).min() > 0.01

@@ -155,8 +155,22 @@ def photos(tmp_path):
 
 def test_the_gallery_is_studied_and_the_same_command_makes_what_is_missing(gallery_folder, photos, tmp_path, capsys):
     def command(*more) -> int:
-        return main(["studies", "--content", str(photos), "--steps", "2", "--size", "64", "--painting-size", "64",
-                     "--sheets", str(tmp_path / "sheets"), *more])  # fmt: skip
+        return main(
+            [
+                "studies",
+                "--content",
+                str(photos),
+                "--steps",
+                "2",
+                "--size",
+                "64",
+                "--painting-size",
+                "64",
+                "--sheets",
+                str(tmp_path / "sheets"),
+                *more,
+            ]
+        )
 
     assert command("--only", "kintsugi") == 0
     path = gallery_folder / "studies" / "kintsugi.study.safetensors"
@@ -164,7 +178,7 @@ def test_the_gallery_is_studied_and_the_same_command_makes_what_is_missing(galle
     assert f"studies/{path.name}" in weights.checksums(gallery_folder)
     assert read_gallery(gallery_folder)["kintsugi"].study is not None
     assert "1 of 1 kintsugi" in capsys.readouterr().out
-    assert command("--minutes", "0") == 2           # the masters' pictures are not here
+    assert command("--minutes", "0") == 2  # the masters' pictures are not here
     assert "--masters" in capsys.readouterr().err
     assert command("--only", "batik", "nobody") == 2
     assert "no style 'nobody'" in capsys.readouterr().err
@@ -188,7 +202,7 @@ def test_the_list_says_how_a_style_is_studied():
     assert config_of(entry, {}) == fit.StudyConfig(painting_size=448)
     assert config_of(entry, {"painting_size": 300, "steps": 5}) == fit.StudyConfig(painting_size=300, steps=5)
     assert config_of({"name": "batik"}, {}) == fit.StudyConfig()
-    assert config_of({"name": "batik", "study": False}, {}) == fit.StudyConfig()        # --only makes it all the same
+    assert config_of({"name": "batik", "study": False}, {}) == fit.StudyConfig()  # --only makes it all the same
     assert config_of({"name": "batik", "study": {"content_distance": 2}}, {}).content_distance == 2
     assert config_of({"name": "batik", "study": {"calm_weight": 0.5}}, {}).calm_weight == 0.5
     for said in ({"rank": 4}, {"painting_size": "large"}, {"painting_size": 448.5}, "", 0, True):

@@ -34,7 +34,7 @@ def test_all_four_pairs_paint_a_picture_of_the_size_that_came_in(trunk, separabl
     assert stylised.min() >= 0 and stylised.max() <= 1 and stylised.std() > 0.01
 
 
-@pytest.mark.parametrize("pictures", [1, 2])        # of one picture torch's own gradient is wrong
+@pytest.mark.parametrize("pictures", [1, 2])  # of one picture torch's own gradient is wrong
 def test_the_norm_of_training_is_instance_norm_and_its_gradients_are_those_of_the_formula(pictures):
     generator = torch.Generator().manual_seed(0)
     shapes = ((pictures, 3, 8, 6), (pictures, 3, 1, 1), (pictures, 3, 1, 1))
@@ -117,8 +117,10 @@ def test_a_centred_transformer_paints_the_same_and_in_bf16_more_exactly():
     centred = copy.deepcopy(drifted)
     assert all("beta" in name for name in centred.centre())
     exact, again = drifted(photo, vector), centred(photo, vector)
-    errors = [(each.bfloat16()(photo.bfloat16(), vector.bfloat16()).float() - exact).abs().mean()
-              for each in (drifted, centred)]
+    errors = [
+        (each.bfloat16()(photo.bfloat16(), vector.bfloat16()).float() - exact).abs().mean()
+        for each in (drifted, centred)
+    ]
     torch.testing.assert_close(again, exact, atol=1e-4, rtol=0)
     assert errors[1] < errors[0] / 2
 
@@ -370,8 +372,9 @@ def test_predictors_and_transformers_are_exported_and_loss_networks_are_not(tmp_
     for file in Settings().models.glob("*.safetensors"):
         (tmp_path / file.name).touch()
     assert command.main(["export", str(tmp_path)]) == 0
-    assert exported == sorted(file.stem for kind in ("predictor-*", "transformer-*")
-                              for file in tmp_path.glob(f"{kind}.safetensors"))  # fmt: skip
+    assert exported == sorted(
+        file.stem for kind in ("predictor-*", "transformer-*") for file in tmp_path.glob(f"{kind}.safetensors")
+    )
 
 
 def test_what_is_said_of_the_shipped_weights_is_true():

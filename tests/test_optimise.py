@@ -134,11 +134,27 @@ def test_a_photo_is_optimised_step_by_step_and_the_last_line_is_the_result(clien
 
 
 def test_the_result_is_what_python_paints_by_the_same_settings(client, settings, network, content, painting):
-    fields = {"content_layer": "layer1", "style_layers": ["layer1", "layer2"], "content_weight": 0.5,
-              "style_weight": 30, "tv_weight": 0, "init": "noise", "seed": 7, "weight": [3, 1]}  # fmt: skip
+    fields = {
+        "content_layer": "layer1",
+        "style_layers": ["layer1", "layer2"],
+        "content_weight": 0.5,
+        "style_weight": 30,
+        "tv_weight": 0,
+        "init": "noise",
+        "seed": 7,
+        "weight": [3, 1],
+    }
     answered = events(post(client, PATH, content=content, style=painting, style_name=STYLE, **fields, **SMALL))[-1]
-    config = GatysConfig(steps=4, content_layers=("layer1",), style_layers=("layer1", "layer2"), content_weight=0.5,
-                         style_weight=30.0, tv_weight=0.0, init="noise", seed=7)  # fmt: skip
+    config = GatysConfig(
+        steps=4,
+        content_layers=("layer1",),
+        style_layers=("layer1", "layer2"),
+        content_weight=0.5,
+        style_weight=30.0,
+        tv_weight=0.0,
+        init="noise",
+        seed=7,
+    )
     settings = replace(settings, cache=network)
     _, steps = gatys.paint(content, [painting, STYLE], config, settings, backbone="resnet18", shares=[3, 1], size=64)
     *_, step = steps
@@ -181,20 +197,30 @@ def test_a_form_is_told_the_networks_their_layers_and_the_bounds(client, setting
         ({"backbone": "no-such-network"}, "backbone", "choose from"),
         ({"content_layer": "relu4_2"}, "content_layer", "choose from layer1"),
         ({"style_layers": ["layer1", "layer9"]}, "style_layers", "choose from layer1"),
-        ({"steps": 0}, "steps", "1 to 1000"), ({"steps": 1001}, "steps", "1 to 1000"),
-        ({"steps": "9" * 5000}, "steps", "1 to 1000"), ({"steps": "ten"}, "steps", "1 to 1000"),
-        ({"size": 1025}, "size", "32 to 1024"), ({"size": "original"}, "size", "32 to 1024"),
-        ({"seed": -1}, "seed", "from 0"), ({"seed": 2**32}, "seed", "from 0"),
-        ({"content_weight": -1}, "content_weight", "0 or more"), ({"style_weight": "NaN"}, "style_weight", "0 or more"),
-        ({"tv_weight": "much"}, "tv_weight", "a number"), ({"tv_weight": "inf"}, "tv_weight", "0 or more"),
+        ({"steps": 0}, "steps", "1 to 1000"),
+        ({"steps": 1001}, "steps", "1 to 1000"),
+        ({"steps": "9" * 5000}, "steps", "1 to 1000"),
+        ({"steps": "ten"}, "steps", "1 to 1000"),
+        ({"size": 1025}, "size", "32 to 1024"),
+        ({"size": "original"}, "size", "32 to 1024"),
+        ({"seed": -1}, "seed", "from 0"),
+        ({"seed": 2**32}, "seed", "from 0"),
+        ({"content_weight": -1}, "content_weight", "0 or more"),
+        ({"style_weight": "NaN"}, "style_weight", "0 or more"),
+        ({"tv_weight": "much"}, "tv_weight", "a number"),
+        ({"tv_weight": "inf"}, "tv_weight", "0 or more"),
         ({"content_weight": 0, "style_weight": 0, "tv_weight": 0}, "style_weight", "nothing to optimise"),
-        ({"init": "grey"}, "init", "noise, photo, feedforward"), ({"format": "bmp"}, "format", "png, jpeg, webp"),
-        ({"start": b"x"}, "start", "send init=feedforward"), ({"strength": 1}, "strength", "unknown field"),
-        ({"style_name": "../app"}, "style_name", "choose from"), ({"style_name": []}, "style", "send 1 to 5"),
-        ({"style_name": [STYLE] * 6}, "style", "send 1 to 5"), ({"weight": [1, 2]}, "weight", "1 styles"),
+        ({"init": "grey"}, "init", "noise, photo, feedforward"),
+        ({"format": "bmp"}, "format", "png, jpeg, webp"),
+        ({"start": b"x"}, "start", "send init=feedforward"),
+        ({"strength": 1}, "strength", "unknown field"),
+        ({"style_name": "../app"}, "style_name", "choose from"),
+        ({"style_name": []}, "style", "send 1 to 5"),
+        ({"style_name": [STYLE] * 6}, "style", "send 1 to 5"),
+        ({"weight": [1, 2]}, "weight", "1 styles"),
         ({"style_name": "starry-night"}, "style_name", "send one as style, or choose from"),
     ],
-)  # fmt: skip
+)
 def test_a_field_out_of_bounds_is_named(client, content, fields, field, says):
     response = post(client, PATH, **{"content": content, "style_name": STYLE, **SMALL, **fields})
     assert says in problem(response, 422, field=field)
@@ -225,7 +251,7 @@ def test_where_no_folder_can_be_written_only_the_classic_mode_is_away_and_says_w
 
 def test_what_goes_wrong_on_the_way_is_the_last_line(server, client, content, monkeypatch):
     fields, form = {"content": content, "style_name": STYLE, **SMALL}, server.extensions["stylizer"].forms[PATH]
-    monkeypatch.setitem(form, "style_weight", Field(Number(0, 1e40), ""))       # beyond float32
+    monkeypatch.setitem(form, "style_weight", Field(Number(0, 1e40), ""))  # beyond float32
     last = events(post(client, PATH, **fields, style_weight=1e39))[-1]
     assert last["event"] == "error" and last["problem"]["code"] == "not-finite"
     last = events(post(client, PATH, **fields, init="feedforward", start=pictures.png(pictures.photo(64, 64))))[-1]
@@ -277,11 +303,14 @@ def test_a_stream_that_no_one_began_to_read_frees_its_slot(server, content):
 
 def test_a_client_that_hangs_up_frees_its_slot(server, content):
     fields = {"content": content, **{key: str(value).encode() for key, value in (LONG | {"style_name": STYLE}).items()}}
-    body = b"".join(
-        b'--x\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
-        % (name.encode(), b'; filename="p"' * (name == "content"), value)
-        for name, value in fields.items()
-    ) + b"--x--\r\n"  # fmt: skip
+    body = (
+        b"".join(
+            b'--x\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
+            % (name.encode(), b'; filename="p"' * (name == "content"), value)
+            for name, value in fields.items()
+        )
+        + b"--x--\r\n"
+    )
     with Served(server) as served:
         connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
         connection.request("POST", PATH, body, {"Content-Type": "multipart/form-data; boundary=x"})
@@ -332,8 +361,9 @@ def test_a_step_is_left_in_its_middle(settings, network, content):
             raise Enough
 
     settings = replace(settings, cache=network)
-    _, steps = gatys.paint(content, [STYLE], GatysConfig(steps=3), settings, backbone="resnet18", size=64,
-                           interrupt=interrupt)  # fmt: skip
+    _, steps = gatys.paint(
+        content, [STYLE], GatysConfig(steps=3), settings, backbone="resnet18", size=64, interrupt=interrupt
+    )
     next(steps)
     before = calls[0]
     next(steps)

@@ -101,7 +101,7 @@ def test_a_format_that_the_browser_cannot_show_is_painted_all_the_same(page, ser
 
 def test_the_divider_uncovers_the_photo_by_pointer_and_by_keys(page):
     divider = page.get_by_role("slider", name="Compare")
-    expect(divider).to_be_hidden()              # there is nothing to compare yet
+    expect(divider).to_be_hidden()  # there is nothing to compare yet
     upload_photo(page)
     transfer(page)
     frame = page.locator("#result-frame")
@@ -148,8 +148,8 @@ def test_the_slider_repaints_by_itself_and_the_newest_value_wins(page, server):
     assert difference(shown(page), before) > 1
     assert np.array_equal(shown(page), decoded(server.full()[-1]["answer"]))
     strengths = [float(painting["strength"]) for painting in server.full()]
-    assert strengths == sorted(strengths, reverse=True)     # most between are previews, if at all; on a busy machine
-    assert strengths[0] == 1 and len(strengths) < 12        # a pause between two keys may be long enough for all of it
+    assert strengths == sorted(strengths, reverse=True)  # most between are previews, if at all; on a busy machine
+    assert strengths[0] == 1 and len(strengths) < 12  # a pause between two keys may be long enough for all of it
 
 
 def test_an_older_answer_never_replaces_a_newer_one(page, server):
@@ -160,9 +160,9 @@ def test_an_older_answer_never_replaces_a_newer_one(page, server):
         slider = page.get_by_label("Strength")
         slider.fill("0.55")
         settle(page)
-        slider.fill("0.5")                      # its preview hangs in the server,
+        slider.fill("0.5")  # its preview hangs in the server,
         until(page, lambda: server.under_way)
-        slider.fill("0.05")                     # and a newer value is wanted meanwhile
+        slider.fill("0.05")  # and a newer value is wanted meanwhile
         page.wait_for_timeout(300)
     finally:
         server.held.pop("0.5").set()

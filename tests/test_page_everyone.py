@@ -18,14 +18,23 @@ def test_a_phone_shows_everything_without_scrolling_sideways(open_page):
     widths = page.evaluate("[document.documentElement.scrollWidth, document.body.scrollWidth]")
     assert max(widths) <= 360
     for control in (
-        page.get_by_label("Photo"), page.get_by_label("Style picture"), page.get_by_label("Strength"),
-        page.get_by_label("Size"), page.get_by_label("Format"), page.get_by_label("Keep colours"),
-        page.get_by_role("button", name="Transfer"), page.get_by_role("link", name="Download"),
-        page.get_by_role("radio", name="Suprematism"), page.get_by_role("searchbox"), page.locator("#pad"),
-        page.get_by_role("button", name="Remove Rainy boulevard"), page.get_by_role("slider", name="Mix"),
-        page.get_by_role("slider", name="Compare"), page.get_by_role("button", name="Copy"),
+        page.get_by_label("Photo"),
+        page.get_by_label("Style picture"),
+        page.get_by_label("Strength"),
+        page.get_by_label("Size"),
+        page.get_by_label("Format"),
+        page.get_by_label("Keep colours"),
+        page.get_by_role("button", name="Transfer"),
+        page.get_by_role("link", name="Download"),
+        page.get_by_role("radio", name="Suprematism"),
+        page.get_by_role("searchbox"),
+        page.locator("#pad"),
+        page.get_by_role("button", name="Remove Rainy boulevard"),
+        page.get_by_role("slider", name="Mix"),
+        page.get_by_role("slider", name="Compare"),
+        page.get_by_role("button", name="Copy"),
         page.get_by_role("button", name="Redo"),
-    ):  # fmt: skip
+    ):
         control.scroll_into_view_if_needed()
         box = control.bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= 360 and box["height"] >= 20
@@ -70,8 +79,9 @@ def test_axe_finds_nothing_serious_in_any_part_of_the_page_in_light_and_dark(pag
             found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
             serious = [
                 (theme, tab, rule["id"], [node["html"][:160] for node in rule["nodes"]])
-                for rule in found if rule["impact"] in ("serious", "critical")
-            ]  # fmt: skip
+                for rule in found
+                if rule["impact"] in ("serious", "critical")
+            ]
             assert serious == []
 
 
@@ -91,15 +101,18 @@ def test_words_are_readable_in_light_and_dark(page):
     grounds = []
     for theme in ("light", "dark"):
         page.emulate_media(color_scheme=theme)
-        tokens = page.evaluate("""(names) => Object.fromEntries(names.map((name) =>
-            [name, getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim()]))""", list(names))
+        tokens = page.evaluate(
+            """(names) => Object.fromEntries(names.map((name) =>
+            [name, getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim()]))""",
+            list(names),
+        )
         for text in ("ink", "quiet", "accent", "error"):
             for ground in ("paper", "card"):
                 assert contrast(tokens[text], tokens[ground]) >= 4.5, (theme, text, ground)
         for ground in ("mat", "accent-wash"):
             assert contrast(tokens["quiet"], tokens[ground]) >= 4.5, (theme, ground)
         assert contrast(tokens["on-accent"], tokens["accent"]) >= 4.5
-        assert contrast(tokens["edge"], tokens["paper"]) >= 3        # borders of controls
+        assert contrast(tokens["edge"], tokens["paper"]) >= 3  # borders of controls
         painted = page.locator("body").evaluate("(body) => getComputedStyle(body).backgroundColor")
         assert tuple(map(int, re.findall(r"\d+", painted))) == channels(tokens["paper"])
         grounds.append(luminance(tokens["paper"]))

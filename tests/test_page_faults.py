@@ -32,7 +32,7 @@ def test_a_bad_photo_is_told_in_words_beside_the_upload_and_nothing_is_lost(page
     page.get_by_label("Strength").fill("0.7")
     note = page.locator(".photo").get_by_role("alert")
     for name, (make, words) in BAD_PHOTOS.items():
-        path = tmp_path / f"{name}.png"         # by path: Playwright is slow with megabytes in its own messages
+        path = tmp_path / f"{name}.png"  # by path: Playwright is slow with megabytes in its own messages
         path.write_bytes(make())
         page.get_by_label("Photo").set_input_files(path)
         expect(note).to_contain_text(f"{name}.png: ")
@@ -62,7 +62,7 @@ def test_a_lost_connection_is_told_and_the_next_movement_paints_again(open_page,
     expect(page.get_by_role("status")).to_contain_text("does not answer")
     page.unroute("**/api/v1/stylize")
     page.get_by_label("Strength").fill("0.3")
-    until(page, lambda: server.full()[-1]["strength"] == "0.3", seconds=12)     # not after the waits of 0.6, 15 s
+    until(page, lambda: server.full()[-1]["strength"] == "0.3", seconds=12)  # not after the waits of 0.6, 15 s
     settle(page)
     assert np.array_equal(shown(page), decoded(server.full()[-1]["answer"]))
 
@@ -107,7 +107,7 @@ def test_a_server_killed_in_the_middle_of_a_drag_and_started_again_goes_on_paint
         slider.press("Home")
         expect(status).to_contain_text("does not answer")
         process = start_server(port, server.styles)
-        expect(status).to_contain_text("Painted in")      # by itself, with no movement
+        expect(status).to_contain_text("Painted in")  # by itself, with no movement
     finally:
         process.kill()
         process.wait()

@@ -38,7 +38,7 @@ def test_two_styles_are_weighed_by_a_slider_that_repaints(page, server, stylizer
     assert painted["names"] == ["whirling-night", "stained-glass"]
     expected = np.asarray(stylizer.stylize(painted["content"], {"whirling-night": 0.2, "stained-glass": 0.8}))
     assert difference(shown(page), expected) < 1
-    assert [each["weights"] for each in server.paintings if each["format"] != FULL]     # a preview came before
+    assert [each["weights"] for each in server.paintings if each["format"] != FULL]  # a preview came before
     page.get_by_role("button", name="Remove Stained glass").click()
     until(page, lambda: server.full()[-1]["names"] == ["whirling-night"])
     settle(page)
@@ -60,14 +60,14 @@ def test_three_styles_and_more_are_weighed_on_a_pad_whose_corners_they_are(page,
         page.keyboard.press(key)
         expect(pad).to_have_attribute("aria-valuetext", re.compile(".*".join(f"{share} %" for share in shares)))
     until(page, lambda: server.full()[-1]["weights"] == [0, 1, 0])
-    page.keyboard.press("ArrowLeft")            # along the lower edge, to the third: the first stays out
+    page.keyboard.press("ArrowLeft")  # along the lower edge, to the third: the first stays out
     until(page, lambda: 0 < server.full()[-1]["weights"][2] < 0.5)
     assert server.full()[-1]["weights"][0] == 0
     for name in names[2:]:
         add_style(page, name)
-    expect(page.get_by_role("button", name="Add a style")).to_be_disabled()     # five are the most
+    expect(page.get_by_role("button", name="Add a style")).to_be_disabled()  # five are the most
     until(page, lambda: server.full()[-1]["weights"] == [0.2] * 5)
-    box = page.locator("#pad").bounding_box()   # the first corner is on top
+    box = page.locator("#pad").bounding_box()  # the first corner is on top
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] - 30, steps=4)
@@ -112,7 +112,7 @@ def test_undo_redo_and_the_strip_bring_back_earlier_tries_with_their_mix_and_pho
     settle(page)
     tries = page.locator(".try:visible")
     count = tries.count()
-    assert count in (4, 5)                      # equal shares were one more, if they were done in time
+    assert count in (4, 5)  # equal shares were one more, if they were done in time
     page.get_by_role("button", name="Undo").click()
     expect(page.locator("#photo-caption")).to_contain_text("harbour")
     settle(page)
@@ -129,7 +129,7 @@ def test_undo_redo_and_the_strip_bring_back_earlier_tries_with_their_mix_and_pho
     settle(page)
     assert page.get_by_role("radio", checked=True).get_attribute("value") == "whirling-night"
     assert (server.full()[-1]["names"], server.full()[-1]["strength"]) == (["whirling-night"], "1")
-    assert tries.count() == count               # nothing was added: they had been there
+    assert tries.count() == count  # nothing was added: they had been there
     expect(tries.first).to_have_attribute("aria-current", "true")
 
 

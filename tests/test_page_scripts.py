@@ -186,12 +186,15 @@ def test_without_the_sample_photo_the_page_says_so_and_takes_ones_own(desktop, s
 def test_a_cut_out_has_the_servers_colours_in_the_browser_whatever_is_hidden_under_it(studio, size):
     expected = images.resize_to(images.decode(pictures.cut_out(255), Settings(), "content"), size)
     for hidden in (0, 255):
-        made = studio.evaluate("""async ({ file, size }) => {
+        made = studio.evaluate(
+            """async ({ file, size }) => {
             const { decode, resize_to } = await import("/assets/engines/worker/picture.js");
             const bytes = Uint8Array.from(atob(file), (each) => each.charCodeAt(0));
             return btoa(resize_to(await decode(new Blob([bytes])), ...size).data.reduce(
                 (text, byte) => text + String.fromCharCode(byte), ""));
-        }""", {"file": base64.b64encode(pictures.cut_out(hidden)).decode(), "size": size})  # fmt: skip
+        }""",
+            {"file": base64.b64encode(pictures.cut_out(hidden)).decode(), "size": size},
+        )
         rgba = np.frombuffer(base64.b64decode(made), np.uint8).reshape(*size[::-1], 4).astype(int)
         assert np.abs(rgba[:, :, 3] - expected.alpha).max() <= 8
         off = np.abs(rgba[:, :, :3] - expected.rgb)
@@ -201,23 +204,29 @@ def test_a_cut_out_has_the_servers_colours_in_the_browser_whatever_is_hidden_und
 @pytest.mark.parametrize("size", [(331, 240), (96, 64), (1000, 620), (9, 3)])
 def test_the_browser_lays_on_the_servers_strokes(studio, size):
     photo = pictures.photo(*size)
-    made = studio.evaluate("""async ({ file, size: [width, height], strokes }) => {
+    made = studio.evaluate(
+        """async ({ file, size: [width, height], strokes }) => {
         const { with_brushwork } = await import("/assets/engines/worker/brushwork.js");
         const rgb = Uint8Array.from(atob(file), (each) => each.charCodeAt(0));
         const data = new Uint8ClampedArray(4 * width * height);
         data.forEach((_, at) => data[at] = at % 4 === 3 ? 255 : rgb[3 * Math.floor(at / 4) + at % 4]);
         return btoa(with_brushwork({ width, height, data }, ...strokes).data.reduce(
             (text, byte) => text + String.fromCharCode(byte), ""));
-    }""", {"file": base64.b64encode(photo.tobytes()).decode(), "size": size, "strokes": (12, 1.5)})  # fmt: skip
+    }""",
+        {"file": base64.b64encode(photo.tobytes()).decode(), "size": size, "strokes": (12, 1.5)},
+    )
     rgba = np.frombuffer(base64.b64decode(made), np.uint8).reshape(*size[::-1], 4)
     assert pictures.near(rgba[..., :3].copy(), with_brushwork(Picture(photo), 12, 1.5).rgb, levels=0.1)
 
 
 def test_the_browser_makes_strokes_as_high_for_a_style_as_the_server(studio, stylizer):
     vectors = {name: style.vector.tolist() for name, style in stylizer.gallery.items()}
-    found = studio.evaluate("""async ([vectors, way]) => {
+    found = studio.evaluate(
+        """async ([vectors, way]) => {
         const { height_for } = await import("/assets/engines/worker/brushwork.js");
         return Object.fromEntries(Object.entries(vectors).map(([name, vector]) => [name, height_for(vector, way)]));
-    }""", [vectors, stylizer.roughness.tolist()])  # fmt: skip
+    }""",
+        [vectors, stylizer.roughness.tolist()],
+    )
     assert found == {name: stylizer.brush_height(style.vector) for name, style in stylizer.gallery.items()}
     assert len(set(found.values())) > 5

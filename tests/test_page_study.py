@@ -62,7 +62,7 @@ def test_a_studied_painting_is_painted_by_its_study_which_can_be_saved_and_dropp
     until(page, lambda: len(server.full()) > count)
     settle(page)
     assert difference(decoded(server.full()[-1]["answer"]), decoded(painted["answer"])) < 1
-    expect(page.get_by_role("button", name="Study it")).to_be_hidden()      # its painting is not here
+    expect(page.get_by_role("button", name="Study it")).to_be_hidden()  # its painting is not here
 
 
 def test_a_study_is_kept_in_the_browser_only_if_asked_and_can_be_forgotten(with_painting, server):
@@ -102,7 +102,7 @@ def test_one_that_is_stopped_keeps_what_it_had(with_painting, server):
     page = with_painting
     study(page, 1000)
     stop = page.get_by_role("button", name="Stop here")
-    expect(stop).to_be_enabled(timeout=60_000)          # with the first preview there is something to keep
+    expect(stop).to_be_enabled(timeout=60_000)  # with the first preview there is something to keep
     expect(page.get_by_alt_text("Stylised photo")).to_be_visible()
     expect(page.locator("#study-words")).to_have_text(re.compile(r"^Step \d+ of 1000, about .+ left\.$"))
     stop.click()

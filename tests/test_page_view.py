@@ -54,7 +54,7 @@ def test_the_result_is_zoomed_and_moved_by_keys_buttons_wheel_and_pointer_and_fi
     page.keyboard.press("+")
     assert view(page)["zoom"] == 2.25
     page.keyboard.press("ArrowRight")
-    assert view(page)["x"] == -80               # the picture goes left, and what is right of it comes
+    assert view(page)["x"] == -80  # the picture goes left, and what is right of it comes
     assert difference(pixels(frame), whole) > 5
     x, y = centre(page)
     page.mouse.move(x, y)
@@ -71,11 +71,11 @@ def test_the_result_is_zoomed_and_moved_by_keys_buttons_wheel_and_pointer_and_fi
     assert page.get_by_role("button", name="Zoom out").is_disabled()
 
     def twice() -> bool:
-        page.wait_for_timeout(600)                  # so that no tap belongs to an earlier one
+        page.wait_for_timeout(600)  # so that no tap belongs to an earlier one
         page.mouse.dblclick(x - 50, y)
         return view(page)["zoom"] >= 2
 
-    until(page, twice)                              # a busy machine may take too long between the two
+    until(page, twice)  # a busy machine may take too long between the two
     page.keyboard.press("0")
     assert view(page)["zoom"] == 1
 
@@ -176,7 +176,7 @@ def test_a_surprise_is_painted_at_once_from_the_gallery(page, server):
 def test_a_surprise_is_never_the_style_that_is_there_already(page, server):
     upload_photo(page)
     names = list(server.gallery)
-    share = (names.index("rainy-boulevard") + 0.5) / len(names)     # would choose what the page begins with, alone
+    share = (names.index("rainy-boulevard") + 0.5) / len(names)  # would choose what the page begins with, alone
     page.evaluate(f"Math.random = () => {share}")
     page.get_by_role("button", name="Surprise me").click()
     until(page, lambda: server.full())
@@ -223,7 +223,7 @@ def test_a_style_code_carries_mix_strength_and_colours_to_another_page(open_page
     ]
     assert np.abs(np.subtract(again["weights"], painted["weights"])).max() < 0.001
     assert difference(shown(other), picture) < 1
-    linked = open_page(f"{server.url}#{code}")               # and as a link
+    linked = open_page(f"{server.url}#{code}")  # and as a link
     until(linked, lambda: len(server.full()) > 2)
     assert server.full()[-1]["names"] == painted["names"]
 
@@ -251,7 +251,7 @@ def test_a_code_that_cannot_be_read_says_why_and_changes_nothing(page, server):
         (code[:-3], "damaged"),
         (code[:12] + ("A" if code[12] != "A" else "B") + code[13:], "damaged"),
         (code.replace("style1", "style7"), "version 7"),
-    ):  # fmt: skip
+    ):
         field.fill(wrong)
         field.press("Enter")
         expect(note).to_contain_text(words)
@@ -307,7 +307,7 @@ def test_a_bad_link_says_in_words_what_is_wrong_and_the_page_works_on(open_page,
     phone = {"viewport": {"width": 390, "height": 844}}
     page = open_page(f"{server.url}#{BAD_CODES['prototype'][0]}", **phone)
     note = page.locator("#code-note")
-    expect(note).to_be_in_viewport()            # though the part of the page is closed at first, and far down
+    expect(note).to_be_in_viewport()  # though the part of the page is closed at first, and far down
     expect(note).to_have_text("This code cannot be painted: this gallery has no style __proto__.")
     for code, words in BAD_CODES.values():
         page.evaluate("(code) => { location.hash = code; }", code)

@@ -10,14 +10,14 @@ from browsing import choose, decoded, difference, expect, settle, shown, tile, t
 
 def test_the_wall_shows_the_users_photo_in_every_style_what_is_on_the_screen_first(page, server, stylizer):
     sample = page.locator(".tiles img[src*='sample.webp']").count()
-    assert 0 < sample < len(server.gallery)     # the tiles of the sample are ready-made, and loaded when seen
+    assert 0 < sample < len(server.gallery)  # the tiles of the sample are ready-made, and loaded when seen
     assert server.walls == []
     upload_photo(page, pictures.png(pictures.photo(300, 300)))
     expect(page.locator(".tiles img.waiting")).to_have_count(0, timeout=60_000)
     assert page.locator(".tiles img[src^='data:image/webp']").count() == len(server.gallery)
     (wall,) = server.walls
     assert set(wall["names"]) == set(server.gallery) and set(wall["names"][:2]) <= set(list(server.gallery)[:12])
-    assert decoded(wall["content"]).shape == (120, 180, 3)      # cut to the tiles' shape
+    assert decoded(wall["content"]).shape == (120, 180, 3)  # cut to the tiles' shape
     painted = tile(page, "kintsugi").get_attribute("src").partition(",")[2]
     small = decoded(wall["content"])
     assert difference(decoded(base64.b64decode(painted)), np.asarray(stylizer.stylize(small, "kintsugi"))) < 12
@@ -39,7 +39,7 @@ def test_an_own_style_gets_a_tile_of_the_wall(page, server, stylizer):
     assert [len(wall["vectors"]) for wall in server.walls] == [1] and server.walls[0]["names"] == []
     upload_photo(page)
     expect(page.locator(".tiles img.waiting")).to_have_count(0, timeout=60_000)
-    assert [len(wall["vectors"]) for wall in server.walls[1:]] == [1, 0]        # own ones first, then the gallery
+    assert [len(wall["vectors"]) for wall in server.walls[1:]] == [1, 0]  # own ones first, then the gallery
     assert [len(wall["names"]) for wall in server.walls[1:]] == [0, len(server.gallery)]
 
 
@@ -61,11 +61,11 @@ def test_the_search_filters_by_title_artist_and_year_and_says_how_many_match(pag
     for words in seen.all_inner_texts():
         assert "Gogh" in words and "1889" in words
     assert page.get_by_role("heading", name="Originals").is_hidden()
-    search.press("Enter")                       # takes the first match
+    search.press("Enter")  # takes the first match
     chosen = page.get_by_role("radio", checked=True)
     expect(chosen).to_be_focused()
     assert chosen.get_attribute("value") == seen.first.locator("input").get_attribute("value")
-    search.fill("durer")                        # without the accent that few keyboards have
+    search.fill("durer")  # without the accent that few keyboards have
     expect(seen.first).to_contain_text("Dürer")
     search.fill("no such style")
     expect(count).to_have_text("No style matches")
@@ -98,14 +98,18 @@ def test_an_own_style_becomes_a_chosen_tile_and_is_sent_once(page, server):
 
 def test_files_may_be_dropped_paintings_on_the_gallery_and_photos_anywhere_else(page):
     for place, data, name in (
-        (".gallery", pictures.painting(64, 64), "poster"), ("#result-frame", pictures.photo(160, 104), "street"),
-    ):  # fmt: skip
-        files = page.evaluate_handle("""([data, name]) => {
+        (".gallery", pictures.painting(64, 64), "poster"),
+        ("#result-frame", pictures.photo(160, 104), "street"),
+    ):
+        files = page.evaluate_handle(
+            """([data, name]) => {
             const files = new DataTransfer();
             const bytes = Uint8Array.from(atob(data), (each) => each.charCodeAt(0));
             files.items.add(new File([bytes], name, { type: "image/png" }));
             return files;
-        }""", [base64.b64encode(pictures.png(data)).decode(), f"{name}.png"])
+        }""",
+            [base64.b64encode(pictures.png(data)).decode(), f"{name}.png"],
+        )
         page.dispatch_event(place, "dragover", {"dataTransfer": files})
         page.dispatch_event(place, "drop", {"dataTransfer": files})
     expect(page.get_by_role("radio", name="poster")).to_be_checked()

@@ -25,9 +25,17 @@ from stylizer.serving.worker import BufferedWorker
 ROOT = Path(__file__).parents[1]
 # Small deadlines, so that they pass while one looks.
 QUICK = Limits(
-    body_bytes=100_000, held_bytes=250_000, header_seconds=0.6, grace_seconds=0.6, bytes_per_second=50_000,
-    idle_seconds=0.6, request_seconds=0.6, drain_seconds=1.2, linger_seconds=0.6, tick_seconds=0.05,
-)  # fmt: skip
+    body_bytes=100_000,
+    held_bytes=250_000,
+    header_seconds=0.6,
+    grace_seconds=0.6,
+    bytes_per_second=50_000,
+    idle_seconds=0.6,
+    request_seconds=0.6,
+    drain_seconds=1.2,
+    linger_seconds=0.6,
+    tick_seconds=0.05,
+)
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -240,20 +248,22 @@ CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400, "malformed"),
         (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400, "malformed"),
         (CHUNKED[:-2] + b"Content-Length: 1\r\n\r\n0\r\n\r\n", 400, "malformed"),
-        (CHUNKED + b"zz\r\n", 400, "malformed"), (CHUNKED + b"-1\r\n", 400, "malformed"),
-        (CHUNKED + b"3\r\nabcX\r\n", 400, "malformed"), (CHUNKED + b"ffffffffffffffffffffff\r\n", 400, "malformed"),
+        (CHUNKED + b"zz\r\n", 400, "malformed"),
+        (CHUNKED + b"-1\r\n", 400, "malformed"),
+        (CHUNKED + b"3\r\nabcX\r\n", 400, "malformed"),
+        (CHUNKED + b"ffffffffffffffffffffff\r\n", 400, "malformed"),
         (CHUNKED + b"1" * 40_000, 431, "too-many-headers"),
         (CHUNKED + b"20000\r\n" + b"x" * 0x20000 + b"\r\n0\r\n\r\n", 413, "too-many-bytes"),
         (b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431, "too-many-headers"),
         (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 101 + b"\r\n", 431, "too-many-headers"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_http_is_refused_in_one_way(served, caplog, data, expected, code):
     status_, came = served.ask(data)
     problem = problem_of(came)
     assert (status_, problem["status"], problem["code"]) == (expected, expected, code)
     assert "\n" not in problem["detail"] and b"connection: close" in came.lower()
-    assert caplog.text == ""                    # nobody's business, and nothing to be filled up with
+    assert caplog.text == ""  # nobody's business, and nothing to be filled up with
     assert served.ask(LAST)[0] == 200
 
 
@@ -278,11 +288,12 @@ def test_a_body_over_the_cap_is_read_on_so_that_who_sends_all_of_it_sees_the_413
 @pytest.mark.parametrize(
     ("begin", "drip"),
     [
-        (b"GET / HTTP/1.1\r\nX-A: ", b"a"), (b"GET", b""),
+        (b"GET / HTTP/1.1\r\nX-A: ", b"a"),
+        (b"GET", b""),
         (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n", b"x"),
         (CHUNKED, b"1\r\nx\r\n"),
     ],
-)  # fmt: skip
+)
 def test_who_sends_too_slowly_is_told_so(served, begin, drip):
     with served.connect(begin) as client:
         client.settimeout(0.1)
@@ -337,7 +348,7 @@ def test_who_reads_nothing_of_an_answer_is_cut_off_and_the_stream_ends():
     with Served(stream, QUICK) as served, served.connect(GET, receive_buffer=2048):
         assert stream.closed.wait(20)
         held = stream.told * 100_000
-        assert held < 20_000_000                # it went no faster than it was read
+        assert held < 20_000_000  # it went no faster than it was read
         until(lambda: not served.server.connections)
         until(lambda: not served.server.busy)
 
@@ -371,7 +382,7 @@ def test_a_file_is_sent_from_the_disk_whole_or_from_where_it_is_read(tmp_path):
         assert body(served.ask(LAST.replace(b"GET", b"HEAD"))[1]) == b""
         stalled = [served.connect(GET, receive_buffer=2048) for _ in range(4)]
         until(lambda: len(served.server.connections) == 4 and not served.server.busy)
-        assert served.server.unsent < 10_000    # their heads, at most
+        assert served.server.unsent < 10_000  # their heads, at most
         until(lambda: not served.server.connections)
         before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
         for client in stalled:
@@ -409,9 +420,9 @@ def test_the_number_of_connections_is_bounded_and_the_oldest_idle_one_makes_room
             assert served.ask(LAST)[0] == 200
         assert len(served.server.connections) <= 8
         idle[0].settimeout(5)
-        assert idle[0].recv(10) == b""          # the oldest had to go
+        assert idle[0].recv(10) == b""  # the oldest had to go
         idle[7].sendall(GET)
-        assert idle[7].recv(65536)              # the youngest is still served
+        assert idle[7].recv(65536)  # the youngest is still served
 
 
 def test_descriptors_above_1023_are_served():
@@ -488,7 +499,7 @@ def test_a_client_that_closed_its_sending_side_and_still_reads_gets_its_answer()
     with Served(work, Limits(tick_seconds=0.05)) as served, served.connect(GET) as client:
         client.shutdown(socket.SHUT_WR)
         assert work.started.acquire(timeout=10)
-        time.sleep(0.3)                         # several looks whether it has gone
+        time.sleep(0.3)  # several looks whether it has gone
         assert not work.ends
         work.leave.set()
         came = read_all(client)

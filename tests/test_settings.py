@@ -85,10 +85,12 @@ def test_a_number_may_be_its_bounds_and_nothing_beyond(cls, variable, each):
 @pytest.mark.parametrize(
     ("values", "field"),
     [
-        ({"min_side": 64, "max_side": 32}, "min_side"), ({"min_side": 2000}, "min_side"),
-        ({"optimise_size": 16}, "min_side"), ({"min_side": 1000, "max_megapixels": 0.5}, "max_megapixels"),
+        ({"min_side": 64, "max_side": 32}, "min_side"),
+        ({"min_side": 2000}, "min_side"),
+        ({"optimise_size": 16}, "min_side"),
+        ({"min_side": 1000, "max_megapixels": 0.5}, "max_megapixels"),
     ],
-)  # fmt: skip
+)
 def test_settings_that_do_not_fit_each_other_are_refused(values, field):
     with pytest.raises(ParameterError) as caught:
         Settings(**values)
@@ -130,14 +132,36 @@ def test_a_server_downloads_nothing_and_answers_for_no_website_unless_told_so():
     assert Settings().optimise_download is False
     assert Settings().host_names == ("*.run.app",)
     assert Settings(allowed_hosts="Paint.example.org, *.example.com").host_names == (
-        "paint.example.org", "*.example.com",
-    )  # fmt: skip
+        "paint.example.org",
+        "*.example.com",
+    )
 
 
 # Numbers of callers -------------------------------------------------------------------------------------------------
 
-NO_NUMBERS = ["", " 1", "1_0", "١", "٦٤", "1,5", "0x1", "nan", "inf", "-inf", "1e400", "9" * 5000, "one", "1\n",
-              True, None, [], {}, np.bool_(True), float("nan"), 10**400]  # fmt: skip
+NO_NUMBERS = [
+    "",
+    " 1",
+    "1_0",
+    "١",
+    "٦٤",
+    "1,5",
+    "0x1",
+    "nan",
+    "inf",
+    "-inf",
+    "1e400",
+    "9" * 5000,
+    "one",
+    "1\n",
+    True,
+    None,
+    [],
+    {},
+    np.bool_(True),
+    float("nan"),
+    10**400,
+]
 
 
 @pytest.mark.parametrize("value", NO_NUMBERS, ids=lambda value: shown(value)[:20])
@@ -166,13 +190,33 @@ def test_numbers_are_taken_as_such_and_as_text():
 @pytest.mark.parametrize(
     "vector",
     [
-        [10**400] * 100, [1e308] * 100, [3e38] * 100, [float("nan")] * 100, [1.0] * 99 + [float("-inf")],
-        [VECTOR_BOUND * 1.01] + [0] * 99, [0] * 99, [0] * 101, [], [[1], [2, 3]], [[0] * 100] * 2, [True] * 100,
-        [0.0] * 99 + [True], ["1"] * 100, [0.0] * 99 + ["1"], [None] * 100, "1" * 100, {"a": 1}, None, 7,
-        np.full(100, np.iinfo(np.int64).min), np.zeros(100, complex), np.zeros((100, 1)), np.zeros(100, bool),
+        [10**400] * 100,
+        [1e308] * 100,
+        [3e38] * 100,
+        [float("nan")] * 100,
+        [1.0] * 99 + [float("-inf")],
+        [VECTOR_BOUND * 1.01] + [0] * 99,
+        [0] * 99,
+        [0] * 101,
+        [],
+        [[1], [2, 3]],
+        [[0] * 100] * 2,
+        [True] * 100,
+        [0.0] * 99 + [True],
+        ["1"] * 100,
+        [0.0] * 99 + ["1"],
+        [None] * 100,
+        "1" * 100,
+        {"a": 1},
+        None,
+        7,
+        np.full(100, np.iinfo(np.int64).min),
+        np.zeros(100, complex),
+        np.zeros((100, 1)),
+        np.zeros(100, bool),
     ],
     ids=lambda vector: shown(vector)[:24],
-)  # fmt: skip
+)
 def test_a_vector_of_anything_but_100_numbers_of_moderate_size_is_refused(vector):
     with pytest.raises(ParameterError, match="style vector") as caught:
         check_vector(vector)
@@ -208,8 +252,18 @@ def test_shares_sum_to_one_from_the_smallest_weights_to_the_largest():
 
 
 def test_what_came_is_told_in_about_sixty_characters_on_one_line():
-    for value in ("a" * 10**7, "\n" * 5000, "\u202e" * 100, 10**5000, [1] * 10**6, {"a": "b" * 1000}, object(),
-                  np.zeros((1000, 1000)), "\udc80" * 90, b"x" * 1000):  # fmt: skip
+    for value in (
+        "a" * 10**7,
+        "\n" * 5000,
+        "\u202e" * 100,
+        10**5000,
+        [1] * 10**6,
+        {"a": "b" * 1000},
+        object(),
+        np.zeros((1000, 1000)),
+        "\udc80" * 90,
+        b"x" * 1000,
+    ):
         words = shown(value)
         assert len(words) < 150 and "\n" not in words and words.isprintable(), words
     assert shown("nope") == "'nope'" and shown("a" * 10**7) == f"'{'a' * 60}'… (10000000 characters)"

@@ -21,11 +21,35 @@ LAYERS = [
     {"__main__"},
 ]
 SERVING = {
-    "errors", "parameters", "settings", "tiles", "memory", "containers", "alpha", "colours", "tones", "images",
-    "weights", "studies", "styles", "runtimes", "feedforward", "cli", "__main__", "doctor", "web", "serving",
-    "files", "progress", "brushwork", "contract", "canvas", "photos", "reading",
+    "errors",
+    "parameters",
+    "settings",
+    "tiles",
+    "memory",
+    "containers",
+    "alpha",
+    "colours",
+    "tones",
+    "images",
+    "weights",
+    "studies",
+    "styles",
+    "runtimes",
+    "feedforward",
+    "cli",
+    "__main__",
+    "doctor",
+    "web",
+    "serving",
+    "files",
+    "progress",
+    "brushwork",
+    "contract",
+    "canvas",
+    "photos",
+    "reading",
     "options",
-}  # fmt: skip
+}
 HEAVY = {"torch", "torchvision", "openvino", "onnx"}
 
 

@@ -115,10 +115,16 @@ def test_the_loss_falls_and_the_transformer_stays_as_it_is(transformer, backbone
 @pytest.mark.slow
 def test_how_far_photos_may_go_decides_the_weight_of_content(transformer, backbone, stylizer):
     near, far = (
-        np.mean([step.losses["content"] for step in learnt(
-            transformer, backbone, stylizer.gallery[STYLE].vector, steps=30, content_distance=content
-        )[-4:]]) for content in (0.05, 5.0)
-    )  # fmt: skip
+        np.mean(
+            [
+                step.losses["content"]
+                for step in learnt(
+                    transformer, backbone, stylizer.gallery[STYLE].vector, steps=30, content_distance=content
+                )[-4:]
+            ]
+        )
+        for content in (0.05, 5.0)
+    )
     assert near < 0.95 * far
 
 
@@ -165,8 +171,10 @@ def test_every_third_photo_is_seen_large_by_a_window_beside_a_painting_as_large(
     config = StudyConfig(size=64, large=160, painting_size=80)
     views = fit.views_of([Picture(pictures.photo(128, 96))] * 6, 8, config)
     assert [(view.longest, tuple(view.pixels.shape[2:])) for view in views] == 2 * [
-        (64, (48, 64)), (64, (48, 64)), (160, (64, 64))
-    ]  # fmt: skip
+        (64, (48, 64)),
+        (64, (48, 64)),
+        (160, (64, 64)),
+    ]
     assert not torch.equal(views[2].pixels, views[5].pixels)
     sizes = []
 
@@ -205,9 +213,13 @@ def test_merged_convolutions_paint_what_the_separable_ones_do(transformer, styli
 
 @pytest.mark.parametrize(
     ("config", "says"),
-    [({"steps": 0}, "must be at least 1"), ({"rank": 17}, "must be 1 to 16"), ({"rate": float("nan")}, "rate is nan"),
-     ({"content_weight": 0, "style_weight": 0, "tv_weight": 0}, "nothing to learn")],
-)  # fmt: skip
+    [
+        ({"steps": 0}, "must be at least 1"),
+        ({"rank": 17}, "must be 1 to 16"),
+        ({"rate": float("nan")}, "rate is nan"),
+        ({"content_weight": 0, "style_weight": 0, "tv_weight": 0}, "nothing to learn"),
+    ],
+)
 def test_settings_out_of_bounds_are_refused_before_the_first_step(transformer, backbone, config, says):
     with pytest.raises(ParameterError, match=says):
         fit.fit(transformer, backbone, PAINTING, np.zeros(100, np.float32), PHOTOS, StudyConfig(**config))
@@ -378,9 +390,13 @@ def test_the_api_takes_a_study_wherever_it_takes_a_painting(stylizer, client, st
     style = (io.BytesIO(studies.dump(study)), "style")
     vector = client.post("/api/v1/vectors", data={"style": style}).json["vector"]
     assert np.allclose(vector, study.vector)
-    wrong = client.post("/api/v1/wall", data={
-        "content": (io.BytesIO(content), "content"), "style": (io.BytesIO(content), "style"),
-    })  # fmt: skip
+    wrong = client.post(
+        "/api/v1/wall",
+        data={
+            "content": (io.BytesIO(content), "content"),
+            "style": (io.BytesIO(content), "style"),
+        },
+    )
     assert wrong.status_code == 422 and "takes studies as files" in wrong.json["detail"]
 
 

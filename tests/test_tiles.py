@@ -222,7 +222,7 @@ def test_a_small_thing_is_painted_alike_whole_and_in_tiles_wherever_it_lies(exac
                 patch.setattr(tiles, name, value)
             painted.append(exact.paint(exact.photo(rgb), vector).rgb.astype(float))
     far = [picture[300:, :120].mean((0, 1)) for picture in painted]
-    assert np.ptp(far, axis=0).max() < 35       # which cells hold a thing depends on where it lies
+    assert np.ptp(far, axis=0).max() < 35  # which cells hold a thing depends on where it lies
     for whole, tiled in (painted[:2], painted[2:]):
         assert np.abs(whole[300:, :120].mean((0, 1)) - tiled[300:, :120].mean((0, 1))).max() < 10
         assert np.abs(whole - tiled).mean() < 8
@@ -244,8 +244,10 @@ def test_a_small_thing_on_white_is_no_blot_with_a_halo(exact):
 def test_a_picture_of_one_colour_has_one_answer_at_any_size_and_by_any_runtime(exact, level):
     by_torch = Stylizer(settings=Settings(device="torch-cpu", cached_photos=0))
     for style in ("melencolia", "great-wave"):
-        answers = [np.asarray(painter.stylize(pictures.blank(side, side, level), style), float)
-                   for painter, side in ((exact, 32), (exact, 400), (by_torch, 64))]  # fmt: skip
+        answers = [
+            np.asarray(painter.stylize(pictures.blank(side, side, level), style), float)
+            for painter, side in ((exact, 32), (exact, 400), (by_torch, 64))
+        ]
         means = [answer.mean((0, 1)) for answer in answers]
         assert np.ptp(means, axis=0).max() < 0.003 * 255 + 0.5
         assert max(answer.std((0, 1)).max() for answer in answers) < 1
@@ -254,7 +256,7 @@ def test_a_picture_of_one_colour_has_one_answer_at_any_size_and_by_any_runtime(e
 def test_a_nearly_blank_picture_is_painted_nearly_blank(exact):
     noise = np.random.default_rng(0).normal(128, 1, (128, 160, 3)).round().astype(np.uint8)
     painted = np.asarray(exact.stylize(noise, "great-wave"), float)
-    assert painted.std((0, 1)).max() < 15       # with no floor it would be 57
+    assert painted.std((0, 1)).max() < 15  # with no floor it would be 57
     assert exact.paint(exact.photo(pictures.photo(160, 128)), exact.style_vector("great-wave")).rgb.std() > 30
 
 
@@ -326,8 +328,9 @@ def test_large_strokes_are_a_small_painting_enlarged_and_painted_over(stylizer):
 
 def test_somewhat_larger_strokes_are_painted_over_a_part_of_the_draft(stylizer):
     rgb = pictures.photo(160, 120)
-    plain, half_way, large = (np.asarray(stylizer.stylize(rgb, STYLE, style_scale=scale), np.float32)
-                              for scale in (1, 2**0.25, 2))
+    plain, half_way, large = (
+        np.asarray(stylizer.stylize(rgb, STYLE, style_scale=scale), np.float32) for scale in (1, 2**0.25, 2)
+    )
     nearly = np.asarray(stylizer.stylize(rgb, STYLE, style_scale=1.02), np.float32)
     from_plain = [np.abs(each - plain).mean() for each in (nearly, half_way, large)]
     assert from_plain[0] < from_plain[1] < from_plain[2] and from_plain[0] < 0.2 * from_plain[2]

@@ -36,11 +36,31 @@ from stylizer.weights import checksums  # noqa: E402
 
 CPU = torch.device("cpu")
 SMALL = TrainConfig(
-    stages="0:32:2", stored=72, view=64, style_sides=(48, 64), bank=4, bank_steps=2, steps=4, warmup=2, width=0.25,
-    bf16=False, lattice_weight=0.0,
+    stages="0:32:2",
+    stored=72,
+    view=64,
+    style_sides=(48, 64),
+    bank=4,
+    bank_steps=2,
+    steps=4,
+    warmup=2,
+    width=0.25,
+    bf16=False,
+    lattice_weight=0.0,
 )
-NO_LOSS = dict.fromkeys(("content_weight", "structure_weight", "style_weight", "statistics_weight", "tv_weight",
-                         "calm_weight", "steady", "lattice_weight"), 0.0)  # fmt: skip
+NO_LOSS = dict.fromkeys(
+    (
+        "content_weight",
+        "structure_weight",
+        "style_weight",
+        "statistics_weight",
+        "tv_weight",
+        "calm_weight",
+        "steady",
+        "lattice_weight",
+    ),
+    0.0,
+)
 
 
 def pictures(count, side=72, seed=0):
@@ -84,14 +104,20 @@ def folder(tmp_path):
     frames = [Image.linear_gradient("L").rotate(turn) for turn in (0, 90, 180)]
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
     good = {
-        "color.jpg": picture_bytes("JPEG"), "grey.png": picture_bytes("PNG", mode="L"),
-        "press.jpg": picture_bytes("JPEG", mode="CMYK"), "moving.gif": file.getvalue(),
+        "color.jpg": picture_bytes("JPEG"),
+        "grey.png": picture_bytes("PNG", mode="L"),
+        "press.jpg": picture_bytes("JPEG", mode="CMYK"),
+        "moving.gif": file.getvalue(),
         "clear.png": picture_bytes("PNG", mode="RGBA"),
-    }  # fmt: skip
+    }
     white = io.BytesIO()
     Image.new("RGB", (90, 80), "white").save(white, "PNG")
-    bad = {"cut.jpg": good["color.jpg"][:400], "tiny.png": picture_bytes("PNG", (9, 9)), "notes.txt": b"no picture",
-           "white.png": white.getvalue()}  # fmt: skip
+    bad = {
+        "cut.jpg": good["color.jpg"][:400],
+        "tiny.png": picture_bytes("PNG", (9, 9)),
+        "notes.txt": b"no picture",
+        "white.png": white.getvalue(),
+    }
     (tmp_path / "data" / "deeper").mkdir(parents=True)
     for name, content in {**good, **bad}.items():
         (tmp_path / "data" / ("deeper" if name == "grey.png" else "") / name).write_bytes(content)
@@ -139,10 +165,10 @@ def test_crops_hold_the_pictures_own_pixels_at_places_that_depend_on_the_numbers
     crops = data.random_crops(some, 40, data.generator_for(CPU, 1, 2))
     found = (crops * 255).round()
     assert torch.allclose(crops * 255, found, atol=1e-4) and (found[:, 2] == 7).all()
-    across, down = found[:, 0, 0], found[:, 1, :, 0]                        # one row, one column of each
+    across, down = found[:, 0, 0], found[:, 1, :, 0]  # one row, one column of each
     assert (across.diff().abs() == 1).all() and (down.diff() == 1).all()
-    assert 0.3 < (across[:, 0] > across[:, 1]).float().mean() < 0.7         # mirrored half the time
-    assert down[:, 0].min() == 0 and down[:, -1].max() == 71                # every place down to the last
+    assert 0.3 < (across[:, 0] > across[:, 1]).float().mean() < 0.7  # mirrored half the time
+    assert down[:, 0].min() == 0 and down[:, -1].max() == 71  # every place down to the last
     assert torch.equal(crops, data.random_crops(some, 40, data.generator_for(CPU, 1, 2)))
     assert not torch.equal(crops, data.random_crops(some, 40, data.generator_for(CPU, 1, 3)))
 
@@ -183,7 +209,7 @@ def test_two_steps_of_every_pair_train_both_networks(trunk, separable):
     assert all(np.isfinite(list(report.losses.values())).all() for report in reports)
     assert {"content", "style", "low_strength", "loss", "norm"} <= reports[0].losses.keys()
     still = [key for key in run.parameters if torch.equal(before[key], run.pair.state_dict()[key])]
-    assert not [key for key in still if not key.startswith("predictor.features.")]      # a random trunk is half dead
+    assert not [key for key in still if not key.startswith("predictor.features.")]  # a random trunk is half dead
     assert len(still) < len(run.parameters) / 2
     norms = [key for key in before if key.startswith("predictor.") and "running" in key]
     assert norms and all(torch.equal(before[key], run.pair.state_dict()[key]) for key in norms)
@@ -225,16 +251,21 @@ def test_a_rate_of_zero_freezes():
     assert not torch.equal(before["transformer.expand.2.beta.bias"], now["transformer.expand.2.beta.bias"])
 
 
-@pytest.mark.parametrize(("trunk", "frozen", "first"), [
-    ("mobilenet-v2", 19, "to_vector"), ("mobilenet-v2", 14, "features.14."), ("inception-v3", 14, "features.Mixed_6e."),
-])
+@pytest.mark.parametrize(
+    ("trunk", "frozen", "first"),
+    [
+        ("mobilenet-v2", 19, "to_vector"),
+        ("mobilenet-v2", 14, "features.14."),
+        ("inception-v3", 14, "features.Mixed_6e."),
+    ],
+)
 def test_frozen_stages_of_a_trunk_are_asked_once_a_bank_and_the_others_learn(trunk, frozen, first):
     config = replace(SMALL, trunk=trunk)
     run, whole = make_run(replace(config, frozen_stages=frozen)), make_run(config)
     answers, seen = run.batch(), whole.batch()
     with torch.no_grad():
         asked = [run.pair.predictor.begin(some, frozen) for some in (seen.views, seen.photo_views)]
-    assert torch.allclose(answers.views, asked[0], rtol=0.05, atol=1e-2)    # views are rounded to bytes
+    assert torch.allclose(answers.views, asked[0], rtol=0.05, atol=1e-2)  # views are rounded to bytes
     assert torch.allclose(answers.photo_views, asked[1], atol=1e-5)
     before = weights_of(run)
     run.advance()
@@ -259,7 +290,7 @@ def test_of_small_batches_one_photo_in_some_is_plain():
     plain = 0
     for run.step in range(24):
         plain += int((losses.total_variation(run.batch().contents) < 0.02).sum())
-    assert 4 <= plain <= 22                                                 # 12 of 48 are to be expected
+    assert 4 <= plain <= 22  # 12 of 48 are to be expected
 
 
 def test_photos_are_painted_with_brushwork_on_them():
@@ -271,8 +302,16 @@ def test_photos_are_painted_with_brushwork_on_them():
 
 
 def test_all_losses_together_have_finite_values_and_a_gradient():
-    config = replace(SMALL, stages="0:64:4", style_sides=(64,), plain=0.25, steady=0.5, calm_weight=100.0,
-                     structure_weight=1.0, lattice_weight=10.0)
+    config = replace(
+        SMALL,
+        stages="0:64:4",
+        style_sides=(64,),
+        plain=0.25,
+        steady=0.5,
+        calm_weight=100.0,
+        structure_weight=1.0,
+        lattice_weight=10.0,
+    )
     run = make_run(config)
     before = weights_of(run)
     found = run.advance()
@@ -282,9 +321,18 @@ def test_all_losses_together_have_finite_values_and_a_gradient():
 
 
 def test_noise_and_weave_fall_where_they_have_a_weight():
-    run = make_run(replace(SMALL, **{**NO_LOSS, "steady": 0.5, "content_weight": 1e-9, "calm_weight": 100.0},
-                           stages="0:32:4", plain=0.5, steps=30, low_strength_share=0.0, steady_weight=0.3,
-                           transformer_rate=3e-3))
+    run = make_run(
+        replace(
+            SMALL,
+            **{**NO_LOSS, "steady": 0.5, "content_weight": 1e-9, "calm_weight": 100.0},
+            stages="0:32:4",
+            plain=0.5,
+            steps=30,
+            low_strength_share=0.0,
+            steady_weight=0.3,
+            transformer_rate=3e-3,
+        )
+    )
     first = run.advance()
     for _ in range(28):
         last = run.advance()
@@ -293,13 +341,22 @@ def test_noise_and_weave_fall_where_they_have_a_weight():
 
 def test_what_all_results_share_falls_where_it_has_a_weight():
     def shared(weight):
-        run = make_run(replace(SMALL, **{**NO_LOSS, "content_weight": 1e-9, "lattice_weight": weight}, stages="0:72:4",
-                               style_sides=(64,), steps=30, low_strength_share=0.0, transformer_rate=3e-3))
+        run = make_run(
+            replace(
+                SMALL,
+                **{**NO_LOSS, "content_weight": 1e-9, "lattice_weight": weight},
+                stages="0:72:4",
+                style_sides=(64,),
+                steps=30,
+                low_strength_share=0.0,
+                transformer_rate=3e-3,
+            )
+        )
         for _ in range(29):
             run.advance()
         return float(run.common_waves.clamp(min=0).square().mean())
 
-    assert shared(100.0) < 0.8 * shared(1e-9)       # it was 0.48 of it
+    assert shared(100.0) < 0.8 * shared(1e-9)  # it was 0.48 of it
 
 
 def test_the_distance_from_a_photo_counts_by_its_logarithm():
@@ -323,8 +380,16 @@ def test_more_frozen_stages_than_the_trunk_has_are_refused():
 
 def test_a_pair_distilled_from_itself_has_nothing_to_learn(tmp_path):
     paths = tuple(map(str, save_pair(make_run().pair, tmp_path)))
-    config = replace(SMALL, **NO_LOSS, init=paths, teacher=paths, vector_weight=1.0, picture_weight=1.0,
-                     low_strength_share=0.0, transformer_rate=0.0)
+    config = replace(
+        SMALL,
+        **NO_LOSS,
+        init=paths,
+        teacher=paths,
+        vector_weight=1.0,
+        picture_weight=1.0,
+        low_strength_share=0.0,
+        transformer_rate=0.0,
+    )
     found = make_run(config, network=False).advance()
     assert found["vector"] < 1e-9 and found["picture"] < 1e-5
 
@@ -333,7 +398,7 @@ def test_distillation_begins_with_the_last_layer_that_fits_the_trunk_best(tmp_pa
     paths = tuple(map(str, save_pair(make_run().pair, tmp_path)))
     config = replace(SMALL, **NO_LOSS, teacher=paths, vector_weight=1.0, bank=64, seed=5)
     run, wanted = make_run(config, network=False), make_run().pair.predictor.eval()
-    run.pair.predictor.features.load_state_dict(wanted.features.state_dict())      # so a perfect answer exists
+    run.pair.predictor.features.load_state_dict(wanted.features.state_dict())  # so a perfect answer exists
     styles = run.batches.styles[:16] / 255
     before = (run.pair.predictor(styles) - wanted(styles)).square().mean()
     run.fit_last_layer()
@@ -356,10 +421,16 @@ def test_the_schedule_rises_and_ends_at_zero():
 
 
 def test_settings_that_cannot_be_are_refused_with_what_can():
-    for given, message in (({"trunk": "resnet"}, "inception-v3"), ({"input_range": "0..255"}, "0..1"),
-                           ({"width": 9.0}, "at most 4"), ({"zoom": 1.5}, "at most 1"), ({"rank": 500}, "0 to 128"),
-                           ({"stages": "0:512:4"}, "crops of 512 pixels"), ({"minutes": 0.0}, "--steps"),
-                           ({"stages": "0:32:4"}, "crops have 32 pixels: spectra need 64")):
+    for given, message in (
+        ({"trunk": "resnet"}, "inception-v3"),
+        ({"input_range": "0..255"}, "0..1"),
+        ({"width": 9.0}, "at most 4"),
+        ({"zoom": 1.5}, "at most 1"),
+        ({"rank": 500}, "0 to 128"),
+        ({"stages": "0:512:4"}, "crops of 512 pixels"),
+        ({"minutes": 0.0}, "--steps"),
+        ({"stages": "0:32:4"}, "crops have 32 pixels: spectra need 64"),
+    ):
         with pytest.raises(ParameterError, match=message):
             TrainConfig(**given)
 
@@ -398,7 +469,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(tmp_path, monkeypatch):
 def test_a_cut_while_saving_leaves_the_checkpoint_before(tmp_path):
     run = make_run()
     run.save(tmp_path / "checkpoint")
-    (tmp_path / "checkpoint").rename(tmp_path / "checkpoint.old")           # cut between the two renames
+    (tmp_path / "checkpoint").rename(tmp_path / "checkpoint.old")  # cut between the two renames
     run.load(tmp_path / "checkpoint")
     assert (tmp_path / "checkpoint" / "state.json").exists()
 
@@ -489,8 +560,14 @@ def test_a_saved_pair_loads_as_it_was_from_two_files_or_from_one(tmp_path):
     pair = make_run().averaged()
     paths = save_pair(pair, tmp_path)
     assert [path.stem for path in paths] == ["predictor-mobilenet-v2", "transformer-separable-0.25"]
-    save_file({f"{part}.{key}": value for part, path in zip(("predictor", "transformer"), paths, strict=True)
-               for key, value in load_file(path).items()}, tmp_path / "both.safetensors")
+    save_file(
+        {
+            f"{part}.{key}": value
+            for part, path in zip(("predictor", "transformer"), paths, strict=True)
+            for key, value in load_file(path).items()
+        },
+        tmp_path / "both.safetensors",
+    )
     for place in ([*paths], [tmp_path / "both.safetensors"]):
         again = load_pair(place)
         assert again.architecture() == pair.architecture() and same(again.state_dict(), pair.state_dict())
@@ -522,7 +599,7 @@ def test_among_several_networks_none_is_taken_by_chance(tmp_path):
     save_pair(starting_pair(replace(SMALL, trunk="inception-v3", separable=False)), tmp_path)
     with pytest.raises(WeightsError, match=r"plain-0\.25\.safetensors holds a second transformer; name one of each"):
         load_pair([tmp_path / f"transformer-{kind}.safetensors" for kind in ("separable", "plain-0.25")])
-    assert pair_at(str(tmp_path)).architecture() == pair.architecture()    # of models/ the default pair
+    assert pair_at(str(tmp_path)).architecture() == pair.architecture()  # of models/ the default pair
 
 
 def test_starting_from_another_architecture_is_refused(tmp_path):
@@ -625,8 +702,10 @@ def test_the_command_makes_every_predictor_of_a_folder_follow_colors(tmp_path, m
     assert command.main(["colors"]) == 0 and "predictor-mobilenet-v2.safetensors follows" in capsys.readouterr().out
     after, style = load_pair(sorted(models.glob("*.safetensors"))), torch.rand(4, 3, 64, 64)
     with torch.no_grad():
-        ways = [(of_the_last_layer(pair, pair.predictor(style)) - colors(style)).abs()[:, :3].mean()
-                for pair in (before, after)]
+        ways = [
+            (of_the_last_layer(pair, pair.predictor(style)) - colors(style)).abs()[:, :3].mean()
+            for pair in (before, after)
+        ]
     assert ways[1] < 0.3 * ways[0]
     changed = [file for file, digest in checksums(models).items() if listed[file] != digest]
     assert changed == ["predictor-mobilenet-v2.safetensors"]
@@ -678,12 +757,45 @@ def test_a_curve_keeps_its_columns_where_a_resumed_run_has_other_losses(tmp_path
 
 def test_the_train_command_trains_resumes_and_writes_what_it_says(folder, tmp_path, capsys):
     paths = list(map(str, save_pair(starting_pair(replace(SMALL, width=0.25)), tmp_path / "teacher")))
-    call = ["train", "--device", "cpu", "--content", str(folder), "--style", str(folder),
-            "--run", str(tmp_path / "run"), "--teacher", *paths, "--vector-weight", "1", "--content-weight", "0",
-            "--structure-weight", "0", "--style-weight", "0", "--statistics-weight", "0",
-            "--stages", "0:64:2", "--stored", "72", "--view", "64",
-            "--style-sides", "64", "72", "--bank", "4",
-            "--width", "0.25", "--no-bf16", "--report-every", "1"]  # fmt: skip
+    call = [
+        "train",
+        "--device",
+        "cpu",
+        "--content",
+        str(folder),
+        "--style",
+        str(folder),
+        "--run",
+        str(tmp_path / "run"),
+        "--teacher",
+        *paths,
+        "--vector-weight",
+        "1",
+        "--content-weight",
+        "0",
+        "--structure-weight",
+        "0",
+        "--style-weight",
+        "0",
+        "--statistics-weight",
+        "0",
+        "--stages",
+        "0:64:2",
+        "--stored",
+        "72",
+        "--view",
+        "64",
+        "--style-sides",
+        "64",
+        "72",
+        "--bank",
+        "4",
+        "--width",
+        "0.25",
+        "--no-bf16",
+        "--report-every",
+        "1",
+    ]
     assert command.main([*call, "--steps", "2"]) == 0
     assert command.main([*call, "--steps", "3"]) == 0
     assert "finished at step 3" in capsys.readouterr().out
@@ -701,9 +813,35 @@ def test_a_pair_learns_through_the_narrow_vgg_but_is_not_judged_by_it(tmp_path, 
     for number, pixels in enumerate(pictures(4)):
         Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(folder / f"{number}.png")
     narrow = str(Settings().models / weights.WEIGHTS["narrow"].file)
-    call = ["train", "--device", "cpu", "--content", str(folder), "--style", str(folder), "--vgg", narrow,
-            "--run", str(tmp_path / "run"), "--stages", "0:64:2", "--stored", "72", "--view", "64",
-            "--style-sides", "64", "72", "--bank", "4", "--width", "0.25", "--no-bf16", "--steps", "2"]  # fmt: skip
+    call = [
+        "train",
+        "--device",
+        "cpu",
+        "--content",
+        str(folder),
+        "--style",
+        str(folder),
+        "--vgg",
+        narrow,
+        "--run",
+        str(tmp_path / "run"),
+        "--stages",
+        "0:64:2",
+        "--stored",
+        "72",
+        "--view",
+        "64",
+        "--style-sides",
+        "64",
+        "72",
+        "--bank",
+        "4",
+        "--width",
+        "0.25",
+        "--no-bf16",
+        "--steps",
+        "2",
+    ]
     assert command.main(call) == 0
     with (tmp_path / "run" / "curve.csv").open() as file:
         assert all(float(row["style"]) > 0 for row in csv.DictReader(file))
@@ -713,8 +851,17 @@ def test_a_pair_learns_through_the_narrow_vgg_but_is_not_judged_by_it(tmp_path, 
 
 def test_a_callers_mistake_is_one_line_and_exit_code_two(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    call = ["train", "--device", "cpu", "--content", str(tmp_path / "empty"), "--style", str(tmp_path / "empty"),
-            "--run", str(tmp_path / "run")]  # fmt: skip
+    call = [
+        "train",
+        "--device",
+        "cpu",
+        "--content",
+        str(tmp_path / "empty"),
+        "--style",
+        str(tmp_path / "empty"),
+        "--run",
+        str(tmp_path / "run"),
+    ]
     assert command.main(call) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert lines[-1].startswith("no picture to train on") and "Traceback" not in "".join(lines)

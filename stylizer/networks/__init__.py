@@ -11,8 +11,14 @@ from stylizer.networks.predictor import PREDICTORS, StylePredictor
 from stylizer.networks.transformer import Transformer, TransformerConfig
 
 __all__ = [
-    "PREDICTORS", "StylePredictor", "Transformer", "TransformerConfig", "build", "build_transformer", "describe",
-]  # fmt: skip
+    "PREDICTORS",
+    "StylePredictor",
+    "Transformer",
+    "TransformerConfig",
+    "build",
+    "build_transformer",
+    "describe",
+]
 
 
 def describe(network: StylePredictor | Transformer) -> dict[str, str]:
@@ -46,9 +52,7 @@ def build(
     return network.eval()
 
 
-def build_transformer(
-    arrays: Mapping[str, Tensor], metadata: Mapping[str, str], name: str = "weights"
-) -> Transformer:
+def build_transformer(arrays: Mapping[str, Tensor], metadata: Mapping[str, str], name: str = "weights") -> Transformer:
     """`build` a transformer; WeightsError for a predictor, too."""
     network = build(arrays, metadata, name)
     if not isinstance(network, Transformer):

@@ -137,9 +137,15 @@ class StyledConv(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, separable: bool, padding: str, dilation: int = 1,
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        separable: bool,
+        padding: str,
+        dilation: int = 1,
         rank: int = 0,
-    ):  # fmt: skip
+    ):
         super().__init__()
         self.kernel_size, self.padding, self.dilation, self.rank = kernel_size, padding, dilation, rank
         if separable:

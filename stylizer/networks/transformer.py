@@ -99,9 +99,7 @@ class Transformer(nn.Module):
         )
         # How far a pixel's dependencies reach: 17 for contract, expand and the position within the stride.
         self.reach = 17 + STRIDE * sum(dilations) + (CALM_REACH if config.calms else 0)
-        self.expand = nn.ModuleList(
-            (styled(c128, c64, 3), styled(c64, c32, 3), styled(c32, 3, 9))
-        )
+        self.expand = nn.ModuleList((styled(c128, c64, 3), styled(c64, c32, 3), styled(c32, 3, 9)))
         self.register_buffer("floors", None, persistent=False)
         self.styled_channels = 2 * config.residual_blocks * [c128] + [c64, c32, 3]
 

@@ -343,8 +343,13 @@ class Connection:
         self._answer(error.status, PROBLEM, body, headers)
 
     def _answer(self, status: int, media: str, body: bytes, headers: Headers = []) -> None:  # noqa: B006
-        head = [("Content-Type", media), ("Content-Length", str(len(body))), ("Cache-Control", "no-store"),
-                ("X-Content-Type-Options", "nosniff"), *headers]  # fmt: skip
+        head = [
+            ("Content-Type", media),
+            ("Content-Length", str(len(body))),
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+            *headers,
+        ]
         self._begin_answer(f"{status} {REASONS.get(status, '')}", head)
         self._write(body)
         self._finish()
@@ -494,8 +499,11 @@ class Connection:
             record["seconds"] = time.monotonic() - record.pop("started", self.since)
             if self.exchange:
                 told = ("route", "code", "stages")
-                record |= {name: self.exchange.environ[f"stylizer.{name}"] for name in told
-                           if f"stylizer.{name}" in self.exchange.environ}  # fmt: skip
+                record |= {
+                    name: self.exchange.environ[f"stylizer.{name}"]
+                    for name in told
+                    if f"stylizer.{name}" in self.exchange.environ
+                }
             self.server.observe(record)
 
     # The socket -----------------------------------------------------------------------------------------------------

@@ -164,9 +164,7 @@ class Exchange:
         length: int | None = None
         told = False
 
-        def start_response(
-            status: str, headers: Headers, exc_info: ExcInfo | None = None
-        ) -> Callable[[bytes], None]:
+        def start_response(status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Callable[[bytes], None]:
             try:
                 if exc_info and told:
                     raise exc_info[1].with_traceback(exc_info[2])

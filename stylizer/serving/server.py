@@ -36,10 +36,15 @@ class Server:
     """
 
     def __init__(
-        self, application: Callable, listeners: list[socket.socket], limits: Limits | None = None, *,
-        observe: Callable[[dict], None] | None = None, on_start: "Callable[[Server], None] | None" = None,
+        self,
+        application: Callable,
+        listeners: list[socket.socket],
+        limits: Limits | None = None,
+        *,
+        observe: Callable[[dict], None] | None = None,
+        on_start: "Callable[[Server], None] | None" = None,
         on_tick: Callable[[], None] | None = None,
-    ):  # fmt: skip
+    ):
         self.application, self.listeners, self.limits = application, listeners, limits or Limits()
         self.observe, self.on_start, self.on_tick = observe, on_start, on_tick
         self.connections: set[Connection] = set()

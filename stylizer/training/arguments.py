@@ -24,10 +24,20 @@ def add_vgg(parser: argparse.ArgumentParser, purpose: str) -> None:
 
 def add_run(parser: argparse.ArgumentParser, holds: str, save_minutes: float) -> None:
     parser.add_argument("--run", type=Path, required=True, metavar="FOLDER", help=f"folder for {holds}")
-    parser.add_argument("--call-minutes", type=float, default=math.inf, metavar="MINUTES",
-                        help="stop this call after so many; the same command resumes the run")
-    parser.add_argument("--save-minutes", type=float, default=save_minutes, metavar="MINUTES",
-                        help=f"between checkpoints; {save_minutes:g} by default")
+    parser.add_argument(
+        "--call-minutes",
+        type=float,
+        default=math.inf,
+        metavar="MINUTES",
+        help="stop this call after so many; the same command resumes the run",
+    )
+    parser.add_argument(
+        "--save-minutes",
+        type=float,
+        default=save_minutes,
+        metavar="MINUTES",
+        help=f"between checkpoints; {save_minutes:g} by default",
+    )
 
 
 def add_pictures(parser: argparse.ArgumentParser) -> None:

@@ -54,8 +54,14 @@ class StyleBank:
 
 
 @torch.no_grad()
-def build_bank(styles: Tensor, loss_network: VGG | None, config: TrainConfig, number: int,
-               frozen: OfTrunk | None = None, favourites: Tensor | None = None) -> StyleBank:  # fmt: skip
+def build_bank(
+    styles: Tensor,
+    loss_network: VGG | None,
+    config: TrainConfig,
+    number: int,
+    frozen: OfTrunk | None = None,
+    favourites: Tensor | None = None,
+) -> StyleBank:
     """Bank `number` of a run, from (N, 3, S, S) uint8 styles. Without a loss network nothing is measured by one.
 
     In place of the views it holds what `frozen` gives for them.
@@ -81,8 +87,13 @@ def build_bank(styles: Tensor, loss_network: VGG | None, config: TrainConfig, nu
             measured = {layer: losses.moments(found[layer]) for layer in losses.STYLE_LAYERS}
             grams.append({layer: gram.to(dtype) for layer, (gram, _) in measured.items()})
             statistics.append({layer: losses.channel_statistics(*moments) for layer, moments in measured.items()})
-    return StyleBank(torch.cat(views), _joined(grams), _joined(statistics),
-                     torch.cat(spectra) if spectra else styles.new_empty((config.bank, 0)), torch.cat(heights))
+    return StyleBank(
+        torch.cat(views),
+        _joined(grams),
+        _joined(statistics),
+        torch.cat(spectra) if spectra else styles.new_empty((config.bank, 0)),
+        torch.cat(heights),
+    )
 
 
 def _joined(chunks: list[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -114,8 +125,15 @@ class Batches:
     batches hold these in place of views.
     """
 
-    def __init__(self, config: TrainConfig, contents: Tensor, styles: Tensor, favourites: Tensor | None,
-                 loss_network: VGG | None, frozen: OfTrunk | None):  # fmt: skip
+    def __init__(
+        self,
+        config: TrainConfig,
+        contents: Tensor,
+        styles: Tensor,
+        favourites: Tensor | None,
+        loss_network: VGG | None,
+        frozen: OfTrunk | None,
+    ):
         self.config, self.contents, self.styles, self.favourites = config, contents, styles, favourites
         self.loss_network, self.frozen = loss_network, frozen
         self.bank: StyleBank | None = None
@@ -152,5 +170,14 @@ class Batches:
         deviations = config.noise * torch.rand((steady, 1, 1, 1), generator=generator, device=device)
         noise = deviations * torch.randn((steady, 3, pixels, pixels), generator=generator, device=device)
         canvases = data.random_brushwork(contents, styles.heights, config.brushwork, generator)
-        return Batch(channels_last(contents), channels_last(canvases), styles.views, styles.grams, styles.statistics,
-                     styles.spectra, strengths, photo_views, noise)  # fmt: skip
+        return Batch(
+            channels_last(contents),
+            channels_last(canvases),
+            styles.views,
+            styles.grams,
+            styles.statistics,
+            styles.spectra,
+            strengths,
+            photo_views,
+            noise,
+        )

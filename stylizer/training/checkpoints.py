@@ -49,8 +49,14 @@ def read_folder(folder: Path) -> tuple[dict, dict[str, dict[str, Tensor]]]:
         _old(folder).rename(folder)  # the run was cut between two renames
     try:
         state = json.loads((folder / "state.json").read_text())
-        return state, {part: {key: value for path in sorted(folder.glob(f"{part}-*.safetensors"))
-                              for key, value in load_file(path).items()} for part in PARTS}  # fmt: skip
+        return state, {
+            part: {
+                key: value
+                for path in sorted(folder.glob(f"{part}-*.safetensors"))
+                for key, value in load_file(path).items()
+            }
+            for part in PARTS
+        }
     except Exception as error:
         raise WeightsError(f"{folder} is not a readable checkpoint: {error}") from error
 
@@ -82,8 +88,9 @@ def shards(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
 def write_file(path: Path, state: Mapping, parts: Parts) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(path.name + ".new")
-    tensors = {f"{part}/{key}": value.detach().contiguous() for part, some in parts.items()
-               for key, value in some.items()}  # fmt: skip
+    tensors = {
+        f"{part}/{key}": value.detach().contiguous() for part, some in parts.items() for key, value in some.items()
+    }
     save_file(tensors, fresh, {"state": json.dumps(state)})
     os.replace(fresh, path)
 
@@ -102,8 +109,9 @@ def read_file(path: Path, device: torch.device) -> tuple[dict, dict[str, dict[st
 def write_weights(path: Path, name: str, network: nn.Module, metadata: Mapping[str, str]) -> None:
     """A loss network's weights in half precision, as `models/` has them; its name is that in `stylizer.weights`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    state = {key: value.half().cpu().contiguous() for key, value in network.state_dict().items()
-             if value.is_floating_point()}  # fmt: skip
+    state = {
+        key: value.half().cpu().contiguous() for key, value in network.state_dict().items() if value.is_floating_point()
+    }
     path.write_bytes(save(state, {"network": name, **metadata}))  # save_file's are readable by their owner alone
 
 
@@ -116,9 +124,12 @@ def moments(optimiser: torch.optim.Optimizer, parameters: Mapping[str, Tensor], 
 
 
 def restore_adam(
-    adam: torch.optim.Adam, parameters: Mapping[str, Tensor], step: int,
-    first: Mapping[str, Tensor], second: Mapping[str, Tensor],
-) -> None:  # fmt: skip
+    adam: torch.optim.Adam,
+    parameters: Mapping[str, Tensor],
+    step: int,
+    first: Mapping[str, Tensor],
+    second: Mapping[str, Tensor],
+) -> None:
     """Give Adam the moments of these parameters after `step` steps, laid out as the parameters are."""
     fused = adam.defaults["fused"]  # then it counts steps on the device
     for name, value in parameters.items():

@@ -59,8 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_vgg(parser, "VGG-16's features as safetensors with torchvision's keys; gives hints beside the labels")
     parser.add_argument("--data", type=Path, required=True, help="Tiny ImageNet, its folder or a tar of it")
     add_run(parser, "checkpoint, hints, weights", save_minutes=2.0)
-    parser.add_argument("--judge-minutes", type=float, default=10.0, metavar="MINUTES",
-                        help="between measurements on the validation pictures; 10 by default")
+    parser.add_argument(
+        "--judge-minutes",
+        type=float,
+        default=10.0,
+        metavar="MINUTES",
+        help="between measurements on the validation pictures; 10 by default",
+    )
     add_options(parser.add_argument_group("settings"), ClassifyConfig)
 
 
@@ -75,9 +80,12 @@ def run(arguments: argparse.Namespace) -> None:
     taught = Run(config, training, len(names), targets)
     if (arguments.run / checkpoints.FILE).exists():
         taught.load(arguments.run)
-    print(f"{len(training.labels)} pictures of {len(names)} classes, {len(validation.labels)} to judge by; "
-          f"{sum(value.numel() for value in taught.network.parameters()):,} numbers on {device}, "
-          f"from step {taught.step}", flush=True)  # fmt: skip
+    print(
+        f"{len(training.labels)} pictures of {len(names)} classes, {len(validation.labels)} to judge by; "
+        f"{sum(value.numel() for value in taught.network.parameters()):,} numbers on {device}, "
+        f"from step {taught.step}",
+        flush=True,
+    )
     save, judge = Timer(arguments.save_minutes), Timer(arguments.judge_minutes)
     with Bar(taught) as bar:
         for now in train(taught, report_every=20, until=arguments.began + 60 * arguments.call_minutes):
@@ -91,8 +99,12 @@ def run(arguments: argparse.Namespace) -> None:
     taught.save(arguments.run)
     network, file = taught.averaged(), arguments.run / FILE
     score = top1(network, validation)
-    checkpoints.write_weights(file, "small", network, {
-        "classes": " ".join(names), "top1": f"{score:.4f}", "pictures": str(len(training.labels))})
+    checkpoints.write_weights(
+        file,
+        "small",
+        network,
+        {"classes": " ".join(names), "top1": f"{score:.4f}", "pictures": str(len(training.labels))},
+    )
     print(f"{summary(taught)}: top-1 {score:.2%} of {len(validation.labels)} validation pictures, {file}")
 
 
@@ -128,9 +140,10 @@ def read_tiny_imagenet(source: Path, side: int = 64) -> tuple[Labelled, Labelled
     known = [(classes[name], content) for name, content in sorted(validation.items()) if classes.get(name) in names]
     if not training or not known:
         raise ParameterError(
-            "data", f"{source} holds {len(training)} training and {len(known)} labelled validation pictures; name "
-            "Tiny ImageNet's folder or tar, with train/CLASS/images and val/val_annotations.txt"
-        )  # fmt: skip
+            "data",
+            f"{source} holds {len(training)} training and {len(known)} labelled validation pictures; name "
+            "Tiny ImageNet's folder or tar, with train/CLASS/images and val/val_annotations.txt",
+        )
     return _decode(training, names, side), _decode(known, names, side), names
 
 
@@ -143,8 +156,9 @@ def _decode(some: list[tuple[str, bytes]], names: list[str], side: int) -> Label
 
     with ThreadPoolExecutor() as pool:
         list(tqdm(pool.map(read, range(len(some))), desc="reading", total=len(some), unit=" files", leave=False))
-    return Labelled(torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(),
-                    torch.tensor([number[label] for label, _ in some]))  # fmt: skip
+    return Labelled(
+        torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.tensor([number[label] for label, _ in some])
+    )
 
 
 def augment(pixels: Tensor, side: int, config: ClassifyConfig, generator: torch.Generator) -> Tensor:
@@ -200,9 +214,13 @@ class Run:
     """A `SmallNet` in training; `targets` (N, H) are the hints of the training pictures, if there are any."""
 
     def __init__(
-        self, config: ClassifyConfig, training: Labelled, classes: int, targets: Tensor | None = None,
+        self,
+        config: ClassifyConfig,
+        training: Labelled,
+        classes: int,
+        targets: Tensor | None = None,
         width: float = 1.0,
-    ):  # fmt: skip
+    ):
         self.config, self.training, self.targets, self.width = config, training, targets, width
         torch.manual_seed(config.seed)
         self.network = SmallNet(width, classes=classes)
@@ -219,8 +237,10 @@ class Run:
         rest = [value for value in self.model.parameters() if value.ndim == 1]  # norms and biases do not shrink
         self.optimiser = torch.optim.SGD(
             [{"params": weights, "weight_decay": config.decay}, {"params": rest, "weight_decay": 0.0}],
-            lr=config.rate, momentum=0.9, nesterov=True,
-        )  # fmt: skip
+            lr=config.rate,
+            momentum=0.9,
+            nesterov=True,
+        )
         self.step, self.seconds = 0, 0.0
 
     def _tracked(self) -> dict[str, Tensor]:

@@ -64,8 +64,10 @@ def follow_colors(predictor: StylePredictor, transformer: Transformer) -> StyleP
     layer = predictor.to_vector
     weight, bias = layer.weight.double(), layer.bias.double()
     given = torch.cat((beta.weight, gamma.weight)).double()  # (6, 100): the numbers that a vector sets
-    weight, bias = weight - move @ given @ weight, bias - move @ (
-        given @ bias + torch.cat((beta.bias, gamma.bias)).double())  # fmt: skip
+    weight, bias = (
+        weight - move @ given @ weight,
+        bias - move @ (given @ bias + torch.cat((beta.bias, gamma.bias)).double()),
+    )
     weight[:, -COLORS:] += move
     set_layer(layer, weight, bias)
     return predictor

@@ -30,26 +30,38 @@ STYLE_NORM = {"Conv": "beta", "Conv_1": "gamma"}  # beta's linear map comes firs
 LINEAR = {"weights": "weight", "biases": "bias"}
 INCEPTION_A = {
     "Branch_0/Conv2d_0a_1x1": "branch1x1",
-    "Branch_1/Conv2d_0a_1x1": "branch5x5_1", "Branch_1/Conv2d_0b_1x1": "branch5x5_1",
-    "Branch_1/Conv2d_0b_5x5": "branch5x5_2", "Branch_1/Conv_1_0c_5x5": "branch5x5_2",
-    "Branch_2/Conv2d_0a_1x1": "branch3x3dbl_1", "Branch_2/Conv2d_0b_3x3": "branch3x3dbl_2",
-    "Branch_2/Conv2d_0c_3x3": "branch3x3dbl_3", "Branch_3/Conv2d_0b_1x1": "branch_pool",
-}  # fmt: skip
+    "Branch_1/Conv2d_0a_1x1": "branch5x5_1",
+    "Branch_1/Conv2d_0b_1x1": "branch5x5_1",
+    "Branch_1/Conv2d_0b_5x5": "branch5x5_2",
+    "Branch_1/Conv_1_0c_5x5": "branch5x5_2",
+    "Branch_2/Conv2d_0a_1x1": "branch3x3dbl_1",
+    "Branch_2/Conv2d_0b_3x3": "branch3x3dbl_2",
+    "Branch_2/Conv2d_0c_3x3": "branch3x3dbl_3",
+    "Branch_3/Conv2d_0b_1x1": "branch_pool",
+}
 INCEPTION_B = {
-    "Branch_0/Conv2d_1a_1x1": "branch3x3", "Branch_1/Conv2d_0a_1x1": "branch3x3dbl_1",
-    "Branch_1/Conv2d_0b_3x3": "branch3x3dbl_2", "Branch_1/Conv2d_1a_1x1": "branch3x3dbl_3",
-}  # fmt: skip
+    "Branch_0/Conv2d_1a_1x1": "branch3x3",
+    "Branch_1/Conv2d_0a_1x1": "branch3x3dbl_1",
+    "Branch_1/Conv2d_0b_3x3": "branch3x3dbl_2",
+    "Branch_1/Conv2d_1a_1x1": "branch3x3dbl_3",
+}
 INCEPTION_C = {
-    "Branch_0/Conv2d_0a_1x1": "branch1x1", "Branch_1/Conv2d_0a_1x1": "branch7x7_1",
-    "Branch_1/Conv2d_0b_1x7": "branch7x7_2", "Branch_1/Conv2d_0c_7x1": "branch7x7_3",
-    "Branch_2/Conv2d_0a_1x1": "branch7x7dbl_1", "Branch_2/Conv2d_0b_7x1": "branch7x7dbl_2",
-    "Branch_2/Conv2d_0c_1x7": "branch7x7dbl_3", "Branch_2/Conv2d_0d_7x1": "branch7x7dbl_4",
-    "Branch_2/Conv2d_0e_1x7": "branch7x7dbl_5", "Branch_3/Conv2d_0b_1x1": "branch_pool",
-}  # fmt: skip
+    "Branch_0/Conv2d_0a_1x1": "branch1x1",
+    "Branch_1/Conv2d_0a_1x1": "branch7x7_1",
+    "Branch_1/Conv2d_0b_1x7": "branch7x7_2",
+    "Branch_1/Conv2d_0c_7x1": "branch7x7_3",
+    "Branch_2/Conv2d_0a_1x1": "branch7x7dbl_1",
+    "Branch_2/Conv2d_0b_7x1": "branch7x7dbl_2",
+    "Branch_2/Conv2d_0c_1x7": "branch7x7dbl_3",
+    "Branch_2/Conv2d_0d_7x1": "branch7x7dbl_4",
+    "Branch_2/Conv2d_0e_1x7": "branch7x7dbl_5",
+    "Branch_3/Conv2d_0b_1x1": "branch_pool",
+}
 INCEPTION_BLOCKS = {
-    **dict.fromkeys(("Mixed_5b", "Mixed_5c", "Mixed_5d"), INCEPTION_A), "Mixed_6a": INCEPTION_B,
+    **dict.fromkeys(("Mixed_5b", "Mixed_5c", "Mixed_5d"), INCEPTION_A),
+    "Mixed_6a": INCEPTION_B,
     **dict.fromkeys(("Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"), INCEPTION_C),
-}  # fmt: skip
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -42,8 +42,10 @@ def print_costs(config: TrainConfig, loss_network: VGG16, device: torch.device) 
     shape = (PICTURES, 3, config.stored, config.stored)
     pictures = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8).to(device)
     run = Run(config, pictures, pictures, loss_network)
-    print(f"batches of {count} at {pixels} px on {device}"
-          + (f", {torch.cuda.get_device_name()}" if device.type == "cuda" else ""))
+    print(
+        f"batches of {count} at {pixels} px on {device}"
+        + (f", {torch.cuda.get_device_name()}" if device.type == "cuda" else "")
+    )
 
     def show(name: str, work: Callable[[], object]) -> float:
         """Seconds of one call, the first one aside."""
@@ -70,8 +72,10 @@ def print_costs(config: TrainConfig, loss_network: VGG16, device: torch.device) 
     show("VGG-16 forward", lambda: _forward(objectives.loss_network, contents, everything))
     show("VGG-16 forward and backward", lambda: _both(objectives.loss_network, contents, everything))
     if config.predictor_rate:
-        show("predictor forward and backward",
-             lambda: objectives.predict(run.pair.predictor, batch.views).mean().backward())
+        show(
+            "predictor forward and backward",
+            lambda: objectives.predict(run.pair.predictor, batch.views).mean().backward(),
+        )
     show("transformer forward and backward", lambda: paint(merged=False))
     if objectives.shell is not None:
         show("transformer forward and backward, merged", lambda: paint(merged=True))

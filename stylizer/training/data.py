@@ -67,8 +67,9 @@ def load_pictures(sources: Sequence[Path], side: int, device: torch.device, name
             progress.update(len(some))
     if not kept:
         reasons = ", ".join(f"{count} x {why.lower()}" for why, count in skipped.items()) or "no files at all"
-        raise EmptyInput(f"no picture to train on in {', '.join(map(str, sources))}: {reasons}; name another tar or "
-                         "folder")
+        raise EmptyInput(
+            f"no picture to train on in {', '.join(map(str, sources))}: {reasons}; name another tar or folder"
+        )
     pixels = torch.from_numpy(np.stack(kept)).permute(0, 3, 1, 2).contiguous()
     return PictureSet(pixels.to(device), skipped)
 
@@ -126,7 +127,7 @@ def random_crops(pixels: Tensor, side: int, generator: torch.Generator) -> Tenso
     count, _, height, width = pixels.shape
     draw = torch.rand((3, count, 1), generator=generator, device=generator.device)
     steps = torch.arange(side, device=pixels.device)
-    rows = (draw[0] * (height - side + 1)).long() + steps                   # (N, side)
+    rows = (draw[0] * (height - side + 1)).long() + steps  # (N, side)
     columns = (draw[1] * (width - side + 1)).long() + torch.where(draw[2] < 0.5, steps, steps.flip(0))
     every = torch.arange(count, device=pixels.device)[:, None, None]
     return pixels[every, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2) / 255
@@ -229,11 +230,12 @@ def jitter_colors(pictures: Tensor, amount: float, generator: torch.Generator) -
     """
     if not amount:
         return pictures
-    turn, contrast, brightness = amount * (2 * torch.rand(
-        (3, len(pictures), 1, 1), generator=generator, device=generator.device) - 1)
+    turn, contrast, brightness = amount * (
+        2 * torch.rand((3, len(pictures), 1, 1), generator=generator, device=generator.device) - 1
+    )
     cosine, sine = torch.cos(2 * torch.pi * turn), torch.sin(2 * torch.pi * turn)
     eye = torch.eye(3, device=pictures.device)
     cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], device=pictures.device) / 3**0.5
-    matrices = cosine * eye + sine * cross + (1 - cosine) / 3           # (N, 3, 3)
+    matrices = cosine * eye + sine * cross + (1 - cosine) / 3  # (N, 3, 3)
     turned = ((1 + contrast) * matrices) @ (pictures.flatten(2) - 0.5) + 0.5 + brightness / 2
     return turned.reshape(pictures.shape).clamp(0, 1)

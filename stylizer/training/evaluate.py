@@ -45,23 +45,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_vgg(parser, "VGG-16's features as safetensors with torchvision's keys; required")
     parser.add_argument("--photos", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--styles", type=Path, required=True, metavar="FOLDER", help="style pictures")
-    parser.add_argument("--weights", nargs="*", default=[],
-                        help="pairs: a run's folder, a folder of two weight files, or FILE[,FILE]")
+    parser.add_argument(
+        "--weights", nargs="*", default=[], help="pairs: a run's folder, a folder of two weight files, or FILE[,FILE]"
+    )
     parser.add_argument("--results", type=Path, nargs="*", default=[], help="folders of PHOTO__STYLE.png")
     parser.add_argument("--rival", nargs="*", default=[], choices=sorted(RIVALS), help="other software, if installed")
-    parser.add_argument("--bound", type=int, default=0, metavar="STEPS",
-                        help="also measure what so many steps of optimising the picture itself reach from the photo")
-    parser.add_argument("--polish", type=int, default=0, metavar="STEPS",
-                        help="also measure what so many such steps make of the weights' results")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024],
-                        help="longer sides in pixels; 256, 512 and 1024 by default")
+    parser.add_argument(
+        "--bound",
+        type=int,
+        default=0,
+        metavar="STEPS",
+        help="also measure what so many steps of optimising the picture itself reach from the photo",
+    )
+    parser.add_argument(
+        "--polish",
+        type=int,
+        default=0,
+        metavar="STEPS",
+        help="also measure what so many such steps make of the weights' results",
+    )
+    parser.add_argument(
+        "--sizes",
+        type=int,
+        nargs="+",
+        default=[256, 512, 1024],
+        help="longer sides in pixels; 256, 512 and 1024 by default",
+    )
     parser.add_argument("--pairs", type=int, default=0, help="evenly spread over all pairs; by default every pair")
     parser.add_argument("--strengths", action="store_true", help="also measure whether strength acts monotonically")
     parser.add_argument("--border", action="store_true", help="also measure the border error")
     parser.add_argument("--weave", action="store_true", help="also measure patterns on plain pictures, drawn for this")
     parser.add_argument("--noise", action="store_true", help="also measure how far a photo's noise is amplified")
-    parser.add_argument("--preview", action="store_true",
-                        help=f"also measure how far a picture of {RESULT} px is from its preview of {PREVIEW}")
+    parser.add_argument(
+        "--preview",
+        action="store_true",
+        help=f"also measure how far a picture of {RESULT} px is from its preview of {PREVIEW}",
+    )
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="write the painted pictures to it")
     parser.add_argument("--float32", action="store_true", help="measure in float32 even if bf16 is faster")
 
@@ -86,11 +105,16 @@ def print_table(arguments: argparse.Namespace, loss_network: VGG16, device: torc
     if arguments.bound:
         optimised[f"{arguments.bound} steps from the photo"] = optimiser(untouched, arguments.bound, judge.network)
     if arguments.polish:
-        optimised |= {f"{place} + {arguments.polish} steps": optimiser(paint, arguments.polish, judge.network)
-                      for place, paint in weights.items()}  # fmt: skip
+        optimised |= {
+            f"{place} + {arguments.polish} steps": optimiser(paint, arguments.polish, judge.network)
+            for place, paint in weights.items()
+        }
     print(f"{len(pairs)} pairs of {len(photos)} photos and {len(styles)} styles; medians")
-    print(f"{'':{NAME}} {'size':>5} {'pairs':>5} {'content':>8} {'style':>7} {'worst':>7} {'relu3_3':>8} "
-          f"{'relu4_3':>8} {'accents':>8} {'weave':>6} {'lattice':>8} {'nearer':>7} {'better at both':>15}", flush=True)
+    print(
+        f"{'':{NAME}} {'size':>5} {'pairs':>5} {'content':>8} {'style':>7} {'worst':>7} {'relu3_3':>8} "
+        f"{'relu4_3':>8} {'accents':>8} {'weave':>6} {'lattice':>8} {'nearer':>7} {'better at both':>15}",
+        flush=True,
+    )
     for size in arguments.sizes:
         baseline = None
         for name, paint in {"the photo itself": untouched, **candidates, **results, **optimised}.items():
@@ -122,17 +146,22 @@ def row(name: str, size: int, found: Mapping[tuple[str, str], "Marks"], baseline
     """
     *columns, waves = ([each for each in values if each is not None] for values in zip(*found.values(), strict=True))
     content, style, middle, deep, accents, weave = (statistics.median(values or [math.nan]) for values in columns)
-    of_styles = sorted(statistics.median(marks.style for (_, other), marks in found.items() if other == one)
-                       for one in {style for _, style in found})
-    worst = statistics.mean(of_styles[-math.ceil(WORST * len(of_styles)):])
+    of_styles = sorted(
+        statistics.median(marks.style for (_, other), marks in found.items() if other == one)
+        for one in {style for _, style in found}
+    )
+    worst = statistics.mean(of_styles[-math.ceil(WORST * len(of_styles)) :])
     nearer, both = "", ""
     if baseline and (shared := found.keys() & baseline.keys()):
-        better = [(found[key].style <= baseline[key].style, found[key].content <= baseline[key].content)
-                  for key in shared]
+        better = [
+            (found[key].style <= baseline[key].style, found[key].content <= baseline[key].content) for key in shared
+        ]
         nearer = f"{sum(nearer for nearer, _ in better) / len(better):.0%}"
         both = f"{sum(map(all, better)) / len(better):.0%}"
-    return (f"{line(name, size)} {len(found):5} {content:8.3f} {style:7.3f} {worst:7.3f} {middle:8.3f} "
-            f"{deep:8.3f} {accents:8.0%} {weave:6.1f} {meter.lattice(waves):8.1f} {nearer:>7} {both:>15}")
+    return (
+        f"{line(name, size)} {len(found):5} {content:8.3f} {style:7.3f} {worst:7.3f} {middle:8.3f} "
+        f"{deep:8.3f} {accents:8.0%} {weave:6.1f} {meter.lattice(waves):8.1f} {nearer:>7} {both:>15}"
+    )
 
 
 def line(name: str, size: int) -> str:
@@ -183,8 +212,10 @@ class Judge:
 
     def marks(self, painted: np.ndarray, photo: Sample, style: Sample) -> Marks:
         longest = max(photo.rgb.shape)
-        target = self._once(("content", photo.name, photo.rgb.shape), lambda: {
-            layer: value for layer, value in self.look(photo.rgb).items() if layer in losses.CONTENT_LAYERS})
+        target = self._once(
+            ("content", photo.name, photo.rgb.shape),
+            lambda: {layer: value for layer, value in self.look(photo.rgb).items() if layer in losses.CONTENT_LAYERS},
+        )
         readings = self._once(("style", style.name, longest), lambda: meter.readings(style.whole, longest, self.look))
         found = self.look(painted)
         nearest = meter.style_distance(found, readings)
@@ -204,8 +235,9 @@ class Judge:
         return self.kept[key]
 
 
-def measure(paint: Painter, pairs: Pairs, size: int, judge: Judge, name: str, save: Path | None = None) -> dict[
-        tuple[str, str], Marks]:
+def measure(
+    paint: Painter, pairs: Pairs, size: int, judge: Judge, name: str, save: Path | None = None
+) -> dict[tuple[str, str], Marks]:
     """{(photo, style): marks}; pairs for which there is no result are left out. `save` is a folder for the results."""
     found = {}
     for photo, style in at_size(pairs, size, f"{name[-NAME:]} at {size}"):
@@ -227,15 +259,22 @@ def at_size(pairs: Pairs, size: int, label: str) -> Iterable[tuple[Sample, Sampl
 
 def print_strengths(name: str, paint: Painter, pairs: Pairs, size: int, judge: Judge) -> None:
     """Medians over strengths, and for how many pairs style only falls and content only rises."""
-    curves = [[judge.marks(paint(photo, style, strength), photo, style)[:2] for strength in STRENGTHS]
-              for photo, style in at_size(pairs, size, f"{name[-NAME:]}, strengths")]  # fmt: skip
+    curves = [
+        [judge.marks(paint(photo, style, strength), photo, style)[:2] for strength in STRENGTHS]
+        for photo, style in at_size(pairs, size, f"{name[-NAME:]}, strengths")
+    ]
     array = np.array(curves)  # (pairs, strengths, content and style)
     falls, rises = np.diff(array[:, :, 1]) <= 0, np.diff(array[:, :, 0]) >= 0
     for label, values in zip(("content", "style"), np.median(array, 0).T, strict=True):
-        print(f"{line(name, size)} {label} at strengths "
-              + ", ".join(f"{s:g}: {v:.3f}" for s, v in zip(STRENGTHS, values, strict=True)))
-    print(f"{line(name, size)} monotone: style {falls.all(1).mean():.0%}, content {rises.all(1).mean():.0%}, "
-          f"both {(falls.all(1) & rises.all(1)).mean():.0%} of {len(curves)} pairs", flush=True)
+        print(
+            f"{line(name, size)} {label} at strengths "
+            + ", ".join(f"{s:g}: {v:.3f}" for s, v in zip(STRENGTHS, values, strict=True))
+        )
+    print(
+        f"{line(name, size)} monotone: style {falls.all(1).mean():.0%}, content {rises.all(1).mean():.0%}, "
+        f"both {(falls.all(1) & rises.all(1)).mean():.0%} of {len(curves)} pairs",
+        flush=True,
+    )
 
 
 def print_border(name: str, paint: Painter, pairs: Pairs, size: int) -> None:
@@ -250,8 +289,11 @@ def print_border(name: str, paint: Painter, pairs: Pairs, size: int) -> None:
         alone = paint(Sample(large.name, np.ascontiguousarray(inner(large.rgb, AROUND)), large.whole), style, 1.0)
         errors.append(border_error(alone, around))
         middles.append(difference(inner(alone, FRAME), inner(around, FRAME)))
-    print(f"{line(name, size)} border error {statistics.median(errors):.4f}, largest {max(errors):.4f}, in "
-          f"the middle {statistics.median(middles):.4f}, {len(errors)} pairs", flush=True)
+    print(
+        f"{line(name, size)} border error {statistics.median(errors):.4f}, largest {max(errors):.4f}, in "
+        f"the middle {statistics.median(middles):.4f}, {len(errors)} pairs",
+        flush=True,
+    )
 
 
 def print_weave(name: str, paint: Painter, styles: Sequence[Sample], size: int) -> None:
@@ -265,9 +307,12 @@ def print_weave(name: str, paint: Painter, styles: Sequence[Sample], size: int) 
     own, found = np.array(own), np.array(found)  # (styles, 3)
     for index, what in enumerate(meter.Weave._fields):
         ours, theirs = found[:, index], own[:, index]
-        print(f"{line(name, size)} weave, {what}: {np.median(ours):.2f}, 90th percentile "
-              f"{np.quantile(ours, 0.9):.2f}, the paintings' own {np.median(theirs):.2f}, above it by "
-              f"{np.median(ours - theirs):.2f}, {len(found)} styles", flush=True)
+        print(
+            f"{line(name, size)} weave, {what}: {np.median(ours):.2f}, 90th percentile "
+            f"{np.quantile(ours, 0.9):.2f}, the paintings' own {np.median(theirs):.2f}, above it by "
+            f"{np.median(ours - theirs):.2f}, {len(found)} styles",
+            flush=True,
+        )
 
 
 def print_noise(name: str, paint: Painter, pairs: Pairs, size: int) -> None:
@@ -277,10 +322,16 @@ def print_noise(name: str, paint: Painter, pairs: Pairs, size: int) -> None:
     for label, chosen in (("photos", pairs), ("plain pictures", on_plain)):
         found = []
         for photo, style in at_size(chosen, size, f"{name[-NAME:]}, noise"):
-            found.append(meter.noise_amplification(
-                photo.rgb, lambda rgb, style=style: paint(Sample.of("noisy", rgb), style, 1.0)))
-        print(f"{line(name, size)} noise in {label} is amplified {statistics.median(found):.2f} times, "
-              f"at most {max(found):.2f}, {len(found)} pairs", flush=True)
+            found.append(
+                meter.noise_amplification(
+                    photo.rgb, lambda rgb, style=style: paint(Sample.of("noisy", rgb), style, 1.0)
+                )
+            )
+        print(
+            f"{line(name, size)} noise in {label} is amplified {statistics.median(found):.2f} times, "
+            f"at most {max(found):.2f}, {len(found)} pairs",
+            flush=True,
+        )
 
 
 def print_preview(name: str, paint: Painter, pairs: Pairs, judge: Judge) -> None:
@@ -292,8 +343,11 @@ def print_preview(name: str, paint: Painter, pairs: Pairs, judge: Judge) -> None
         shrunk = images.resize(images.Picture(result), PREVIEW).rgb
         ratios.append(judge.marks(shrunk, small, style).style / judge.marks(preview, small, style).style)
         alike.append(meter.ssim(preview, shrunk))
-    print(f"{name[-NAME:]:{NAME}} {RESULT} px shrunk to {PREVIEW}: style {statistics.median(ratios):.2f} of the "
-          f"preview's, SSIM {statistics.median(alike):.2f}, {len(ratios)} pairs", flush=True)
+    print(
+        f"{name[-NAME:]:{NAME}} {RESULT} px shrunk to {PREVIEW}: style {statistics.median(ratios):.2f} of the "
+        f"preview's, SSIM {statistics.median(alike):.2f}, {len(ratios)} pairs",
+        flush=True,
+    )
 
 
 def inner(rgb: np.ndarray, margin: int) -> np.ndarray:

@@ -97,13 +97,20 @@ def parts(network: StylePredictor | Transformer, stem: str) -> list[tuple[str, n
         studied = {"added": 0.01 * torch.randn(numbers)}
     return [
         (f"{stem}-encoder.onnx", Encoder(network), {"content": picture}, "features"),
-        (f"{stem}-decoder.onnx", Decoder(network), {"features": features, "vector": vector, **studied},
-         "stylised"),
-        (f"{stem}-measure.onnx", Measure(network),
-         {"features": samples, "vector": vector, "weights": weights, "floor": floor, **studied}, "affine"),
-        (f"{stem}-tile.onnx", Tile(network), {"features": features, "affine": affine, "vector": vector, **studied},
-         "stylised"),
-    ]  # fmt: skip
+        (f"{stem}-decoder.onnx", Decoder(network), {"features": features, "vector": vector, **studied}, "stylised"),
+        (
+            f"{stem}-measure.onnx",
+            Measure(network),
+            {"features": samples, "vector": vector, "weights": weights, "floor": floor, **studied},
+            "affine",
+        ),
+        (
+            f"{stem}-tile.onnx",
+            Tile(network),
+            {"features": features, "affine": affine, "vector": vector, **studied},
+            "stylised",
+        ),
+    ]
 
 
 def to_onnx(module: nn.Module, inputs: dict[str, Tensor], output: str) -> bytes:
@@ -114,9 +121,14 @@ def to_onnx(module: nn.Module, inputs: dict[str, Tensor], output: str) -> bytes:
         for axes, value in zip(free, inputs.values(), strict=True)
     )
     program = torch.onnx.export(
-        module, tuple(inputs.values()), dynamo=True, dynamic_shapes=shapes, verbose=False,
-        input_names=list(inputs), output_names=[output],
-    )  # fmt: skip
+        module,
+        tuple(inputs.values()),
+        dynamo=True,
+        dynamic_shapes=shapes,
+        verbose=False,
+        input_names=list(inputs),
+        output_names=[output],
+    )
     model = program.model_proto
     for node in model.graph.node:  # the exporter's notes carry source paths and would change every build
         del node.metadata_props[:]
@@ -189,5 +201,8 @@ def write_checksums(folder: Path) -> None:
 def _facts(path: Path) -> dict[str, int | str]:
     arrays, _ = weights.parse(path.read_bytes(), path.name)
     learnt = [array.size for key, array in arrays.items() if not key.endswith(STATISTICS)]
-    return {"fingerprint": weights.fingerprint(path.parent, path.name), "parameters": sum(learnt),
-            "bytes": path.stat().st_size}  # fmt: skip
+    return {
+        "fingerprint": weights.fingerprint(path.parent, path.name),
+        "parameters": sum(learnt),
+        "bytes": path.stat().st_size,
+    }

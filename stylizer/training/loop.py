@@ -66,8 +66,10 @@ def train(run: Run, report_every: int = 10, until: float = math.inf, began: floa
         run.seconds, last = run.seconds + now - last, now
         broken = [name for name, value in means.items() if not math.isfinite(value)]
         if broken:
-            raise NotFinite(f"{', '.join(broken)} became NaN or infinite between steps {run.step - steps} and "
-                            f"{run.step}. The last checkpoint is unaffected; resume from it with a lower rate")
+            raise NotFinite(
+                f"{', '.join(broken)} became NaN or infinite between steps {run.step - steps} and "
+                f"{run.step}. The last checkpoint is unaffected; resume from it with a lower rate"
+            )
         left = run.seconds / max(run.done(), 1e-9) * (1 - run.done())
         yield Progress(run.step, run.seconds, run.done(), left, samples / (now - reported), run.rate(), means)
         if now >= until:

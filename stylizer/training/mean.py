@@ -42,6 +42,8 @@ def mean_pair(before: Pair, after: Pair, share: float) -> Pair:
         names = [in_words(pair.architecture()) for pair in (before, after)]
         raise WeightsError(f"{' and '.join(names)} have no mean: their architectures differ")
     theirs = after.state_dict()
-    mean = {key: torch.lerp(value, theirs[key], share) if value.is_floating_point() else theirs[key]
-            for key, value in before.state_dict().items()}  # fmt: skip
+    mean = {
+        key: torch.lerp(value, theirs[key], share) if value.is_floating_point() else theirs[key]
+        for key, value in before.state_dict().items()
+    }
     return averaged_pair(after.architecture(), mean)

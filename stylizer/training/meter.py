@@ -108,8 +108,10 @@ def waves(painted: np.ndarray, photo: np.ndarray, painting: np.ndarray) -> np.nd
     """
     if min(min(rgb.shape[:2]) for rgb in (painted, photo, painting)) < losses.WINDOW:
         return None
-    ours, *theirs = (losses.standing_out(losses.spectrum(torch.from_numpy(images.to_tensor(rgb))))[0].numpy()
-                     for rgb in (painted, photo, painting))  # fmt: skip
+    ours, *theirs = (
+        losses.standing_out(losses.spectrum(torch.from_numpy(images.to_tensor(rgb))))[0].numpy()
+        for rgb in (painted, photo, painting)
+    )
     return ours - sum(theirs) / 2
 
 

@@ -44,11 +44,15 @@ SNAPSHOT_EVERY = 50  # steps between copies of the network, through which pictur
 
 @dataclass(frozen=True)
 class NarrowConfig:
-    minutes: float = option(120.0, "length of the schedule in minutes of training, all calls together; 0: least "
-                            "squares alone, as what ships")
+    minutes: float = option(
+        120.0,
+        "length of the schedule in minutes of training, all calls together; 0: least squares alone, as what ships",
+    )
     side: int = option(96, "of the crops in pixels")
-    sources: tuple[int, ...] = option((64, 96, 96, 128, 192, 256), "sides of the squares that are resized to crops: "
-                                      "sharp pictures, and smooth ones as large photos are")  # fmt: skip
+    sources: tuple[int, ...] = option(
+        (64, 96, 96, 128, 192, 256),
+        "sides of the squares that are resized to crops: sharp pictures, and smooth ones as large photos are",
+    )
     first: int = option(480, "crops that the least squares are fitted to")
     batch: int = option(12, "crops per step, of those kept")
     kept: int = option(2000, "crops whose features are kept, 0.6 MB each at 96 pixels; the oldest go first")
@@ -81,8 +85,11 @@ def run(arguments: argparse.Namespace) -> None:
     settings = Settings.from_env()
     vectors = torch.stack([torch.from_numpy(style.vector) for style in read_gallery(settings.styles).values()])
     taught = Run(config, photos.pixels, paintings.pixels, teacher, load_transformer(settings), vectors.to(device))
-    print(f"photos: {photos}; styles: {paintings}; {sum(value.numel() for value in NarrowVGG().parameters()):,} "
-          f"numbers on {device}", flush=True)  # fmt: skip
+    print(
+        f"photos: {photos}; styles: {paintings}; {sum(value.numel() for value in NarrowVGG().parameters()):,} "
+        f"numbers on {device}",
+        flush=True,
+    )
     if (arguments.run / checkpoints.FILE).exists():
         taught.load(arguments.run)
         print(f"from step {taught.step}", flush=True)
@@ -170,8 +177,10 @@ class Kept:
     def draw(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
         """{name: (count, C, H, W)} in float32, of crops drawn at random."""
         some = [self.crops[row] for row in data.random_rows(len(self.crops), count, generator).tolist()]
-        return {name: torch.stack([each[name] for each in some]).float().contiguous(memory_format=torch.channels_last)
-                for name in some[0]}  # fmt: skip
+        return {
+            name: torch.stack([each[name] for each in some]).float().contiguous(memory_format=torch.channels_last)
+            for name in some[0]
+        }
 
 
 class Run:
@@ -181,8 +190,15 @@ class Run:
     run collects new ones.
     """
 
-    def __init__(self, config: NarrowConfig, photos: Tensor, paintings: Tensor, teacher: VGG16,
-                 transformer: Transformer, vectors: Tensor):  # fmt: skip
+    def __init__(
+        self,
+        config: NarrowConfig,
+        photos: Tensor,
+        paintings: Tensor,
+        teacher: VGG16,
+        transformer: Transformer,
+        vectors: Tensor,
+    ):
         self.config, self.photos, self.paintings, self.vectors = config, photos, paintings, vectors
         self.device = photos.device
         self.fast = computes_in_bf16(self.device)
@@ -190,8 +206,9 @@ class Run:
         self.transformer = transformer.to(self.device)
         self.network = NarrowVGG().to(self.device, memory_format=torch.channels_last)
         late = tuple(f"features.{name}." for _, name in self.network.steps[EARLY:])
-        self.trained = {key: value.requires_grad_() for key, value in self.network.named_parameters()
-                       if key.startswith(late)}  # fmt: skip
+        self.trained = {
+            key: value.requires_grad_() for key, value in self.network.named_parameters() if key.startswith(late)
+        }
         self.average = {key: value.detach().clone() for key, value in self.trained.items()}
         self.adam = torch.optim.Adam(self.trained.values(), lr=config.rate)
         self.kept = Kept(config.kept)
@@ -301,10 +318,16 @@ class Run:
     def save(self, folder: Path) -> None:
         """Replace the checkpoint in this folder."""
         state = {"step": self.step, "seconds": self.seconds, "config": asdict(self.config)}
-        checkpoints.write_file(folder / checkpoints.FILE, state, {
-            "now": self.network.state_dict(), "average": self.average, "sizes": self.sizes,
-            **{entry: checkpoints.moments(self.adam, self.trained, entry) for entry in ("exp_avg", "exp_avg_sq")},
-        })  # fmt: skip
+        checkpoints.write_file(
+            folder / checkpoints.FILE,
+            state,
+            {
+                "now": self.network.state_dict(),
+                "average": self.average,
+                "sizes": self.sizes,
+                **{entry: checkpoints.moments(self.adam, self.trained, entry) for entry in ("exp_avg", "exp_avg_sq")},
+            },
+        )
 
     def load(self, folder: Path) -> None:
         """Resume from the checkpoint in this folder; WeightsError if it is another network's or cannot be read."""

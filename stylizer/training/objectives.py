@@ -24,12 +24,11 @@ class Objectives:
     where no loss needs it. The first `frozen` stages of the predictor's trunk have been applied to a batch's views.
     """
 
-    def __init__(
-        self, config: TrainConfig, pair: Pair, loss_network: VGG | None, teacher: Pair | None, frozen: int
-    ):
+    def __init__(self, config: TrainConfig, pair: Pair, loss_network: VGG | None, teacher: Pair | None, frozen: int):
         if config.perceptual and loss_network is None:
             raise ParameterError(
-                "vgg", "content, structure, style and statistics losses need the loss network: give --vgg")
+                "vgg", "content, structure, style and statistics losses need the loss network: give --vgg"
+            )
         device = next(pair.parameters()).device
         self.config, self.pair, self.teacher, self.frozen = config, pair, teacher, frozen
         self.dtype = working_dtype(config, device)
@@ -131,10 +130,12 @@ class Objectives:
         statistics = {layer: losses.channel_statistics(*moments) for layer, moments in found.items()}
         style = losses.mean_distance(grams, batch.grams, losses.STYLE_LAYERS)
         means = losses.mean_distance(statistics, batch.statistics, losses.STYLE_LAYERS)
-        squash, squash_content = (torch.log1p if wanted else (lambda distance: distance)
-                                  for wanted in (config.log_style, config.log_content))
-        photographic = (config.content_weight * squash_content(content)
-                        + config.tv_weight * losses.total_variation(painted))
+        squash, squash_content = (
+            torch.log1p if wanted else (lambda distance: distance) for wanted in (config.log_style, config.log_content)
+        )
+        photographic = config.content_weight * squash_content(content) + config.tv_weight * losses.total_variation(
+            painted
+        )
         reported = {}
         if config.structure_weight:
             layer = losses.STRUCTURE_LAYER

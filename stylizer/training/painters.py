@@ -95,13 +95,16 @@ class PairPainter:
 
 def optimiser(begin: Painter, steps: int, loss_network: VGG16) -> Painter:
     """Continues from another painter's result by `steps` steps of L-BFGS, for the distances of `stylizer.losses`."""
-    config = GatysConfig(steps=steps, init="feedforward", content_layers=losses.CONTENT_LAYERS,
-                         style_layers=losses.STYLE_LAYERS)  # fmt: skip
+    config = GatysConfig(
+        steps=steps, init="feedforward", content_layers=losses.CONTENT_LAYERS, style_layers=losses.STYLE_LAYERS
+    )
     device = next(loss_network.parameters()).device
 
     def paint(photo: Sample, style: Sample, strength: float) -> np.ndarray:
-        content, target, start = (torch.from_numpy(images.to_tensor(rgb)).to(device)
-                                  for rgb in (photo.rgb, style.rgb, begin(photo, style, strength)))  # fmt: skip
+        content, target, start = (
+            torch.from_numpy(images.to_tensor(rgb)).to(device)
+            for rgb in (photo.rgb, style.rgb, begin(photo, style, strength))
+        )
         *_, last = optimise(content, target, loss_network, config, start=start)
         return images.from_tensor(last.picture.numpy())
 

@@ -41,12 +41,15 @@ def in_words(architecture: Mapping[str, Mapping[str, str]]) -> str:
     predictor, transformer = (json.loads(architecture[part]["config"]) for part in ("predictor", "transformer"))
     kind = "separable" if transformer["separable"] else "plain"
     colors = ", colours" if predictor.get("sees_colors") else ""
-    return (f"{predictor['trunk']} predictor ({predictor['input_range']}{colors}) + {kind} transformer (width "
-            f"{transformer['width']:g}, {transformer['padding']} padding, "
-            f"{transformer['residual_blocks']} residual blocks"
-            + (f", dilations {' '.join(map(str, dilations))}" if (dilations := transformer.get("dilations")) else "")
-            + (f", rank {transformer['rank']}" if transformer.get("rank") else "")
-            + ("" if transformer.get("calms", True) else ", photos as they are") + ")")
+    return (
+        f"{predictor['trunk']} predictor ({predictor['input_range']}{colors}) + {kind} transformer (width "
+        f"{transformer['width']:g}, {transformer['padding']} padding, "
+        f"{transformer['residual_blocks']} residual blocks"
+        + (f", dilations {' '.join(map(str, dilations))}" if (dilations := transformer.get("dilations")) else "")
+        + (f", rank {transformer['rank']}" if transformer.get("rank") else "")
+        + ("" if transformer.get("calms", True) else ", photos as they are")
+        + ")"
+    )
 
 
 def averaged_pair(architecture: Mapping[str, Mapping[str, str]], average: Mapping[str, Tensor]) -> Pair:
@@ -92,8 +95,11 @@ def save_pair(pair: Pair, folder: Path) -> list[Path]:
 
 def save_network(network: StylePredictor | Transformer, path: Path) -> None:
     """One network with its description, which `stylizer.networks.build` reads."""
-    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()
-             if not key.endswith("num_batches_tracked")}
+    state = {
+        key: value.detach().cpu().contiguous()
+        for key, value in network.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
     if sum(value.nbytes for value in state.values()) > LARGEST_BYTES:
         state = {key: value.half() if value.ndim > 1 else value for key, value in state.items()}
     path.write_bytes(save(state, describe(network)))  # save_file would make it readable by its owner alone
@@ -111,16 +117,23 @@ def load_networks(paths: Iterable[Path]) -> dict[str, nn.Module]:
         if "network" in metadata:
             here = {metadata["network"]: build(state, metadata, str(path))}
         else:
-            parts = {part: {key.removeprefix(f"{part}."): value for key, value in state.items()
-                            if key.startswith(f"{part}.")} for part in ("predictor", "transformer")}
-            here = {part: build(arrays, guess(part, arrays), f"{path} ({part})") for part, arrays in parts.items()
-                    if arrays}
+            parts = {
+                part: {
+                    key.removeprefix(f"{part}."): value for key, value in state.items() if key.startswith(f"{part}.")
+                }
+                for part in ("predictor", "transformer")
+            }
+            here = {
+                part: build(arrays, guess(part, arrays), f"{path} ({part})") for part, arrays in parts.items() if arrays
+            }
         if twice := found.keys() & here:
             raise WeightsError(f"{path} holds a second {twice.pop()}; name one of each")
         found |= here
         if not here:
-            raise WeightsError(f"{path} holds no predictor and no transformer: its metadata names no network, and none "
-                               "of its keys begins with predictor. or transformer.")
+            raise WeightsError(
+                f"{path} holds no predictor and no transformer: its metadata names no network, and none "
+                "of its keys begins with predictor. or transformer."
+            )
     return found
 
 

@@ -30,8 +30,15 @@ class Run:
     ParameterError where a loss needs a loss network and there is none, WeightsError where files do not fit the config.
     """
 
-    def __init__(self, config: TrainConfig, contents: Tensor, styles: Tensor, loss_network: VGG | None,
-                 pair: Pair | None = None, favourites: Tensor | None = None):  # fmt: skip
+    def __init__(
+        self,
+        config: TrainConfig,
+        contents: Tensor,
+        styles: Tensor,
+        loss_network: VGG | None,
+        pair: Pair | None = None,
+        favourites: Tensor | None = None,
+    ):
         self.config, self.device = config, contents.device
         self.pair = (pair or starting_pair(config)).to(self.device)
         self.pair.predictor.eval()  # its batch norms stay as ImageNet left them
@@ -42,8 +49,14 @@ class Run:
         # The output of frozen stages is computed once per bank, in float32; but a teacher needs the views themselves.
         self.frozen = 0 if self.teacher else frozen
         self.objectives = Objectives(config, self.pair, loss_network, self.teacher, self.frozen)
-        self.batches = Batches(config, contents, styles, favourites, self.objectives.loss_network,
-                               self._of_frozen_stages if self.frozen else None)  # fmt: skip
+        self.batches = Batches(
+            config,
+            contents,
+            styles,
+            favourites,
+            self.objectives.loss_network,
+            self._of_frozen_stages if self.frozen else None,
+        )
         cuda = self.device.type == "cuda"
         losses_of = self.objectives.losses_of
         self.losses_of = torch.compile(losses_of, dynamic=False) if config.compile and cuda else losses_of
@@ -119,15 +132,23 @@ class Run:
 
     def save(self, folder: Path) -> None:
         """Replace the checkpoint in this folder."""
-        state = {"step": self.step, "seconds": self.seconds, "architecture": self.pair.architecture(),
-                 "config": asdict(self.config)}  # fmt: skip
-        checkpoints.write_folder(folder, state, {
-            "weights": self.pair.state_dict(),
-            "average": self.average,
-            "first": checkpoints.moments(self.adam, self.parameters, "exp_avg"),
-            "second": checkpoints.moments(self.adam, self.parameters, "exp_avg_sq"),
-            "lattice": {"common": self.common_waves},
-        })  # fmt: skip
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "architecture": self.pair.architecture(),
+            "config": asdict(self.config),
+        }
+        checkpoints.write_folder(
+            folder,
+            state,
+            {
+                "weights": self.pair.state_dict(),
+                "average": self.average,
+                "first": checkpoints.moments(self.adam, self.parameters, "exp_avg"),
+                "second": checkpoints.moments(self.adam, self.parameters, "exp_avg_sq"),
+                "lattice": {"common": self.common_waves},
+            },
+        )
 
     def load(self, folder: Path) -> None:
         """Resume from a checkpoint; WeightsError, naming both, if it is of another architecture."""
@@ -146,6 +167,8 @@ class Run:
 def _groups(parameters: Mapping[str, Tensor], config: TrainConfig) -> list[dict]:
     """For Adam: "peak" is the rate at the top of the schedule."""
     peaks = {"transformer.": config.transformer_rate, "predictor.": config.predictor_rate}
-    groups = [{"params": [value for name, value in parameters.items() if name.startswith(part)], "peak": peak}
-              for part, peak in peaks.items()]  # fmt: skip
+    groups = [
+        {"params": [value for name, value in parameters.items() if name.startswith(part)], "peak": peak}
+        for part, peak in peaks.items()
+    ]
     return [group for group in groups if group["params"]]

@@ -27,8 +27,10 @@ def starting_pair(config: TrainConfig) -> Pair:
     start = given["transformer"].config if "transformer" in given else TransformerConfig()
     dilations = config.dilations or start.dilations
     rank = start.rank if config.rank < 0 else config.rank
-    pair = Pair(StylePredictor(config.trunk, config.input_range, sees_colors=True),
-                Transformer(TransformerConfig(config.separable, config.width, dilations=dilations, rank=rank)))
+    pair = Pair(
+        StylePredictor(config.trunk, config.input_range, sees_colors=True),
+        Transformer(TransformerConfig(config.separable, config.width, dilations=dilations, rank=rank)),
+    )
     if config.predictor_init:
         _load_trunk(pair.predictor, Path(config.predictor_init))
     for part, network in given.items():
@@ -44,10 +46,15 @@ def starting_pair(config: TrainConfig) -> Pair:
 
 
 def _load_trunk(predictor: StylePredictor, path: Path) -> None:
-    trunk = {key if key.startswith("features.") else f"features.{key}": value  # Inception's keys have no prefix
-             for key, value in read_safetensors(path)[0].items()}  # fmt: skip
-    wanted = {key: value for key, value in predictor.state_dict().items()
-              if key.startswith("features.") and not key.endswith("num_batches_tracked")}  # fmt: skip
+    trunk = {
+        key if key.startswith("features.") else f"features.{key}": value  # Inception's keys have no prefix
+        for key, value in read_safetensors(path)[0].items()
+    }
+    wanted = {
+        key: value
+        for key, value in predictor.state_dict().items()
+        if key.startswith("features.") and not key.endswith("num_batches_tracked")
+    }
     if any(key not in trunk or trunk[key].shape != value.shape for key, value in wanted.items()):
         raise WeightsError(f"{path} holds another trunk than {predictor.trunk}")
     predictor.load_state_dict({key: trunk[key] for key in wanted}, strict=False)
@@ -68,8 +75,9 @@ def frozen_stages(predictor: StylePredictor, config: TrainConfig) -> int:
     """How many of the trunk's first stages are not trained; ParameterError for more than there are."""
     most = len(predictor.features)
     if not 0 <= config.frozen_stages <= most:
-        raise ParameterError("frozen_stages", f"frozen_stages is {config.frozen_stages}; the trunk of "
-                                              f"{config.trunk} has 0 to {most}")
+        raise ParameterError(
+            "frozen_stages", f"frozen_stages is {config.frozen_stages}; the trunk of {config.trunk} has 0 to {most}"
+        )
     return config.frozen_stages if config.predictor_rate else most
 
 
@@ -82,8 +90,11 @@ def require_gradients(pair: Pair, config: TrainConfig, frozen: int) -> dict[str,
     rates = {"transformer": config.transformer_rate if config.paints else 0, "predictor": config.predictor_rate}
     stages = [name for name, _ in pair.predictor.features.named_children()][:frozen]
     still = tuple(f"predictor.features.{name}." for name in stages)
-    trained = {name: value for name, value in pair.named_parameters()
-               if rates[name.split(".")[0]] and name not in without_effect and not name.startswith(still)}  # fmt: skip
+    trained = {
+        name: value
+        for name, value in pair.named_parameters()
+        if rates[name.split(".")[0]] and name not in without_effect and not name.startswith(still)
+    }
     for name, value in pair.named_parameters():
         value.requires_grad_(name in trained)
     return trained

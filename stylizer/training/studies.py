@@ -45,11 +45,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--photos", type=int, default=400, help="the number of these to use; 400 by default")
     add_masters(parser)
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="only these styles, from scratch")
-    parser.add_argument("--sheets", type=Path, metavar="FOLDER",
-                        help="write a picture per style to it: photos, painted by the vector and by the study")
+    parser.add_argument(
+        "--sheets",
+        type=Path,
+        metavar="FOLDER",
+        help="write a picture per style to it: photos, painted by the vector and by the study",
+    )
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop this call after so many")
-    group = parser.add_argument_group("settings", f"{', '.join(PER_STYLE)} can also be set per style in styles.toml, "
-                                                  "where options given here win")  # fmt: skip
+    group = parser.add_argument_group(
+        "settings", f"{', '.join(PER_STYLE)} can also be set per style in styles.toml, where options given here win"
+    )
     add_options(group, StudyConfig)
 
 
@@ -74,12 +79,21 @@ def run(arguments: argparse.Namespace) -> None:
         vector = stylizer.gallery[name].vector
         picture = images.as_picture(path, settings)
         seen = random.Random(name).sample(photos, min(len(photos), configs[name].steps))
-        steps = list(fit.fit(
-            fit.load_transformer(settings), network, picture, vector,
-            fit.views_of(seen, stylizer.brush_height(vector), configs[name]), configs[name],
-            name=name, origin=stylizer.fingerprint, coarser=stylizer.coarser, device=device,
-            start=studies.read(file) if file.exists() and name not in arguments.only else None,
-        ))  # fmt: skip
+        steps = list(
+            fit.fit(
+                fit.load_transformer(settings),
+                network,
+                picture,
+                vector,
+                fit.views_of(seen, stylizer.brush_height(vector), configs[name]),
+                configs[name],
+                name=name,
+                origin=stylizer.fingerprint,
+                coarser=stylizer.coarser,
+                device=device,
+                start=studies.read(file) if file.exists() and name not in arguments.only else None,
+            )
+        )
         studies.write(steps[-1].study, file)
         write_gallery_checksums(settings.styles)
         seconds = time.monotonic() - began
@@ -97,8 +111,7 @@ def _wanted(stylizer: Stylizer, only: Sequence[str]) -> list[dict]:
         raise ParameterError("only", f"there is no style {unknown[0]!r} in the gallery")
     if only:
         return [entry for entry in entries if entry["name"] in only]
-    return [entry for entry in entries
-            if entry.get("study") is not False and not stylizer.gallery[entry["name"]].study]  # fmt: skip
+    return [entry for entry in entries if entry.get("study") is not False and not stylizer.gallery[entry["name"]].study]
 
 
 def config_of(entry: dict, given: Mapping[str, float]) -> StudyConfig:
@@ -133,8 +146,9 @@ def _in_figures(steps: Sequence[Step]) -> str:
     some = max(1, len(steps) // 10)
     return ", ".join(
         f"{term} {np.mean([step.losses[term] for step in steps[:some]]):.3f} -> "
-        f"{np.mean([step.losses[term] for step in steps[-some:]]):.3f}" for term in ("style", "content")
-    )  # fmt: skip
+        f"{np.mean([step.losses[term] for step in steps[-some:]]):.3f}"
+        for term in ("style", "content")
+    )
 
 
 def sheet(stylizer: Stylizer, study: studies.Study, painting: Picture, photos: Sequence[Picture]) -> Image.Image:

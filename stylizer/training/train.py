@@ -31,10 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_pictures(parser)
     parser.add_argument("--favour", type=Path, nargs="+", help="what is to be painted best, such as a gallery")
     add_run(parser, "checkpoint, curve, samples, weights", save_minutes=2.0)
-    parser.add_argument("--sample-minutes", type=float, default=5.0, metavar="MINUTES",
-                        help="between sheets of samples; 5 by default")
-    parser.add_argument("--report-every", type=int, default=10, metavar="STEPS",
-                        help="steps per row of the curve; 10 by default")
+    parser.add_argument(
+        "--sample-minutes", type=float, default=5.0, metavar="MINUTES", help="between sheets of samples; 5 by default"
+    )
+    parser.add_argument(
+        "--report-every", type=int, default=10, metavar="STEPS", help="steps per row of the curve; 10 by default"
+    )
     add_options(parser.add_argument_group("settings"), TrainConfig)
 
 
@@ -45,8 +47,13 @@ def run(arguments: argparse.Namespace) -> None:
     styles = data.load_pictures(arguments.style, config.stored, device, "styles")
     favourites = data.load_pictures(arguments.favour, config.stored, device, "favourites") if arguments.favour else None
     print(f"photos: {contents}; styles: {styles}" + (f"; favourites: {favourites}" if favourites else ""), flush=True)
-    trained = Run(config, contents.pixels, styles.pixels, loss_network_of(arguments),
-                  favourites=favourites.pixels if favourites else None)
+    trained = Run(
+        config,
+        contents.pixels,
+        styles.pixels,
+        loss_network_of(arguments),
+        favourites=favourites.pixels if favourites else None,
+    )
     checkpoint, curve = folder / "checkpoint", Curve(folder / "curve.csv")
     if checkpoints.exists(checkpoint):
         trained.load(checkpoint)
@@ -54,8 +61,11 @@ def run(arguments: argparse.Namespace) -> None:
         trained.fit_last_layer()
     curve.keep_until(trained.step)
     count = sum(parameter.numel() for parameter in trained.parameters.values())
-    print(f"{in_words(trained.pair.architecture())}, {count:,} numbers to train, on {device}, from step "
-          f"{trained.step}, {trained.done():.1%} done", flush=True)
+    print(
+        f"{in_words(trained.pair.architecture())}, {count:,} numbers to train, on {device}, from step "
+        f"{trained.step}, {trained.done():.1%} done",
+        flush=True,
+    )
     save, sample = Timer(arguments.save_minutes), Timer(arguments.sample_minutes)
     with Bar(trained) as bar:
         until = arguments.began + 60 * arguments.call_minutes
@@ -106,9 +116,13 @@ class Curve:
 
     def add(self, now: Progress) -> None:
         """Append a row, under the columns that the file has: other settings may have other losses."""
-        row = {"step": now.step, "seconds": round(now.seconds, 1), "rate": round(now.rate, 5),
-               "samples_per_second": round(now.samples_per_second, 2),
-               **{name: f"{value:.5g}" for name, value in sorted(now.losses.items())}}  # fmt: skip
+        row = {
+            "step": now.step,
+            "seconds": round(now.seconds, 1),
+            "rate": round(now.rate, 5),
+            "samples_per_second": round(now.samples_per_second, 2),
+            **{name: f"{value:.5g}" for name, value in sorted(now.losses.items())},
+        }
         with self.path.open("a", newline="") as file:
             writer = csv.DictWriter(file, self.columns or list(row), extrasaction="ignore")
             if not self.columns:
@@ -127,12 +141,15 @@ def save_samples(run: Run, folder: Path) -> None:
     vectors, heights = pair.predictor(styles), data.brush_heights(styles)
     rows = [torch.cat([torch.ones_like(photos[:1]), styles])]
     for photo in photos:
-        canvases = data.with_brushwork(photo.expand(len(styles), -1, -1, -1), 1.0, heights,
-                                       data.generator_for(run.device, 0))
-        painted = [pair.transformer(canvas[None], vector[None])
-                   for canvas, vector in zip(canvases, vectors, strict=True)]
+        canvases = data.with_brushwork(
+            photo.expand(len(styles), -1, -1, -1), 1.0, heights, data.generator_for(run.device, 0)
+        )
+        painted = [
+            pair.transformer(canvas[None], vector[None]) for canvas, vector in zip(canvases, vectors, strict=True)
+        ]
         rows.append(torch.cat([photo[None], *painted]))
     sheet = torch.stack(rows).mul(255).round().byte().cpu()  # (rows, columns, 3, side, side)
     height, width = sheet.shape[0] * side, sheet.shape[1] * side
     Image.fromarray(sheet.permute(0, 3, 1, 4, 2).reshape(height, width, 3).numpy()).save(
-        folder / f"samples-{run.step:06d}.jpg", quality=88)
+        folder / f"samples-{run.step:06d}.jpg", quality=88
+    )

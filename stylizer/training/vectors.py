@@ -45,8 +45,13 @@ SAME_SPACE = 0.5  # share of the variance that a predictor of the same space exp
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_masters(parser)
-    parser.add_argument("--paintings", type=Path, nargs="*", default=[],
-                        help="tars or folders of a few thousand paintings, to fit the prediction of roughness to")
+    parser.add_argument(
+        "--paintings",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="tars or folders of a few thousand paintings, to fit the prediction of roughness to",
+    )
 
 
 def add_masters(parser: argparse.ArgumentParser) -> None:
@@ -89,8 +94,11 @@ def rebuild(settings: Settings, masters: Path | None) -> dict:
 
 def originals(settings: Settings) -> list[Picture]:
     """The pictures that this project drew."""
-    return [as_picture(settings.styles / entry["picture"], settings)
-            for entry in read_list(settings.styles) if entry["kind"] == "original"]  # fmt: skip
+    return [
+        as_picture(settings.styles / entry["picture"], settings)
+        for entry in read_list(settings.styles)
+        if entry["kind"] == "original"
+    ]
 
 
 def coarser(predict: Callable[[np.ndarray], np.ndarray], pictures: Iterable[Picture]) -> np.ndarray:
@@ -110,8 +118,10 @@ def way_to_roughness(predict: Callable[[np.ndarray], np.ndarray], pictures: Iter
     rows = (vectors - mean) / deviation
     way = np.linalg.solve(rows.T @ rows + RIDGE * np.eye(rows.shape[1]), rows.T @ (wanted - wanted.mean())) / deviation
     left = wanted - vectors @ way
-    print(f"roughness of {len(wanted)} paintings: {1 - left.var() / wanted.var():.0%} of its variance explained, "
-          f"{left.std():.2f} octaves off")
+    print(
+        f"roughness of {len(wanted)} paintings: {1 - left.var() / wanted.var():.0%} of its variance explained, "
+        f"{left.std():.2f} octaves off"
+    )
     return np.append(way, left.mean()).astype(np.float32)
 
 
@@ -146,8 +156,10 @@ def predictors_of_the_space(settings: Settings, masters: Path | None, vectors: d
         if name != settings.predictor:
             other = replace(settings, predictor=name)
             share = explained(rebuild(other, masters), vectors, heads)
-            print(f"{other.predictor_stem} explains {share:.0%} of the vectors' variance: "
-                  + ("the same space" if share > SAME_SPACE else "another space; it cannot be used with this gallery"))
+            print(
+                f"{other.predictor_stem} explains {share:.0%} of the vectors' variance: "
+                + ("the same space" if share > SAME_SPACE else "another space; it cannot be used with this gallery")
+            )
             if share > SAME_SPACE:
                 found.append(weights.fingerprint(settings.models, f"{other.predictor_stem}.safetensors"))
     return found
@@ -156,6 +168,7 @@ def predictors_of_the_space(settings: Settings, masters: Path | None, vectors: d
 def write_gallery_checksums(folder: Path) -> None:
     """List the vectors and every study of styles/ with their sha256."""
     files = [folder / VECTORS, *sorted((folder / STUDIES).glob(f"*{SUFFIX}"))]
-    lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.relative_to(folder).as_posix()}\n"
-             for file in files]  # fmt: skip
+    lines = [
+        f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.relative_to(folder).as_posix()}\n" for file in files
+    ]
     (folder / weights.CHECKSUMS).write_text("".join(lines))

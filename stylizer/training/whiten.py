@@ -62,8 +62,9 @@ def run(arguments: argparse.Namespace) -> None:
     stems = [f"{kind}-{name}" for kind in kinds for name in weights.choices(settings.models, kind)]
     pictures = data.load_pictures(arguments.style, STYLE_SIDE, torch.device("cpu"), "styles").pixels
     pictures = pictures[:: max(1, len(pictures) // arguments.count)]
-    networks = {stem: network for stem in stems
-                for network in load_networks([settings.models / f"{stem}.safetensors"]).values()}  # fmt: skip
+    networks = {
+        stem: network for stem in stems for network in load_networks([settings.models / f"{stem}.safetensors"]).values()
+    }
     coordinates = whitening(vectors_of(networks[settings.predictor_stem], pictures))
     for stem, network in networks.items():
         coordinates.apply(network)

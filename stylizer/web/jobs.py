@@ -58,7 +58,7 @@ class Jobs:
             raise Busy(
                 "this server is already optimising or studying as many pictures as it can; try again in a minute or so",
                 RETRY_SECONDS,
-            )  # fmt: skip
+            )
         try:
             job = Job(read(), steps, self._seconds, self._slots.release, interrupt_of_request())
             job.start()
@@ -84,9 +84,13 @@ class Job(threading.Thread):
     """
 
     def __init__(
-        self, work: Work, steps: int, seconds: float, release: Callable[[], None],
+        self,
+        work: Work,
+        steps: int,
+        seconds: float,
+        release: Callable[[], None],
         interrupted: Interrupt = lambda: None,
-    ):  # fmt: skip
+    ):
         super().__init__(name="job", daemon=True)
         self._work: list[Work] = [work]  # until it begins: it holds the pictures as they came
         self._steps, self._seconds, self._release = steps, seconds, release

@@ -20,9 +20,13 @@ def json_line(record: dict) -> bytes:
 
 def stream(lines: Iterator[bytes], on_close: Callable[[], None]) -> Response:
     """NDJSON. `on_close` is called when the response ends, however it ends: also if no line was ever read."""
-    response = Response(stream_with_context(lines), mimetype="application/x-ndjson", headers={
-        "Cache-Control": "no-store",
-        "X-Accel-Buffering": "no",  # otherwise a proxy may hold lines back until the last one
-    })  # fmt: skip
+    response = Response(
+        stream_with_context(lines),
+        mimetype="application/x-ndjson",
+        headers={
+            "Cache-Control": "no-store",
+            "X-Accel-Buffering": "no",  # otherwise a proxy may hold lines back until the last one
+        },
+    )
     response.call_on_close(on_close)
     return response

@@ -53,21 +53,28 @@ def docs_page(spec: dict) -> str:
         for path, methods in spec["paths"].items()
         for method, operation in methods.items()
     ]
-    return "\n".join([
-        f"{PAGE}<h1>{info['title']} API</h1>",
-        f"<p>{info['description']} Machine-readable: <a href='v1/openapi.json'>openapi.json</a>.</p>",
-        *operations, _errors(), f"{EXAMPLE}</body></html>",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            f"{PAGE}<h1>{info['title']} API</h1>",
+            f"<p>{info['description']} Machine-readable: <a href='v1/openapi.json'>openapi.json</a>.</p>",
+            *operations,
+            _errors(),
+            f"{EXAMPLE}</body></html>",
+        ]
+    )
 
 
 def _operation(method: str, path: str, operation: dict) -> str:
     parts = [f"<h2><code>{method.upper()} {escape(path)}</code></h2>", f"<p>{escape(operation['summary'])}.</p>"]
     if "requestBody" in operation:
         form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
-        parts.append(_table(
-            f"<tr>{_head(name)}<td>{escape(field['description'])}{' (required)' * (name in form['required'])}</td></tr>"
-            for name, field in form["properties"].items()
-        ))  # fmt: skip
+        parts.append(
+            _table(
+                f"<tr>{_head(name)}<td>{escape(field['description'])}"
+                f"{' (required)' * (name in form['required'])}</td></tr>"
+                for name, field in form["properties"].items()
+            )
+        )
     for answer in operation["responses"]["200"]["content"].values():
         if "description" in answer["schema"]:
             parts.append(f"<p>{escape(answer['schema']['description'])}.</p>")

@@ -203,15 +203,17 @@ def _mix(most: int) -> Form:
         "style": Field(
             File(),
             f"Paintings, or studies as `stylizer study` writes them; repeat the field to mix up to {most}",
-            repeats=True, most=most,
+            repeats=True,
+            most=most,
         ),
         "style_name": Field(Text(), "Names from /api/v1/styles", repeats=True, most=most),
         "style_vector": Field(
             Vector(),
             f"Style vectors, each a JSON list of {VECTOR_SIZE} numbers from {-VECTOR_BOUND:g} to {VECTOR_BOUND:g}",
-            repeats=True, most=most,
+            repeats=True,
+            most=most,
         ),
-    }  # fmt: skip
+    }
 
 
 def _weight(order: str, most: int) -> Field:
@@ -260,19 +262,18 @@ def _wall(settings: Settings) -> Form:
             "not enlarged",
             default=WALL_SIDE,
         ),
-        "style": Field(
-            File(), "Studies, painted first. Send paintings as style_vector", repeats=True, most=WALL_TILES
-        ),
+        "style": Field(File(), "Studies, painted first. Send paintings as style_vector", repeats=True, most=WALL_TILES),
         "style_name": Field(
             Text(),
             "Names from /api/v1/styles, painted in this order; the whole gallery by default. At most "
             f"{WALL_TILES} tiles in all",
-            repeats=True, most=WALL_TILES,
+            repeats=True,
+            most=WALL_TILES,
         ),
         "style_vector": Field(
             vectors.kind, f"{vectors.description}; painted after the names", repeats=True, most=WALL_TILES
         ),
-    }  # fmt: skip
+    }
 
 
 def _vectors() -> Form:

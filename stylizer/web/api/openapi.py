@@ -61,18 +61,25 @@ def _paths(settings: Settings) -> dict:
         **optimise,
         **post("study", "Study one painting, which takes a minute or more", {NDJSON: _studied()}),
         "/api/v1/styles": {"get": _get("List the gallery", _json(_styles()), of(400, 421, 500))},
-        sample: {"get": {
-            **_get("The sample photo in a style of the gallery", {WEBP: BINARY}, of(400, 404, 421, 429, 500, 503)),
-            "parameters": [_name(), _version()],
-        }},
-        picture: {"get": {
-            **_get("An original's picture, small; the masters' are not stored", {WEBP: BINARY}, of(400, 404, 421, 500)),
-            "parameters": [_name()],
-        }},
+        sample: {
+            "get": {
+                **_get("The sample photo in a style of the gallery", {WEBP: BINARY}, of(400, 404, 421, 429, 500, 503)),
+                "parameters": [_name(), _version()],
+            }
+        },
+        picture: {
+            "get": {
+                **_get(
+                    "An original's picture, small; the masters' are not stored", {WEBP: BINARY}, of(400, 404, 421, 500)
+                ),
+                "parameters": [_name()],
+            }
+        },
         "/healthz": {"get": _get("Whether the process is alive", {"text/plain": STRING}, {})},
-        "/readyz": {"get": _get("Whether weights are loaded and a trial painting succeeds", {"text/plain": STRING},
-                                of(503))},
-    }  # fmt: skip
+        "/readyz": {
+            "get": _get("Whether weights are loaded and a trial painting succeeds", {"text/plain": STRING}, of(503))
+        },
+    }
 
 
 # Operations ---------------------------------------------------------------------------------------------------------

@@ -169,9 +169,17 @@ def _work(stylizer: Stylizer, backbone: str, config: "GatysConfig", form: dict[s
     shares = check_weights(form["weight"], len(styles)).tolist()
     start = images.decode(form["start"], settings, "start") if form["start"] else None
     paint = partial(
-        gatys.paint, photo, styles, config, settings, backbone=backbone, shares=shares, size=None, start=start,
+        gatys.paint,
+        photo,
+        styles,
+        config,
+        settings,
+        backbone=backbone,
+        shares=shares,
+        size=None,
+        start=start,
         stylizer=stylizer,
-    )  # fmt: skip
+    )
 
     def show(alpha: np.ndarray | None, step: "Step", last: bool) -> dict:
         assert step.picture is not None  # preview_every is 1

@@ -64,16 +64,26 @@ def _stylize(services: Services, form: dict[str, Any]) -> Response:
             form["content"], size, largest=largest, style_scale=scale, stopwatch=stopwatch, interrupt=interrupt
         )
         painted = stylizer.paint(
-            photo, chosen, form["strength"], form["keep_colors"], stopwatch, between_tiles, interrupt,
+            photo,
+            chosen,
+            form["strength"],
+            form["keep_colors"],
+            stopwatch,
+            between_tiles,
+            interrupt,
             form["keep_light"],
-        )  # fmt: skip
+        )
         interrupt()
         with stopwatch("encode-picture"):
             data = images.encode(painted, form["format"])
-    return Response(data, mimetype=FORMATS[form["format"]], headers={
-        "Cache-Control": "no-store",
-        "Server-Timing": ", ".join(f"{stage};dur={1000 * seconds:.1f}" for stage, seconds in stopwatch.items()),
-    })  # fmt: skip
+    return Response(
+        data,
+        mimetype=FORMATS[form["format"]],
+        headers={
+            "Cache-Control": "no-store",
+            "Server-Timing": ", ".join(f"{stage};dur={1000 * seconds:.1f}" for stage, seconds in stopwatch.items()),
+        },
+    )
 
 
 def _mixed(stylizer: Stylizer, form: dict[str, Any]) -> list[Source]:

@@ -34,11 +34,16 @@ def make_page(server: Flask, stylizer: Stylizer) -> Dash:
     """Dash at the root of this server."""
     settings = stylizer.settings
     app = Dash(
-        "stylizer", server=server, title="Stylizer", update_title=None, assets_folder=str(settings.assets.resolve()),
-        assets_path_ignore=["^engines$", "^page$"], assets_ignore=r"^contract\.js$",  # main.mjs imports them
-        compress=True,                          # only text: pictures and weights are compressed already
+        "stylizer",
+        server=server,
+        title="Stylizer",
+        update_title=None,
+        assets_folder=str(settings.assets.resolve()),
+        assets_path_ignore=["^engines$", "^page$"],
+        assets_ignore=r"^contract\.js$",  # main.mjs imports them
+        compress=True,  # only text: pictures and weights are compressed already
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
-    )  # fmt: skip
+    )
     app.index_string = _html(stylizer)
     app.renderer = "// started by main.mjs, once it has given Dash its functions"
     app.layout = make_layout(stylizer)

@@ -16,8 +16,11 @@ from stylizer.web.page.elements import FORMATS, choice, drawn_slider, labelled, 
 
 SIZES = (256, 384, 512, 768, 1024)  # longest side in pixels
 INITS = {
-    "photo": "The photo", "feedforward": "A single pass", "noise": "Noise", "studio": "The Studio result",
-}  # fmt: skip
+    "photo": "The photo",
+    "feedforward": "A single pass",
+    "noise": "Noise",
+    "studio": "The Studio result",
+}
 
 
 def make_panel(styles: list[Style], settings: Settings) -> html.Div:
@@ -43,26 +46,46 @@ def register(app: Dash) -> None:
     app.clientside_callback(_in_classic("note_painting"), Input("classic-style", "data"))
     app.clientside_callback(  # a choice in one part of the wall clears the other
         _in_classic("choose"),
-        Output("classic-style", "data"), Output("classic-own", "value"), Output("classic-originals", "value"),
+        Output("classic-style", "data"),
+        Output("classic-own", "value"),
+        Output("classic-originals", "value"),
         Output("classic-style-caption", "children"),
-        Input("classic-own", "value"), Input("classic-originals", "value"), Input("own-styles", "data"),
-    )  # fmt: skip
+        Input("classic-own", "value"),
+        Input("classic-originals", "value"),
+        Input("own-styles", "data"),
+    )
     app.clientside_callback(
         _in_classic("follow_network"),
-        Output("content-layer", "value"), Output("style-layers", "value"), Output("network-note", "children"),
-        Input("backbone", "value"), Input("classic-choices", "data"),
+        Output("content-layer", "value"),
+        Output("style-layers", "value"),
+        Output("network-note", "children"),
+        Input("backbone", "value"),
+        Input("classic-choices", "data"),
         prevent_initial_call=True,
-    )  # fmt: skip
+    )
     for id in WEIGHTS:
         app.clientside_callback(_in_classic("say_weight"), Output(f"{id}-value", "children"), Input(id, "value"))
     app.clientside_callback(_in_classic("show_seed"), Output("seed-choice", "hidden"), Input("init", "value"))
     app.clientside_callback(
         _in_classic("paint"),
-        Input("classic-paint", "n_clicks"), State("classic-style", "data"),
-        *[State(id, "value") for id in ("backbone", "content-layer", "style-layers", *WEIGHTS, "init", "steps", "seed",
-                                        "longest", "save-as")],
+        Input("classic-paint", "n_clicks"),
+        State("classic-style", "data"),
+        *[
+            State(id, "value")
+            for id in (
+                "backbone",
+                "content-layer",
+                "style-layers",
+                *WEIGHTS,
+                "init",
+                "steps",
+                "seed",
+                "longest",
+                "save-as",
+            )
+        ],
         prevent_initial_call=True,
-    )  # fmt: skip
+    )
     for button in ("pause", "resume", "cancel", "polish", "choose_photo", "choose_style"):
         id = "polish" if button == "polish" else f"classic-{button.replace('_', '-')}"
         app.clientside_callback(_in_classic(button), Input(id, "n_clicks"), prevent_initial_call=True)

@@ -18,9 +18,9 @@ from stylizer.web.page import about, classic, switch
 from stylizer.web.page.elements import FORMATS, choice, drawn_slider, labelled, note, range_slider
 from stylizer.web.samples import SampleTiles
 
-FIRST_STYLE = "rainy-boulevard"     # preselected: its colours suit nearly any photo
-TRIES = 12                          # paintings in the strip under the result; the browser holds their photos
-PREVIEW_SIZE = 384                  # longest side in pixels while a slider moves
+FIRST_STYLE = "rainy-boulevard"  # preselected: its colours suit nearly any photo
+TRIES = 12  # paintings in the strip under the result; the browser holds their photos
+PREVIEW_SIZE = 384  # longest side in pixels while a slider moves
 SIZES = {"512": "512 px", "1024": "1024 px", "2048": "2048 px", "original": "Original"}
 NO_STUDIES = "Studies need torch and the separable transformer on this server."
 POLISH = "Refines this painting in Classic, step by step"
@@ -57,12 +57,12 @@ def make_layout(stylizer: Stylizer) -> html.Div:
     first = _first(styles)
     return html.Div(
         [
-            dcc.Store(id="photo"),                      # {name, width, height}; its pixels stay in the page
-            dcc.Store(id="own-styles", data=[]),        # [{name, title, picture (blob URL), vector, study}]
-            dcc.Store(id="mix"),                        # {slots: [a style or null], active: the slot that a tile fills}
-            dcc.Store(id="restored"),                   # a mix brought back from an earlier painting
-            dcc.Store(id="place", data=[0, 0]),         # of the pad's handle; its corners are on the unit circle
-            dcc.Store(id="style"),                      # what is painted: {title, parts: [a style and its weight]}
+            dcc.Store(id="photo"),  # {name, width, height}; its pixels stay in the page
+            dcc.Store(id="own-styles", data=[]),  # [{name, title, picture (blob URL), vector, study}]
+            dcc.Store(id="mix"),  # {slots: [a style or null], active: the slot that a tile fills}
+            dcc.Store(id="restored"),  # a mix brought back from an earlier painting
+            dcc.Store(id="place", data=[0, 0]),  # of the pad's handle; its corners are on the unit circle
+            dcc.Store(id="style"),  # what is painted: {title, parts: [a style and its weight]}
             _header(),
             html.Main(
                 [
@@ -208,7 +208,7 @@ def _study() -> html.Div:
         ],
         id="study-part",
         hidden=True,
-    )  # fmt: skip
+    )
 
 
 def _search() -> html.Div:
@@ -242,7 +242,7 @@ def _controls(settings: Settings) -> html.Section:
         [
             _mix(settings.max_styles),
             range_slider("strength", "Strength", ("the photo", "the style"), min=0, max=1, step=0.05, value=1),
-            range_slider("style-scale", "Strokes", ("finer", "broader"), min=-1, max=1, step=0.25, value=0),     # log2
+            range_slider("style-scale", "Strokes", ("finer", "broader"), min=-1, max=1, step=0.25, value=0),  # log2
             labelled("Size", choice("size", SIZES, "1024")),
             labelled("Format", choice("format", FORMATS, "png")),
             html.P(id="size-cost", className="value"),

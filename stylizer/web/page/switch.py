@@ -15,7 +15,8 @@ def make_switch(settings: Settings) -> html.Div:
             dbc.Switch(id="on-device", label="On this device", value=False, disabled=not there),
             html.P(
                 "Paints in your browser: no picture is sent." if there else MISSING,
-                id="device-words", **{"aria-live": "polite"},
+                id="device-words",
+                **{"aria-live": "polite"},
             ),
             html.P("Works offline from now on.", id="device-offline", hidden=True),
             html.Progress(id="device-progress", hidden=True, **{"aria-label": "Download"}),
@@ -35,7 +36,7 @@ def make_switch(settings: Settings) -> html.Div:
             ),
         ],
         id="engine-switch",
-    )  # fmt: skip
+    )
 
 
 def register(app: Dash) -> None:
