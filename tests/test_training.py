@@ -27,7 +27,7 @@ from stylizer.training import config, data, whiten  # noqa: E402
 from stylizer.training.batches import build_bank  # noqa: E402
 from stylizer.training.config import TrainConfig, stages  # noqa: E402
 from stylizer.training.export import write_checksums  # noqa: E402
-from stylizer.training.loop import Progress, train  # noqa: E402
+from stylizer.training.loop import Report, train  # noqa: E402
 from stylizer.training.pairs import load_pair, pair_at, save_pair  # noqa: E402
 from stylizer.training.run import Run  # noqa: E402
 from stylizer.training.start import starting_pair  # noqa: E402
@@ -746,10 +746,10 @@ def test_a_curve_keeps_its_columns_where_a_resumed_run_has_other_losses(tmp_path
     curve = Curve(tmp_path / "curve.csv")
     curve.keep_until(0)
     for step, found in ((1, {"content": 1.0, "style": 2.0}), (2, {"content": 3.0})):
-        curve.add(Progress(step, 0.0, 0.5, 0.0, 1.0, 1.0, found))
+        curve.add(Report(step, 0.0, 0.5, 0.0, 1.0, 1.0, found))
     again = Curve(tmp_path / "curve.csv")
     again.keep_until(1)
-    again.add(Progress(2, 0.0, 0.5, 0.0, 1.0, 1.0, {"accents": 5.0, "style": 4.0}))
+    again.add(Report(2, 0.0, 0.5, 0.0, 1.0, 1.0, {"accents": 5.0, "style": 4.0}))
     with (tmp_path / "curve.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["step"], row["content"], row["style"]) for row in rows] == [("1", "1", "2"), ("2", "", "4")]

@@ -31,7 +31,7 @@ class Run(Protocol):
 
 
 @dataclass(frozen=True)
-class Progress:
+class Report:
     """Where a run stands after a step."""
 
     step: int
@@ -43,7 +43,7 @@ class Progress:
     losses: dict[str, float]  # means since the last report
 
 
-def train(run: Run, report_every: int = 10, until: float = math.inf, began: float | None = None) -> Iterator[Progress]:
+def train(run: Run, report_every: int = 10, until: float = math.inf, began: float | None = None) -> Iterator[Report]:
     """Train to the end of the schedule, or until `time.monotonic()` passes `until`, but one step at least.
 
     Yields every few steps; until then losses stay on the device, and the device stays busy. `began` is when the run's
@@ -71,7 +71,7 @@ def train(run: Run, report_every: int = 10, until: float = math.inf, began: floa
                 f"{run.step}. The last checkpoint is unaffected; resume from it with a lower rate"
             )
         left = run.seconds / max(run.done(), 1e-9) * (1 - run.done())
-        yield Progress(run.step, run.seconds, run.done(), left, samples / (now - reported), run.rate(), means)
+        yield Report(run.step, run.seconds, run.done(), left, samples / (now - reported), run.rate(), means)
         if now >= until:
             return
         reported, samples, steps, sums = time.monotonic(), 0, 0, {}
@@ -103,7 +103,7 @@ class Bar:
     def __exit__(self, *_error) -> None:
         self._bar.close()
 
-    def show(self, now: Progress, words: str) -> None:
+    def show(self, now: Report, words: str) -> None:
         self._bar.set_postfix_str(words, refresh=False)
         self._bar.update(100 * now.done - self._bar.n)
 

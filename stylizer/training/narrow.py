@@ -33,7 +33,7 @@ from stylizer.styles import read_gallery
 from stylizer.training import checkpoints, data
 from stylizer.training.arguments import add_device, add_pictures, add_run, add_vgg, device_of, required_vgg16
 from stylizer.training.least_squares import least_squares
-from stylizer.training.loop import Bar, Progress, Timer, summary, train
+from stylizer.training.loop import Bar, Report, Timer, summary, train
 
 FILE = "vgg-narrow.safetensors"
 LAYERS = NarrowVGG.LAYERS
@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{summary(taught)}: {file}")
 
 
-def in_figures(now: Progress) -> str:
+def in_figures(now: Report) -> str:
     known = " ".join(f"{name} {value:.3f}" for name, value in now.losses.items())
     return f"step {now.step} {now.samples_per_second:.1f} crops/s {known}"
 

@@ -17,7 +17,7 @@ from stylizer.options import add_options, chosen
 from stylizer.training import checkpoints, data
 from stylizer.training.arguments import add_device, add_pictures, add_run, add_vgg, device_of, loss_network_of
 from stylizer.training.config import TrainConfig, working_dtype
-from stylizer.training.loop import Bar, Progress, Timer, summary, train
+from stylizer.training.loop import Bar, Report, Timer, summary, train
 from stylizer.training.pairs import in_words, save_pair
 from stylizer.training.run import Run
 
@@ -91,7 +91,7 @@ def config_of(arguments: argparse.Namespace, device: torch.device) -> TrainConfi
     return config
 
 
-def in_figures(now: Progress) -> str:
+def in_figures(now: Report) -> str:
     known = " ".join(f"{name} {now.losses[name]:.3f}" for name in SHOWN if name in now.losses)
     left = f"{now.seconds_left / 60:.1f} min left" if now.done else ""
     return f"step {now.step} {now.samples_per_second:.1f} samples/s {known} {left}"
@@ -114,7 +114,7 @@ class Curve:
             with self.path.open("w", newline="") as file:
                 csv.writer(file).writerows(kept)
 
-    def add(self, now: Progress) -> None:
+    def add(self, now: Report) -> None:
         """Append a row, under the columns that the file has: other settings may have other losses."""
         row = {
             "step": now.step,
