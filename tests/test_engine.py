@@ -11,7 +11,7 @@ import pictures
 import pytest
 from PIL import Image
 
-from stylizer import Settings, Stylizer, images, memory, runtimes, weights
+from stylizer import Settings, Stylizer, images, memory, runtimes, tiles, weights
 from stylizer.canvas import EDGE, brushed, framed, pad, unframed
 from stylizer.errors import OutOfMemory, ParameterError, PictureOutOfBounds, UnknownStyle, WeightsError
 from stylizer.feedforward import Stopwatch
@@ -420,7 +420,13 @@ def test_a_strip_too_narrow_for_samples_is_painted_in_one_piece_however_long(mon
     assert painter.stylize(pictures.photo(640, 64), STYLE).size == (640, 64)
 
 
-def test_a_size_that_never_fits_is_out_of_bounds_and_a_tiling_caller_asks_for_a_piece(monkeypatch):
+def test_a_size_that_never_fits_is_out_of_bounds_and_what_fits_in_tiles_is_painted_in_them(monkeypatch):
+    painter, painted = Stylizer(settings=Settings(device="cpu", precision="f32")), []
+    needed = runtimes.BYTES_PER_PIXEL["f32"] * 400 * 300
+    monkeypatch.setattr(memory, "free_memory", lambda: needed)
+    monkeypatch.setattr(tiles, "SMALLER", ((160, 2),))
+    picture = painter.stylize(pictures.photo(500, 300), STYLE, progress=lambda done, of: painted.append((done, of)))
+    assert picture.size == (500, 300) and painted[-1][0] == painted[-1][1] > 4
     monkeypatch.setattr(memory, "free_memory", lambda: 10**9)
     monkeypatch.setattr(memory, "total_memory", lambda: 2 * 10**9)
     with pytest.raises(PictureOutOfBounds, match=r"8000x6000 pixels needs 43.2 GB .* 1.7 GB is the most available"):
