@@ -424,7 +424,7 @@ def test_a_size_that_never_fits_is_out_of_bounds_and_what_fits_in_tiles_is_paint
     painter, painted = Stylizer(settings=Settings(device="cpu", precision="f32")), []
     needed = runtimes.BYTES_PER_PIXEL["f32"] * 400 * 300
     monkeypatch.setattr(memory, "free_memory", lambda: needed)
-    monkeypatch.setattr(tiles, "SMALLER", ((160, 2),))
+    monkeypatch.setattr(tiles, "SMALLER", ((256, 2),))
     picture = painter.stylize(pictures.photo(500, 300), STYLE, progress=lambda done, of: painted.append((done, of)))
     assert picture.size == (500, 300) and painted[-1][0] == painted[-1][1] > 4
     monkeypatch.setattr(memory, "free_memory", lambda: 10**9)
