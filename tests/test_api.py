@@ -56,6 +56,7 @@ def problem(response, status: int, code: str | None = None, field: str | None = 
 # What it does -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("format", "mime"), [("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")])
 def test_a_photo_comes_back_painted_in_the_format_asked_for(client, photo, format, mime):
     response = post(client, content=photo, style_name=STYLE, format=format)
@@ -86,6 +87,7 @@ def test_files_names_and_vectors_are_mixed_with_their_weights_in_that_order(clie
     assert pictures.near(opened(response), stylizer.stylize(photo, mixed))
 
 
+@pytest.mark.slow
 def test_size_defaults_to_the_photos_own_and_to_1024_for_larger_ones(client, photo):
     large = pictures.jpeg(pictures.photo(1280, 320))
     assert opened(post(client, content=photo, style_name=STYLE)).size == (96, 64)
@@ -365,6 +367,7 @@ def test_every_exif_orientation_is_painted_upright(client, orientation):
     assert not any(pictures.near(painted.transpose(turn), upright, levels=20) for turn in turns)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [pictures.garbage_icc_jpeg, pictures.cmyk_jpeg, pictures.grey16_png, pictures.palette_png, pictures.animated_gif],

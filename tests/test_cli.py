@@ -258,6 +258,7 @@ def test_pictures_of_kinds_that_are_not_read_are_counted_by_kind(album, tmp_path
 # What is said, and to whom ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
 def test_every_command_writes_whatever_stdout_can_take(encoding, tmp_path):
     environ = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}

@@ -37,7 +37,7 @@ from stylizer.studies import SUFFIX
 ROOT = Path(__file__).parents[1]
 NODE_MODULES = ROOT / "node_modules"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="the image is a Linux one")
+pytestmark = [pytest.mark.skipif(os.name == "nt", reason="the image is a Linux one"), pytest.mark.slow]
 
 
 # What .dockerignore lets through --------------------------------------------------------------------------------------

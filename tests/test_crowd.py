@@ -20,6 +20,8 @@ from stylizer.errors import Busy, Gone
 from stylizer.web import create_app
 from stylizer.web.turns import LARGE, Turns
 
+pytestmark = pytest.mark.slow
+
 STYLE = "whirling-night"
 PATH = "/api/v1/stylize"
 STAY = lambda: None  # noqa: E731

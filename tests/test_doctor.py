@@ -60,6 +60,7 @@ def test_a_machine_that_paints_is_well_and_every_topic_has_its_line(report):
     assert "checksums match" in found(report, "weights").words and "82 styles" in found(report, "gallery").words
 
 
+@pytest.mark.slow
 def test_how_fast_it_paints_is_measured_and_larger_pictures_take_longer(report):
     assert report.megapixels_a_second > 0
     assert list(report.seconds) == ["512", "1024", "2048"]
@@ -111,6 +112,7 @@ def test_a_check_that_breaks_is_a_finding_and_not_the_end(quick, monkeypatch):
     assert words == ["first", "the check failed: RuntimeError: no such file"] and not report.good
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_told_and_one_where_stylizer_serves_is_fine(app):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         (finding,) = doctor._address(doctor.Settings(port=taken.getsockname()[1]))

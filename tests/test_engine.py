@@ -35,6 +35,7 @@ def photo() -> np.ndarray:
     return pictures.photo(160, 120)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (101, 64), (160, 121), (63, 35)])
 def test_any_size_comes_back_the_size_that_went_in(stylizer, size):
     painted = stylizer.stylize(pictures.photo(*size), STYLE)
@@ -124,6 +125,7 @@ def test_keep_colors_keeps_the_photos_chroma(stylizer, photo):
     assert not pictures.near(kept, photo)
 
 
+@pytest.mark.slow
 def test_keep_light_leaves_a_night_a_night(stylizer):
     night = pictures.lamp(160, 120, (100, 40), 8)
     free, kept = (np.asarray(stylizer.stylize(night, STYLE, keep_light=keep), float) for keep in (False, True))
@@ -146,6 +148,7 @@ def test_a_photo_is_decoded_and_encoded_once_while_its_slider_moves(stylizer):
     assert not {"predict", "encode", "resize"} & (set(stopwatches[1]) | set(stopwatches[2]))
 
 
+@pytest.mark.slow
 def test_the_memory_of_photos_is_bounded_in_number_and_in_bytes(settings):
     from dataclasses import replace
 
@@ -251,6 +254,7 @@ def reference(photo, pair):
     return paint_on(make_runtime(Settings(device="torch-cpu", **pair)), photo)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "count"), [((100, 100), 4), ((500, 600), 4), ((700, 400), 6), ((3000, 400), 6)])
 def test_a_painting_is_read_in_the_squares_that_cover_it(size, count):
     seen = []
@@ -286,6 +290,7 @@ def test_strokes_are_made_broader_as_pictures_grow(size, times):
     assert octaves(*size) == pytest.approx(times)
 
 
+@pytest.mark.slow
 def test_a_large_picture_is_painted_by_a_coarser_vector_and_a_small_one_by_its_own(stylizer):
     vector = stylizer.style_vector(STYLE)
     assert np.linalg.norm(stylizer.coarser) > 0.1
@@ -314,6 +319,7 @@ def test_openvino_in_float32_computes_what_torch_computes_but_for_what_its_files
     assert np.abs(stylised - reference[1]).mean() < 5e-4
 
 
+@pytest.mark.slow
 def test_the_fast_precision_stays_within_the_stated_tolerance(photo, pair, reference):
     """docs/design.md states it: mean difference at most 0.003, at least 48 dB."""
     _, stylised = paint_on(make_runtime(Settings(device="cpu", **pair)), photo)
@@ -343,6 +349,7 @@ def decoder_of(runtime, side: int) -> None:
     runtime._run("decoder", np.zeros((1, 128, side // 4, side // 4), np.float32), np.zeros((1, 100), np.float32))
 
 
+@pytest.mark.slow
 def test_a_size_is_kept_when_it_comes_again_and_the_oldest_makes_room(monkeypatch):
     runtime = make_runtime(Settings(device="cpu", precision="f32"))
     for side in (32, 64, 64, 96, 96):
@@ -366,6 +373,7 @@ def test_random_sizes_leave_nothing_compiled():
     assert not runtime._requests and len(runtime._seen) == 16
 
 
+@pytest.mark.slow
 def test_a_size_that_is_asked_for_no_more_is_let_go_and_one_in_use_stays(monkeypatch):
     monkeypatch.setattr(runtimes, "SEEN", 4)
     runtime = make_runtime(Settings(device="cpu"))
@@ -382,6 +390,7 @@ def test_a_tile_and_its_features_are_kept_together():
         assert kept <= 1.2 * runtimes.KEPT_BYTES
 
 
+@pytest.mark.slow
 def test_where_memory_is_short_what_is_kept_goes_before_a_picture_is_refused(settings, monkeypatch):
     painter = Stylizer(settings=settings)
     for _ in range(2):
@@ -393,6 +402,7 @@ def test_where_memory_is_short_what_is_kept_goes_before_a_picture_is_refused(set
     assert not painter.runtime._requests and not kept & set(painter.photos._photos)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["cpu", "torch-cpu"])
 def test_a_size_that_memory_does_not_hold_now_is_refused_with_one_that_it_does(device, monkeypatch):
     painter = Stylizer(settings=Settings(device=device, precision="f32"))
@@ -420,6 +430,7 @@ def test_a_strip_too_narrow_for_samples_is_painted_in_one_piece_however_long(mon
     assert painter.stylize(pictures.photo(640, 64), STYLE).size == (640, 64)
 
 
+@pytest.mark.slow
 def test_a_size_that_never_fits_is_out_of_bounds_and_what_fits_in_tiles_is_painted_in_them(monkeypatch):
     painter, painted = Stylizer(settings=Settings(device="cpu", precision="f32")), []
     needed = runtimes.BYTES_PER_PIXEL["f32"] * 400 * 300
@@ -544,6 +555,7 @@ def test_free_memory_is_read_where_the_system_tells():
     assert free is None or 10**7 < free < 10**14
 
 
+@pytest.mark.slow
 def test_painting_on_a_cpu_never_imports_torch(tmp_path):
     code = (
         "import sys; from stylizer import Stylizer; import numpy as np; s = Stylizer('cpu');"
@@ -553,6 +565,7 @@ def test_painting_on_a_cpu_never_imports_torch(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, timeout=300)
 
 
+@pytest.mark.slow
 def test_painting_reports_to_no_one(tmp_path):
     """OpenVINO's telemetry is not loaded, no connection is opened, and nothing is written to the home folder."""
     code = (

@@ -75,6 +75,7 @@ def stored_agree(entries, masters=None) -> None:
         assert np.abs(stored[name] - vector).max() < 5e-3, f"{name} is stale: rebuild the vectors"
 
 
+@pytest.mark.slow
 def test_the_originals_vectors_are_those_of_their_pictures():
     stored_agree([entry for entry in read_list(FOLDER) if entry["kind"] == "original"])
 
@@ -96,6 +97,7 @@ def test_what_makes_strokes_broader_is_the_mean_way_from_pictures_seen_small_to_
     assert np.allclose(found, np.mean(ways, axis=0)[0], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_how_rough_a_painting_is_is_learnt_from_many_and_read_from_a_vector():
     generator = np.random.default_rng(0)
 
@@ -250,6 +252,7 @@ def test_rebuilding_without_the_masters_says_what_is_needed(capsys):
     assert (FOLDER / "vectors.safetensors").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_predictor_that_was_distilled_shows_the_same_gallery(tmp_path, monkeypatch, capsys):
     """A second predictor, nearly the first, and a gallery of two styles that this project drew."""
     torch = pytest.importorskip("torch")

@@ -18,6 +18,7 @@ def drawing():
     return module
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ink-mountains", "verdigris"])
 def test_a_picture_drawn_again_is_the_committed_one(drawing, name):
     drawn = np.asarray(drawing.draw(name), np.float32)

@@ -263,6 +263,7 @@ def test_too_many_paintings_are_refused_before_one_is_decoded_and_as_soon_as_the
     assert stream.sent <= 8
 
 
+@pytest.mark.slow
 def test_paintings_are_decoded_one_by_one_and_dropped(client, photo, monkeypatch):
     decode, alive = images.decode, []
 

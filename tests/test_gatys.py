@@ -291,6 +291,7 @@ def checkpoint(tmp_path, state: object, zipped: bool = True) -> bytes:
     return path.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zipped", [True, False])  # torchvision's VGG files are of before zip
 def test_a_file_is_downloaded_once_and_read(server, tmp_path, zipped, capsys):
     state = {"features.0.weight": torch.nn.Parameter(torch.rand(2, 3)), "classifier.0.bias": torch.rand(5)}
@@ -444,6 +445,7 @@ def test_the_command_paints_by_the_layers_and_weights_it_is_told(files):
     assert pictures.near(painted, images.from_tensor(step.picture.numpy()))
 
 
+@pytest.mark.slow
 def test_the_command_polishes_what_the_network_painted(files, stylizer):
     style = ("--style", "whirling-night", "--style", "stained-glass", "--weight", 3, "--weight", 1)
     assert (

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SECONDS, BYTES = 2, 300e6  # of CPU, and growth of memory, the most that a file may cost
 # images.py silences Pillow's warnings about metadata; pytest sets its own filters over those.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning:PIL"), pytest.mark.slow]
 SLOW = 4  # how many times slower than ours another machine may be
 
 

@@ -189,6 +189,7 @@ def test_a_heic_is_named_and_not_called_damaged():
 # As large as it is wanted -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF"])
 def test_a_picture_decoded_smaller_is_the_whole_one_made_smaller(format):
     if format not in images.SIGNATURES:

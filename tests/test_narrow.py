@@ -153,6 +153,7 @@ def photos(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_the_gallery_is_studied_and_the_same_command_makes_what_is_missing(gallery_folder, photos, tmp_path, capsys):
     def command(*more) -> int:
         return main(

@@ -283,6 +283,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 @torch.no_grad()
 def test_each_published_network_converts_tensor_for_tensor(name, tmp_path, capsys):

@@ -166,6 +166,7 @@ def test_size_defaults_to_the_photos_own_and_its_alpha_stays(client):
     assert opened(result).mode == "RGBA" and opened(result).size == Image.open(io.BytesIO(pictures.rgba_png())).size
 
 
+@pytest.mark.slow
 def test_polishing_goes_on_from_a_picture_that_is_sent_or_else_from_the_single_pass(client, stylizer, content):
     still = {"init": "feedforward", "steps": 1, "content_weight": 1e-6, "style_weight": 1e-6, "tv_weight": 0}
     fields = {"content": content, "style_name": STYLE, **SMALL, **still}
@@ -286,6 +287,7 @@ def test_a_server_downloads_nothing_for_visitors_unless_its_owner_says_so(settin
 # Slots --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_more_than_there_are_slots_is_told_to_come_again_and_a_reader_who_leaves_frees_its_own(server, content):
     reader = stream(server, content, **LONG)
     next(reader.response)
@@ -301,6 +303,7 @@ def test_a_stream_that_no_one_began_to_read_frees_its_slot(server, content):
     until(lambda: accepted(server, content))
 
 
+@pytest.mark.slow
 def test_a_client_that_hangs_up_frees_its_slot(server, content):
     fields = {"content": content, **{key: str(value).encode() for key, value in (LONG | {"style_name": STYLE}).items()}}
     body = (

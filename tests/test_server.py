@@ -285,6 +285,7 @@ def test_a_body_over_the_cap_is_read_on_so_that_who_sends_all_of_it_sees_the_413
 # Clients that take their time ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("begin", "drip"),
     [
@@ -307,6 +308,7 @@ def test_who_sends_too_slowly_is_told_so(served, begin, drip):
     assert problem_of(came)["code"] == "too-slow" and status(came) == 408
 
 
+@pytest.mark.slow
 def test_a_silent_socket_and_an_idle_one_are_closed_without_a_word(served):
     with served.connect() as client:
         assert read_all(client) == b""
@@ -314,6 +316,7 @@ def test_a_silent_socket_and_an_idle_one_are_closed_without_a_word(served):
         assert status(read_all(client)) == 200  # and then the end
 
 
+@pytest.mark.slow
 def test_a_body_as_fast_as_asked_for_may_take_longer_than_the_grace(served):
     data = b"x" * 90_000
     with served.connect(post(b"/", data, b"Connection: close\r\n")[:-90_000]) as client:
@@ -343,6 +346,7 @@ def test_slow_clients_of_every_kind_keep_no_one_else_waiting():
             client.close()
 
 
+@pytest.mark.slow
 def test_who_reads_nothing_of_an_answer_is_cut_off_and_the_stream_ends():
     stream = Stream(b"x" * 100_000, pause=0)
     with Served(stream, QUICK) as served, served.connect(GET, receive_buffer=2048):
@@ -364,6 +368,7 @@ def test_a_slow_reader_of_a_long_answer_holds_no_thread():
         assert served.ask(HEALTH)[0] == 200
 
 
+@pytest.mark.slow
 def test_a_file_is_sent_from_the_disk_whole_or_from_where_it_is_read(tmp_path):
     path = tmp_path / "file"
     data = os.urandom(3_000_000)
@@ -526,6 +531,7 @@ def test_a_stream_ends_when_its_reader_leaves():
         assert stream.closed.wait(10)
 
 
+@pytest.mark.slow
 def test_an_answer_that_takes_too_long_is_a_503_even_of_work_that_does_not_look():
     for looks in (True, False):
         work = Work(looks)
@@ -539,6 +545,7 @@ def test_an_answer_that_takes_too_long_is_a_503_even_of_work_that_does_not_look(
 # The end ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_told_to_stop_it_answers_what_it_took_refuses_what_comes_and_ends():
     work, stream = Work(), Stream()
 
@@ -565,6 +572,7 @@ def test_told_to_stop_it_answers_what_it_took_refuses_what_comes_and_ends():
         assert not served.thread.is_alive()
 
 
+@pytest.mark.slow
 def test_what_does_not_end_in_time_is_refused_and_the_server_ends_all_the_same():
     for looks in (True, False):
         work = Work(looks)

@@ -354,6 +354,7 @@ def test_a_study_paints_calm_pictures_and_tiles_as_it_paints_a_photo(stylizer, s
     assert not pictures.near(in_tiles, stylizer.stylize(rgb.copy(), study.vector), levels=8)
 
 
+@pytest.mark.slow
 def test_a_calm_picture_feels_a_study_too(stylizer, study):
     disc = pictures.disc(256, 256, (128, 128), 20)
     assert not pictures.near(stylizer.stylize(disc, study), stylizer.stylize(disc, study.vector), levels=2)

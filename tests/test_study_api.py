@@ -69,6 +69,7 @@ def test_the_last_line_holds_a_study_that_paints_the_photo_as_it_was_shown(clien
     assert pictures.near(Image.open(io.BytesIO(painted.data)), opened(result), levels=6)  # of JPEG
 
 
+@pytest.mark.slow
 def test_an_original_is_studied_by_its_name_and_shown_on_the_sample(client):
     result = events(post(client, PATH, style_name="kintsugi", steps=1))[-1]
     assert result["event"] == "result" and max(opened(result).size) == 384
@@ -90,6 +91,7 @@ def test_what_cannot_be_studied_is_said(client, fields, field, says):
     assert says in problem(response, 422 if field else 415, field=field)
 
 
+@pytest.mark.slow
 def test_a_second_study_is_told_to_come_again_and_a_client_who_leaves_frees_the_slot(app, painting):
     client = app.server.test_client()
     reader = client.post(PATH, data={"style": (io.BytesIO(painting), "x"), **LONG}, buffered=False)

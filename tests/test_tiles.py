@@ -173,6 +173,7 @@ def test_what_counts_in_statistics_is_all_of_a_photo_alike_and_half_the_things_o
     assert np.allclose(photo, 1 / photo.size)
 
 
+@pytest.mark.slow
 def test_samples_of_a_sparse_picture_lie_where_its_things_are_and_in_the_rest():
     page = pictures.disc(4000, 3000, (3100, 2000), 40)
     places = tiles.samples(3000, 4000, tiles.survey(page))
@@ -253,6 +254,7 @@ def test_a_picture_of_one_colour_has_one_answer_at_any_size_and_by_any_runtime(e
         assert max(answer.std((0, 1)).max() for answer in answers) < 1
 
 
+@pytest.mark.slow
 def test_a_nearly_blank_picture_is_painted_nearly_blank(exact):
     noise = np.random.default_rng(0).normal(128, 1, (128, 160, 3)).round().astype(np.uint8)
     painted = np.asarray(exact.stylize(noise, "great-wave"), float)
@@ -291,6 +293,7 @@ def test_every_tile_is_told_and_the_painting_can_be_ended(stylizer, small_tiles)
     assert told == [1]
 
 
+@pytest.mark.slow
 def test_where_memory_does_not_hold_a_picture_in_one_piece_it_is_painted_in_smaller_ones(exact, monkeypatch):
     rgb, told = pictures.photo(900, 600), []
     whole = np.asarray(exact.stylize(rgb, STYLE), float)
@@ -299,6 +302,7 @@ def test_where_memory_does_not_hold_a_picture_in_one_piece_it_is_painted_in_smal
     assert told == [6] * 6 and 0 < np.abs(pieces - whole).mean() < 0.02 * 255
 
 
+@pytest.mark.slow
 def test_torch_paints_tiles_as_openvino_does(exact, small_tiles):
     rgb = pictures.photo(280, 200)
     by_torch = Stylizer(settings=Settings(device="torch-cpu"))
@@ -342,6 +346,7 @@ def test_at_strength_0_the_photo_comes_back_with_strokes_of_any_size(stylizer, s
     assert np.array_equal(stylizer.stylize(rgb, STYLE, 0, style_scale=scale), rgb)
 
 
+@pytest.mark.slow
 def test_strokes_of_any_size_leave_size_alpha_and_colours_as_they_were_asked_for(stylizer):
     alpha = stylizer.stylize(pictures.rgba_png(100, 76), STYLE, style_scale=1.7)
     assert alpha.size == (100, 76) and alpha.mode == "RGBA"

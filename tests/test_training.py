@@ -34,6 +34,8 @@ from stylizer.training.start import starting_pair  # noqa: E402
 from stylizer.training.train import Curve, config_of  # noqa: E402
 from stylizer.weights import checksums  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 SMALL = TrainConfig(
     stages="0:32:2",
