@@ -48,7 +48,8 @@ device:
 tools:
 	@if [ ! -d node_modules/eslint ] || [ ! $(NODE_FILES) -nt package-lock.json ]; then \
 		if ! command -v npm >/dev/null; then echo "npm is missing: the page's scripts are not checked"; \
-		else $(NPM_CI) && touch $(NODE_FILES); fi; fi
+		elif $(NPM_CI); then touch $(NODE_FILES); \
+		else echo "npm could not fetch its packages: the page's scripts are not checked"; fi; fi
 
 # the numbers and names that Python and the page share, for the page
 contract: install
