@@ -11,10 +11,10 @@ def option(default: Any, reason: str) -> Any:
     return field(default=default, metadata={"help": reason})
 
 
-def add_options(parser: argparse._ActionsContainer, config: type, leave_out: tuple[str, ...] = ()) -> None:
+def add_options(parser: argparse._ActionsContainer, config: type) -> None:
     """One option per field: `style_weight: float` becomes --style-weight. Fields without a description get none."""
     for each in fields(config):
-        if "help" in each.metadata and each.name not in leave_out:
+        if "help" in each.metadata:
             parser.add_argument(f"--{each.name.replace('_', '-')}", default=None, **_given(each))
 
 

@@ -228,7 +228,7 @@ class Settings(Checked):
     optimise_slots: int = setting(
         1,
         Whole(1, 16),
-        "Classic pictures and studies at a time; each uses all cores, so further ones get 429 instead of waiting",
+        "Classic pictures and studies at a time; each uses all cores, so others wait at most two seconds, then get 429",
     )
     optimise_seconds: float = setting(
         300.0, Number(0, 86_400, "seconds"), "time limit of Classic and studies; then the result so far is returned"

@@ -11,7 +11,7 @@ from stylizer.feedforward import Stylizer
 from stylizer.settings import Settings
 
 # More to test with, which is not ours to ship: the masters' pictures, Magenta's weights. Without it these tests skip.
-SHARED = Path(os.environ.get("STYLIZER_TEST_DATA", "no such folder"))
+SHARED = Path(os.environ.get("TEST_DATA", "no such folder"))
 
 
 def pytest_collection_modifyitems(items):

@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+import shlex
 import tarfile
 from dataclasses import replace
 
@@ -757,6 +758,10 @@ def test_a_curve_keeps_its_columns_where_a_resumed_run_has_other_losses(tmp_path
     assert [(row["step"], row["content"], row["style"]) for row in rows] == [("1", "1", "2"), ("2", "", "4")]
 
 
+# Options that make a run small.
+TINY = shlex.split("--stages 0:64:2 --stored 72 --view 64 --style-sides 64 72 --bank 4 --width 0.25 --no-bf16")
+
+
 def test_the_train_command_trains_resumes_and_writes_what_it_says(folder, tmp_path, capsys):
     paths = list(map(str, save_pair(starting_pair(replace(SMALL, width=0.25)), tmp_path / "teacher")))
     call = [
@@ -771,30 +776,10 @@ def test_the_train_command_trains_resumes_and_writes_what_it_says(folder, tmp_pa
         str(tmp_path / "run"),
         "--teacher",
         *paths,
-        "--vector-weight",
-        "1",
-        "--content-weight",
-        "0",
-        "--structure-weight",
-        "0",
-        "--style-weight",
-        "0",
-        "--statistics-weight",
-        "0",
-        "--stages",
-        "0:64:2",
-        "--stored",
-        "72",
-        "--view",
-        "64",
-        "--style-sides",
-        "64",
-        "72",
-        "--bank",
-        "4",
-        "--width",
-        "0.25",
-        "--no-bf16",
+        *shlex.split(
+            "--vector-weight 1 --content-weight 0 --structure-weight 0 --style-weight 0 --statistics-weight 0"
+        ),
+        *TINY,
         "--report-every",
         "1",
     ]
@@ -827,20 +812,7 @@ def test_a_pair_learns_through_the_narrow_vgg_but_is_not_judged_by_it(tmp_path, 
         narrow,
         "--run",
         str(tmp_path / "run"),
-        "--stages",
-        "0:64:2",
-        "--stored",
-        "72",
-        "--view",
-        "64",
-        "--style-sides",
-        "64",
-        "72",
-        "--bank",
-        "4",
-        "--width",
-        "0.25",
-        "--no-bf16",
+        *TINY,
         "--steps",
         "2",
     ]
