@@ -163,7 +163,7 @@ def _processor(settings: Settings) -> Iterator[Finding]:
     if importlib.util.find_spec("openvino") is None:
         yield Finding("precision", False, "OpenVINO is not installed: pip install openvino")
         return
-    from stylizer.runtimes import import_openvino
+    from stylizer.runtimes.on_openvino import import_openvino
 
     openvino = import_openvino()
     can = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -185,7 +185,7 @@ def _memory(_settings: Settings) -> Iterator[Finding]:
 
 
 def _weights(settings: Settings) -> Iterator[Finding]:
-    from stylizer.runtimes import TRANSFORMER_PARTS
+    from stylizer.runtimes.on_openvino import TRANSFORMER_PARTS
 
     needed = {f"{settings.transformer_stem}-{part}.onnx" for part in TRANSFORMER_PARTS}
     needed.add(f"{settings.predictor_stem}.onnx")

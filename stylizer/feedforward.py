@@ -282,7 +282,7 @@ class Stylizer:
             if style.height not in photo.features:
                 with watch.stopwatch("encode"):
                     canvas = pad(images.to_tensor(framed(photo.ground(style.height))))
-                    photo.keep(style.height, self.runtime.encode(canvas), self.runtime.feature_bytes)
+                    photo.keep(style.height, self.runtime.encode(canvas, look.calm), self.runtime.feature_bytes)
                 watch.interrupt()
             features = photo.features[style.height]
         if look.calm:  # normalising by the picture's own statistics would amplify noise
@@ -327,7 +327,7 @@ class Stylizer:
 
         def encode(seen: np.ndarray, rows: slice, columns: slice) -> object:
             watch.interrupt()
-            return self.runtime.encode(pad(images.to_tensor(seen[rows, columns])))
+            return self.runtime.encode(pad(images.to_tensor(seen[rows, columns])), look.calm)
 
         with watch.stopwatch("measure"):
             features = [encode(unframed(rgb), *place) for place in places]

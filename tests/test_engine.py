@@ -11,14 +11,14 @@ import pictures
 import pytest
 from PIL import Image
 
-from stylizer import Settings, Stylizer, images, memory, runtimes, tiles, weights
+from stylizer import Settings, Stylizer, images, memory, tiles, weights
 from stylizer.canvas import EDGE, brushed, framed, pad, unframed
 from stylizer.errors import OutOfMemory, ParameterError, PictureOutOfBounds, UnknownStyle, WeightsError
 from stylizer.feedforward import Stopwatch
 from stylizer.images import Picture
 from stylizer.photos import Photo
 from stylizer.reading import octaves, read_style, starts
-from stylizer.runtimes import make_runtime
+from stylizer.runtimes import make_runtime, on_openvino
 from stylizer.styles import style_picture
 from stylizer.tiles import TILE
 
@@ -346,7 +346,7 @@ def test_a_device_or_precision_that_there_is_not_is_refused_with_the_list():
 
 
 def decoder_of(runtime, side: int) -> None:
-    runtime._run("decoder", np.zeros((1, 128, side // 4, side // 4), np.float32), np.zeros((1, 100), np.float32))
+    runtime._run("decoder", np.zeros((1, side // 4, side // 4, 128), np.float32), np.zeros((1, 100), np.float32))
 
 
 @pytest.mark.slow
@@ -354,15 +354,15 @@ def test_a_size_is_kept_when_it_comes_again_and_the_oldest_makes_room(monkeypatc
     runtime = make_runtime(Settings(device="cpu", precision="f32"))
     for side in (32, 64, 64, 96, 96):
         decoder_of(runtime, side)
-    assert [shape[2] * 4 for _, shape in runtime._requests] == [64, 96]
-    monkeypatch.setattr(runtimes, "KEPT_BYTES", 2 * runtimes.COMPILED_BYTES + 700 * (96 * 96 + 128 * 128))
+    assert [shape[1] * 4 for _, shape in runtime._requests] == [64, 96]
+    monkeypatch.setattr(on_openvino, "KEPT_BYTES", 2 * on_openvino.COMPILED_BYTES + 700 * (96 * 96 + 128 * 128))
     for side in (128, 128):
         decoder_of(runtime, side)
-    assert [shape[2] * 4 for _, shape in runtime._requests] == [96, 128]
+    assert [shape[1] * 4 for _, shape in runtime._requests] == [96, 128]
     monkeypatch.setattr(memory, "free_memory", lambda: 5 * 10**7)  # a small machine: a quarter of it
     for side in (160, 160):
         decoder_of(runtime, side)
-    assert [shape[2] * 4 for _, shape in runtime._requests] == [96, 128]
+    assert [shape[1] * 4 for _, shape in runtime._requests] == [96, 128]
 
 
 @pytest.mark.slow
@@ -375,19 +375,19 @@ def test_random_sizes_leave_nothing_compiled():
 
 @pytest.mark.slow
 def test_a_size_that_is_asked_for_no_more_is_let_go_and_one_in_use_stays(monkeypatch):
-    monkeypatch.setattr(runtimes, "SEEN", 4)
+    monkeypatch.setattr(on_openvino, "SEEN", 4)
     runtime = make_runtime(Settings(device="cpu"))
     for side in (32, 32, 36, 36, 40, 32, 44, 32, 48, 52):
         decoder_of(runtime, side)
-    assert [shape[2] * 4 for _, shape in runtime._requests] == [32]
+    assert [shape[1] * 4 for _, shape in runtime._requests] == [32]
 
 
 def test_a_tile_and_its_features_are_kept_together():
-    for precision in runtimes.BYTES_PER_PIXEL:
+    for precision in on_openvino.BYTES_PER_PIXEL:
         runtime = make_runtime(Settings(device="cpu"))
         runtime.precision = precision
-        kept = runtime._bytes("encoder", (1, 3, TILE, TILE)) + runtime._bytes("tile", (1, 128, TILE // 4, TILE // 4))
-        assert kept <= 1.2 * runtimes.KEPT_BYTES
+        kept = runtime._bytes("encoder", (1, 3, TILE, TILE)) + runtime._bytes("tile", (1, TILE // 4, TILE // 4, 128))
+        assert kept <= 1.2 * on_openvino.KEPT_BYTES
 
 
 @pytest.mark.slow
@@ -433,7 +433,7 @@ def test_a_strip_too_narrow_for_samples_is_painted_in_one_piece_however_long(mon
 @pytest.mark.slow
 def test_a_size_that_never_fits_is_out_of_bounds_and_what_fits_in_tiles_is_painted_in_them(monkeypatch):
     painter, painted = Stylizer(settings=Settings(device="cpu", precision="f32")), []
-    needed = runtimes.BYTES_PER_PIXEL["f32"] * 400 * 300
+    needed = on_openvino.BYTES_PER_PIXEL["f32"] * 400 * 300
     monkeypatch.setattr(memory, "free_memory", lambda: needed)
     monkeypatch.setattr(tiles, "SMALLER", ((256, 2),))
     picture = painter.stylize(pictures.photo(500, 300), STYLE, progress=lambda done, of: painted.append((done, of)))
@@ -449,7 +449,7 @@ def test_a_size_that_never_fits_is_out_of_bounds_and_what_fits_in_tiles_is_paint
 
 def test_what_was_found_to_fit_is_not_refused_by_the_pixels_that_padding_adds(monkeypatch):
     painter = Stylizer(settings=Settings(device="cpu", precision="f32"))
-    monkeypatch.setattr(memory, "free_memory", lambda: (97 + 2 * EDGE) ** 2 * runtimes.BYTES_PER_PIXEL["f32"])
+    monkeypatch.setattr(memory, "free_memory", lambda: (97 + 2 * EDGE) ** 2 * on_openvino.BYTES_PER_PIXEL["f32"])
     assert painter.stylize(pictures.photo(97, 97), STYLE).size == (97, 97)
 
 

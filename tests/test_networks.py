@@ -90,7 +90,7 @@ def test_reflect_padding_leaves_a_flat_picture_flat_where_zeros_draw_a_border():
     flat, vector = torch.full((1, 3, 64, 64), 0.5), torch.zeros(1, 100)
     reflecting, zeros = (Transformer(TransformerConfig(padding=padding)).eval() for padding in ("reflect", "zeros"))
     zeros.load_state_dict(reflecting.state_dict())
-    assert reflecting(flat, vector).std(dim=(2, 3)).max() < 1e-3
+    assert reflecting(flat, vector).std(dim=(2, 3)).max() < 5e-3
     assert zeros(flat, vector).std(dim=(2, 3)).max() > 1e-2
 
 

@@ -41,7 +41,8 @@ def instance_norm(features: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
     """Normalise each picture by its own mean and biased variance."""
     if torch.is_grad_enabled() and (features.requires_grad or gamma.requires_grad):
         return TrainedNorm.apply(features, gamma, beta)
-    return F.instance_norm(features, eps=STYLE_NORM_EPSILON) * gamma + beta
+    # Beta first: were the normalised features the first operand, OpenVINO would copy them.
+    return beta + gamma * F.instance_norm(features, eps=STYLE_NORM_EPSILON)
 
 
 class TrainedNorm(torch.autograd.Function):
@@ -103,7 +104,7 @@ class JointNorm:
         exact = features.float()  # a square overflows in half precision
         weights = None
         if self.weights is not None:
-            weights = next(self.weights).float()
+            weights = next(self.weights).float().view(len(features), 1, *features.shape[2:])
             weights = weights / weights.sum()
         mean = self._mean(exact, weights)  # (1, C, 1, 1)
         variance = self._mean((exact - mean).square(), weights)
@@ -134,6 +135,10 @@ class StyledConv(nn.Module):
 
     If `rank` is above 0, kernels also depend on the style: `up @ diag(mix(vector)) @ down`, of that rank, is added to
     the pointwise kernel, or to the plain kernel of a plain layer.
+
+    With `upsamples`, features are first enlarged to twice their size, by nearest neighbour: no checkerboard, unlike a
+    transposed convolution. Each output pixel then sees only 2 x 2 different ones, so the four pixels that take the
+    place of one are convolved by kernels folded to 2 x 2 instead, and nothing is enlarged.
     """
 
     def __init__(
@@ -145,9 +150,11 @@ class StyledConv(nn.Module):
         padding: str,
         dilation: int = 1,
         rank: int = 0,
+        upsamples: bool = False,
     ):
         super().__init__()
         self.kernel_size, self.padding, self.dilation, self.rank = kernel_size, padding, dilation, rank
+        self.upsamples = upsamples
         if separable:
             self.depthwise = nn.Conv2d(
                 in_channels, in_channels, kernel_size, groups=in_channels, dilation=dilation, bias=False
@@ -177,30 +184,83 @@ class StyledConv(nn.Module):
         self, features: Tensor, vector: Tensor, added: Sequence[Tensor] | None = None, norm: Norm = instance_norm
     ) -> Tensor:
         """`added`: what a study adds, in the order of `added_shapes`."""
-        features = pad(features, self.kernel_size, self.padding, self.dilation)
         gamma, beta = self.gamma(vector), self.beta(vector)
         if self.separable:
-            depthwise, pointwise = self.depthwise.weight, self.pointwise.weight
+            kernels, pointwise = self.depthwise.weight, self.pointwise.weight
             if added is not None:
                 to_depthwise, to_pointwise, to_gamma, to_beta = added
-                depthwise, pointwise = depthwise + to_depthwise, pointwise + to_pointwise
+                kernels, pointwise = kernels + to_depthwise, pointwise + to_pointwise
                 gamma, beta = gamma + to_gamma, beta + to_beta
-            features = F.conv2d(features, depthwise, groups=len(depthwise), dilation=self.dilation)
-            features = self._convolve(features, pointwise, vector)
         else:
-            features = self._convolve(features, self.conv.weight, vector, self.dilation)
+            kernels, pointwise = self.conv.weight, None
+        if self.upsamples:
+            quarters = [
+                self._convolve(_pad_quarter(features, self.padding, *place), kernels, pointwise, vector, place)
+                for place in QUARTERS
+            ]
+            features = interleave(quarters)
+        else:
+            features = pad(features, self.kernel_size, self.padding, self.dilation)
+            features = self._convolve(features, kernels, pointwise, vector)
         return norm(features, gamma[..., None, None], beta[..., None, None])
 
-    def _convolve(self, features: Tensor, kernels: Tensor, vector: Tensor, dilation: int = 1) -> Tensor:
+    def _convolve(
+        self,
+        features: Tensor,
+        kernels: Tensor,
+        pointwise: Tensor | None,
+        vector: Tensor,
+        place: tuple[int, int] | None = None,
+    ) -> Tensor:
+        """Convolve padded features: with `kernels`, then with `pointwise` kernels if there are any. `place`: of the
+        quarter of an upsampling layer, for which kernels are folded."""
+        if pointwise is None:
+            return self._convolve_styled(features, kernels, vector, place)
+        folded = kernels if place is None else fold(kernels, *place)
+        features = F.conv2d(features, folded, groups=len(kernels), dilation=self.dilation)
+        return self._convolve_styled(features, pointwise, vector)
+
+    def _convolve_styled(
+        self, features: Tensor, kernels: Tensor, vector: Tensor, place: tuple[int, int] | None = None
+    ) -> Tensor:
         """Convolve with `kernels` and what the style adds: merged for one style, otherwise as a second convolution."""
-        if not self.rank:
-            return F.conv2d(features, kernels, dilation=dilation)
-        shares = self.mix(vector)  # (N, rank)
-        if len(vector) == 1:
+        dilation = 1 if kernels.shape[-1] == 1 else self.dilation
+        shares = self.mix(vector) if self.rank else None  # (N, rank)
+        if shares is not None and len(vector) == 1:
             kernels = kernels + ((self.up.flatten(1) * shares) @ self.down.flatten(1)).view_as(kernels)
-            return F.conv2d(features, kernels, dilation=dilation)
-        mixed = F.conv2d(features, self.down, dilation=dilation) * shares[..., None, None]
-        return F.conv2d(features, kernels, dilation=dilation) + F.conv2d(mixed, self.up)
+        convolved = F.conv2d(features, kernels if place is None else fold(kernels, *place), dilation=dilation)
+        if shares is None or len(vector) == 1:
+            return convolved
+        down = self.down if place is None else fold(self.down, *place)
+        mixed = F.conv2d(features, down, dilation=dilation) * shares[..., None, None]
+        return convolved + F.conv2d(mixed, self.up)
+
+
+QUARTERS = ((0, 0), (0, 1), (1, 0), (1, 1))  # (below, right): the four pixels that take the place of one
+
+
+def _pad_quarter(features: Tensor, padding: str, below: int, right: int) -> Tensor:
+    """Pad features for the 2 x 2 kernels of one of the QUARTERS. Reflecting enlarged features repeats the border."""
+    sides = (1 - right, right, 1 - below, below)
+    return F.pad(features, sides, mode="replicate" if padding == "reflect" else "constant")
+
+
+def fold(kernels: Tensor, below: int, right: int) -> Tensor:
+    """Fold kernels of upsampled features for one of the QUARTERS: (O, I, 3, 3) -> (O, I, 2, 2)."""
+    for axis, second in ((2, below), (3, right)):
+        first, middle, last = kernels.unbind(axis)
+        kernels = torch.stack((first + middle, last) if second else (first, middle + last), axis)
+    return kernels
+
+
+def interleave(quarters: Sequence[Tensor]) -> Tensor:
+    """The four pixels that take the place of each, side by side: four (N, C, H, W) -> (N, C, 2H, 2W)."""
+    count, channels, height, width = quarters[0].shape
+    together = torch.cat(tuple(quarters), 1).view(count, 2, 2, channels, height, width)
+    if quarters[0].is_contiguous(memory_format=torch.channels_last):
+        rows = together.permute(0, 4, 1, 5, 2, 3).reshape(count, 2 * height, 2 * width, channels)
+        return rows.permute(0, 3, 1, 2)
+    return together.permute(0, 3, 4, 1, 5, 2).reshape(count, channels, 2 * height, 2 * width)
 
 
 def calmed(photo: Tensor) -> Tensor:
@@ -215,11 +275,27 @@ def calmed(photo: Tensor) -> Tensor:
 
 
 def _mean_around(values: Tensor) -> Tensor:
-    return F.avg_pool2d(values, CALM_SIDE, stride=1, padding=CALM_SIDE // 2, count_include_pad=False)
+    """Means over squares of CALM_SIDE pixels, cropped at the border: of columns, then of rows."""
+    for axis in (2, 3):
+        ones = values.new_ones([side if at == axis else 1 for at, side in enumerate(values.shape)])
+        values = _sum_along(values, axis) / _sum_along(ones, axis)
+    return values
+
+
+def _sum_along(values: Tensor, axis: int) -> Tensor:
+    """Sums over CALM_SIDE neighbours, a power of two and one, by doubling: four additions of planes. A pooling layer
+    would work on three channels where a CPU's vectors hold eight or sixteen."""
+    half, length = CALM_SIDE // 2, values.shape[axis]
+    padded = F.pad(values, (0, 0, half, half) if axis == 2 else (half, half, 0, 0))
+    sums, side = padded, 1
+    while 2 * side < CALM_SIDE:
+        count = sums.shape[axis] - side
+        sums, side = sums.narrow(axis, 0, count) + sums.narrow(axis, side, count), 2 * side
+    return sums.narrow(axis, 0, length) + padded.narrow(axis, side, length)
 
 
 def upsample(features: Tensor) -> Tensor:
-    """Nearest neighbour x2, (N, C, H, W) -> (N, C, 2H, 2W): no checkerboard, unlike a transposed convolution."""
+    """Nearest neighbour x2, (N, C, H, W) -> (N, C, 2H, 2W)."""
     return F.interpolate(features, scale_factor=2.0, mode="nearest")
 
 

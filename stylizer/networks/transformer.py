@@ -99,7 +99,9 @@ class Transformer(nn.Module):
         )
         # How far a pixel's dependencies reach: 17 for contract, expand and the position within the stride.
         self.reach = 17 + STRIDE * sum(dilations) + (CALM_REACH if config.calms else 0)
-        self.expand = nn.ModuleList((styled(c128, c64, 3), styled(c64, c32, 3), styled(c32, 3, 9)))
+        self.expand = nn.ModuleList(
+            (styled(c128, c64, 3, upsamples=True), styled(c64, c32, 3, upsamples=True), styled(c32, 3, 9))
+        )
         self.register_buffer("floors", None, persistent=False)
         self.styled_channels = 2 * config.residual_blocks * [c128] + [c64, c32, 3]
 
@@ -158,9 +160,14 @@ class Transformer(nn.Module):
         *residual, first, second, last = self.split(added)
         for index, block in enumerate(self.residual):
             features = block(features, vector, residual[2 * index :][:2], norm)  # (N, 128, H/4, W/4)
-        features = F.relu(self.expand[0](upsample(features), vector, first, norm))  # (N, 64, H/2, W/2)
-        features = F.relu(self.expand[1](upsample(features), vector, second, norm))  # (N, 32, H, W)
-        return self.expand[2](features, vector, last, norm).sigmoid()  # (N, 3, H, W)
+        features = F.relu(self.expand[0](features, vector, first, norm))  # (N, 64, H/2, W/2)
+        features = F.relu(self.expand[1](features, vector, second, norm))  # (N, 32, H, W)
+
+        def in_rows(features: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+            """`norm` of each channel as one long row: of a pixel's three channels, a CPU's vectors would stay empty."""
+            return norm(features.reshape(*features.shape[:2], 1, -1), gamma, beta).view_as(features)
+
+        return self.expand[2](features, vector, last, in_rows).sigmoid()  # (N, 3, H, W)
 
     def measure(
         self, features: Tensor, vector: Tensor, weights: Tensor, floor: Tensor, added: Tensor | None = None

@@ -20,7 +20,7 @@ from stylizer import weights
 from stylizer.errors import EmptyInput, WeightsError
 from stylizer.networks import StylePredictor, Transformer, build
 from stylizer.networks.layers import VECTOR_SIZE
-from stylizer.runtimes import import_openvino
+from stylizer.runtimes.on_openvino import import_openvino
 from stylizer.settings import Settings
 
 TOLERANCE = 1e-3  # relative to the largest output, ONNX in float32 against torch

@@ -22,7 +22,7 @@ from werkzeug.exceptions import NotFound
 from stylizer import weights
 from stylizer.errors import ParameterError, shown
 from stylizer.feedforward import Stylizer
-from stylizer.runtimes import TRANSFORMER_PARTS
+from stylizer.runtimes.on_openvino import TRANSFORMER_PARTS
 from stylizer.settings import Settings
 from stylizer.studies import LAYERS, SUFFIX, dump
 from stylizer.web.services import Services

@@ -10,7 +10,7 @@ import dash_bootstrap_components as dbc
 from dash import dcc, get_asset_url, html
 
 from stylizer.feedforward import Stylizer
-from stylizer.runtimes import BYTES_PER_PIXEL
+from stylizer.runtimes.on_openvino import BYTES_PER_PIXEL
 from stylizer.settings import Settings
 from stylizer.studies import STEPS
 from stylizer.styles import Style

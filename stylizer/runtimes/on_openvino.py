@@ -1,0 +1,263 @@
+"""OpenVINO on a CPU."""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stylizer import memory, weights
+from stylizer.errors import WeightsError
+from stylizer.runtimes.runtime import Runtime
+from stylizer.settings import Settings
+from stylizer.studies import ADDED_SIZE
+from stylizer.tiles import STRIDE
+
+if TYPE_CHECKING:
+    import openvino
+
+# Memory of a picture being painted; measured 345 in bf16 at 12 megapixels, and 600 in f32, with OpenVINO.
+BYTES_PER_PIXEL = {"bf16": 400, "f32": 700}
+# Limit for all compiled sizes together, most of it activations: enough for a preview and a 1024 x 683 picture in
+# float32, encoder and decoder each. On a small machine it is a quarter of the available memory.
+KEPT_BYTES = 10**9
+COMPILED_BYTES = 20 * 2**20  # of each compiled size, besides activations
+SEEN = 96  # parts and sizes remembered, to recognise them when they come again
+LARGE_BYTES = 256 * 2**20  # after a picture that used more than this, memory is returned to the system
+# What is always computed in float32; see OpenVinoRuntime. In bf16 an encoder runs in two parts: what calms a photo and
+# the convolutions that follow.
+EXACT_PARTS = ("encoder", "calming", "measure")
+ENCODER_PARTS = ("encoder", "calming", "convolutions")
+FEATURES = 128  # channels
+TRANSFORMER_PARTS = ("encoder", "decoder", "measure", "tile")
+
+
+def import_openvino() -> ModuleType:
+    """The openvino module without its telemetry, which would report every import to a host on the internet."""
+    if "openvino" not in sys.modules:
+        # None makes Python treat the module as missing; openvino then falls back to its own silent stub
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    import openvino
+
+    return openvino
+
+
+class OpenVinoRuntime(Runtime):
+    """OpenVINO on a CPU, the transformer in bf16 if the CPU supports it.
+
+    Three things stay in float32. The predictor: in bf16 its vectors are 1 to 2 % off, which causes most of the
+    difference in a picture, and it would save only two milliseconds per painting. The noise removal that begins an
+    encoder, and all of it for a nearly blank picture: what is left of calm places is smaller than a step of bf16, and
+    steps would be painted as texture. And a tile's statistics, which would otherwise be off by half a percent.
+
+    Encoder and decoder are compiled for each picture size: a fixed size runs about a tenth faster than a dynamic one,
+    takes no longer to compile, and can be freed, while a dynamic one keeps the memory of its largest picture. A size
+    is kept from its second use, replacing the oldest, until it is no longer used. The predictor is small and stays
+    dynamic.
+    """
+
+    library = "OpenVINO"
+
+    def __init__(self, settings: Settings):
+        self.device = "cpu"
+        self._core = import_openvino().Core()
+        capable = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self.precision = "bf16" if capable and settings.precision == "auto" else "f32"
+        self._options: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.precision}
+        if settings.threads:
+            self._options["INFERENCE_NUM_THREADS"] = settings.threads
+        self._lock = threading.Lock()
+        files = {part: f"{settings.transformer_stem}-{part}" for part in TRANSFORMER_PARTS}
+        files["predictor"] = settings.predictor_stem
+        self._models = {name: self._read(settings.models, f"{stem}.onnx") for name, stem in files.items()}
+        for part in TRANSFORMER_PARTS:
+            _keep_channels_last(self._models[part])
+        self._models["calming"], self._models["convolutions"] = _parted(self._models["encoder"])
+        self.takes_studies = any(each.any_name == "added" for each in self._models["decoder"].inputs)
+        self._nothing = np.zeros(ADDED_SIZE, np.float32)  # the additions of a style without a study
+        self._predictor: openvino.InferRequest | None = None
+        self._requests: OrderedDict[tuple[str, tuple[int, ...]], openvino.InferRequest] = OrderedDict()
+        self._seen: OrderedDict[tuple[str, tuple[int, ...]], None] = OrderedDict()
+        self._own_bytes = memory.resident_memory()
+
+    def _read(self, folder: Path, file: str) -> openvino.Model:
+        data = weights.read(folder, file)
+        try:
+            return self._core.read_model(data)
+        except RuntimeError as cause:
+            raise WeightsError(f"{folder / file} is not an ONNX model: {str(cause).splitlines()[0]}") from cause
+
+    def check_memory(self, height: int, width: int, piece: int | None = None) -> None:
+        with self._lock:
+            features = (1, -(-height // STRIDE), -(-width // STRIDE), FEATURES)
+            if piece is None and ("decoder", features) in self._requests:
+                return  # already allocated
+            self._check_memory(height, width, piece)
+
+    def _check_memory(self, height: int, width: int, piece: int | None = None, share: float = 1.0) -> None:
+        """`share`: of the memory that a whole painting takes, including its arrays."""
+        memory.check_memory(
+            height,
+            width,
+            int(share * BYTES_PER_PIXEL[self.precision]),
+            piece=piece,
+            needs_besides=self._own_bytes,
+            release=self._release,
+        )
+
+    def _release(self) -> bool:
+        """Free the least recently used size, or something cached elsewhere if there is none."""
+        if self._requests:
+            self._requests.popitem(last=False)
+            return True
+        return self.forget()
+
+    def _run(self, part: str, picture: np.ndarray, *style: np.ndarray, added: np.ndarray | None = None) -> np.ndarray:
+        """Run a part of the transformer on a photo (1, 3, H, W) or features (N, h, w, 128), compiled for their size on
+        first use."""
+        with self._lock:
+            request = self._request(part, picture.shape)
+            if self.takes_studies and part not in ENCODER_PARTS:
+                style = (*style, self._nothing if added is None else added)
+            result = request.infer([picture, *style])[0]
+            kept = (part, picture.shape) in self._requests
+            if not kept:
+                result = result.copy()  # a view would keep all of the request's memory alive
+                del request
+        if not kept and self._bytes(part, picture.shape) > LARGE_BYTES:
+            memory.give_back()
+        return result
+
+    def _request(self, part: str, shape: tuple[int, ...]) -> openvino.InferRequest:
+        key = (part, shape)
+        if key in self._requests:
+            for order in (self._requests, self._seen):
+                order.move_to_end(key)
+            return self._requests[key]
+        kept, wanted = sum(self._bytes(*each) for each in self._requests), self._bytes(part, shape)
+        most = self._most_kept(kept)
+        again = key in self._seen and wanted <= most  # a large picture's activations cost more than recompiling
+        while again and kept + wanted > most:
+            kept -= self._bytes(*self._requests.popitem(last=False)[0])
+        encodes = part in ENCODER_PARTS
+        share = self._bytes_per_pixel(part) / BYTES_PER_PIXEL[self.precision] if encodes else 0.85
+        height, width = _sides(part, shape)
+        self._check_memory(shape[0] * height, width, share=share)
+        model = self._models[part].clone()
+        model.reshape({model.input(0): list(shape)})
+        options = {**self._options, "INFERENCE_PRECISION_HINT": "f32"} if part in EXACT_PARTS else self._options
+        request = self._core.compile_model(model, "CPU", options).create_infer_request()
+        if again:
+            self._requests[key] = request
+        self._seen[key] = None
+        self._seen.move_to_end(key)
+        while len(self._seen) > SEEN:  # free unused sizes: those that occurred twice by chance add up
+            self._requests.pop(self._seen.popitem(last=False)[0], None)
+        return request
+
+    def _most_kept(self, kept: int) -> int:
+        """Bytes that compiled sizes may take in all, of which they take `kept` now."""
+        free = memory.free_memory()
+        return KEPT_BYTES if free is None else min(KEPT_BYTES, max(0, free + kept) // 4)
+
+    def _bytes(self, part: str, shape: tuple[int, ...]) -> int:
+        """Memory of a compiled size."""
+        return COMPILED_BYTES + _pixels(part, shape) * self._bytes_per_pixel(part)
+
+    def _bytes_per_pixel(self, part: str) -> int:
+        precision = "f32" if part in EXACT_PARTS else self.precision
+        return BYTES_PER_PIXEL[precision] // (2 if part in ENCODER_PARTS else 1)
+
+    def predict(self, style: np.ndarray) -> np.ndarray:
+        with self._lock:
+            if self._predictor is None:
+                options = {**self._options, "INFERENCE_PRECISION_HINT": "f32"}
+                compiled = self._core.compile_model(self._models["predictor"], "CPU", options)
+                self._predictor = compiled.create_infer_request()
+            return self._predictor.infer([style])[0]
+
+    def encode(self, content: np.ndarray, exact: bool = False) -> np.ndarray:
+        if exact or self.precision == "f32":
+            return self._run("encoder", content)
+        return self._run("convolutions", self._run("calming", content))
+
+    def decode(self, features: np.ndarray, vector: np.ndarray, added: np.ndarray | None = None) -> np.ndarray:
+        return self._run("decoder", features, vector, added=added)
+
+    def measure(
+        self,
+        samples: list[np.ndarray],
+        vector: np.ndarray,
+        weights: np.ndarray,
+        floor: float = 0.0,
+        added: np.ndarray | None = None,
+    ) -> np.ndarray:
+        least = np.full(1, floor, np.float32)
+        return self._run("measure", np.concatenate(samples), vector, weights, least, added=added)
+
+    def decode_tile(
+        self, features: np.ndarray, affine: np.ndarray, vector: np.ndarray, added: np.ndarray | None = None
+    ) -> np.ndarray:
+        return self._run("tile", features, affine, vector, added=added)
+
+    def feature_bytes(self, features: np.ndarray) -> int:
+        return features.nbytes
+
+
+def _sides(part: str, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width of the painting for a part's input."""
+    return shape[2:] if part in ENCODER_PARTS else (STRIDE * shape[1], STRIDE * shape[2])
+
+
+def _pixels(part: str, shape: tuple[int, ...]) -> int:
+    """Pixels of the painting for a part's input, of all samples together."""
+    return shape[0] * math.prod(_sides(part, shape))
+
+
+def _parted(encoder: openvino.Model) -> tuple[openvino.Model, openvino.Model]:
+    """An encoder in two: what precedes its first convolution, but for the padding, and the rest."""
+    from openvino import Model, opset13
+
+    first, second = encoder.clone(), encoder.clone()
+    padding = _first_padding(first)
+    calming = Model([opset13.result(padding.input_value(0))], first.get_parameters())
+    seen = opset13.parameter(calming.outputs[0].get_partial_shape(), np.float32)
+    _first_padding(second).input(0).replace_source_output(seen.output(0))
+    return calming, Model(second.get_results(), [seen])
+
+
+def _first_padding(encoder: openvino.Model) -> openvino.Node:
+    convolution = next(node for node in encoder.get_ordered_ops() if node.get_type_name() == "Convolution")
+    return convolution.input_value(0).get_node()
+
+
+def _keep_channels_last(model: openvino.Model) -> None:
+    """Make features (N, h, w, 128) the output of an encoder, or the input of what decodes, in place.
+
+    OpenVINO computes convolutions with the channels of a pixel side by side. Where features come or go in another
+    order, it not only rewrites them: it also keeps that order for all that is added to them, and rewrites every layer.
+    A convolution that changes nothing makes the order known from the start.
+    """
+    from openvino import PartialShape, opset13
+
+    for result in model.get_results():
+        if "features" in result.input_value(0).get_names():
+            last = opset13.transpose(result.input_value(0), np.array([0, 2, 3, 1]))
+            result.input(0).replace_source_output(last.output(0))
+    for parameter in model.get_parameters():
+        if parameter.output(0).any_name == "features":
+            readers = parameter.output(0).get_target_inputs()
+            count, channels, height, width = parameter.get_partial_shape()
+            parameter.set_partial_shape(PartialShape([count, height, width, channels]))
+            first = opset13.transpose(parameter, np.array([0, 3, 1, 2]))
+            ones = np.ones((channels.get_length(), 1, 1, 1, 1), np.float32)
+            known = opset13.group_convolution(first, ones, [1, 1], [0, 0], [0, 0], [1, 1])
+            for reader in readers:
+                reader.replace_source_output(known.output(0))
+    model.validate_nodes_and_infer_types()
