@@ -35,12 +35,14 @@ def photo(width: int, height: int) -> np.ndarray:
 
 
 def take_turns(candidates: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """{name: seconds of each round}; each is run twice before it counts."""
+    """{name: seconds of each round}. Each run that counts follows one that does not: the threads of the one before may
+    still be waiting for work in a loop, and would take the cores' time."""
     for run in candidates.values():
-        run(), run()
+        run()
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(rounds):
         for name, run in candidates.items():
+            run()
             start = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - start)
@@ -144,7 +146,7 @@ def http(rounds: int) -> None:
         assert response.status_code == 200, response.data
         return len(response.data)
 
-    fresh = iter([images.encode(Picture(np.roll(square, shift, axis=1)), "jpeg") for shift in range(2 * rounds + 4)])
+    fresh = iter([images.encode(Picture(np.roll(square, shift, axis=1)), "jpeg") for shift in range(2 * rounds + 1)])
     seconds = take_turns(
         {
             "bare pass": lambda: engine.decode(engine.encode(content), vector),

@@ -19,11 +19,10 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
-from stylizer import __version__, weights
+from stylizer import __version__, cores, weights
 from stylizer.errors import StylizerError
 from stylizer.memory import free_memory, total_memory
 from stylizer.settings import PACKAGE, Settings
@@ -44,6 +43,12 @@ INSTRUCTIONS = {
     "i8mm": "I8MM",
     "bf16": "bf16",
     "asimd": "NEON",
+}
+
+PRECISIONS = {
+    "bf16": "bf16, which halves the time",
+    "int8": "float32, and in 8 bits what gains by it",
+    "f32": "float32: this processor does not compute in bf16, or STYLIZER_PRECISION says so",
 }
 
 
@@ -151,27 +156,24 @@ def _packages(_settings: Settings) -> Iterator[Finding]:
 
 
 def _processor(settings: Settings) -> Iterator[Finding]:
-    name, flags = _cpu()
+    name, flags = cores.processor()
     known = list(dict.fromkeys(words for flag, words in INSTRUCTIONS.items() if flag in flags))
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores = f"{usable} of {os.cpu_count()} cores" if usable != os.cpu_count() else f"{usable} cores"
-    share = _cpu_quota()
+    usable, share = cores.usable(), cores.quota()
+    counted = f"{usable} of {os.cpu_count()} cores" if usable != os.cpu_count() else f"{usable} cores"
     limit = f", of which this container may use {share:g}" if share is not None and share < usable else ""
     threads = f"; STYLIZER_THREADS limits it to {settings.threads}" if settings.threads else ""
     vectors = ", ".join(known) or "no known vector instructions"
-    yield Finding("processor", True, f"{name}, {cores}{limit}; {vectors}{threads}")
+    yield Finding("processor", True, f"{name}, {counted}{limit}; {vectors}{threads}")
     if importlib.util.find_spec("openvino") is None:
         yield Finding("precision", False, "OpenVINO is not installed: pip install openvino")
         return
-    from stylizer.runtimes.on_openvino import import_openvino
+    from stylizer.runtimes.on_openvino import import_openvino, precision_for
 
-    openvino = import_openvino()
-    can = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    bf16 = "BF16" in can
-    words = "bf16, which halves the time" if bf16 else "float32: this processor does not compute in bf16"
-    if bf16 and settings.precision != "auto":
-        words = "float32, as set by STYLIZER_PRECISION; this processor also computes in bf16, in half the time"
-    yield Finding("precision", True, f"OpenVINO {openvino.get_version().split('-')[0]} paints in {words}")
+    version = import_openvino().get_version().split("-")[0]
+    try:
+        yield Finding("precision", True, f"OpenVINO {version} paints in {PRECISIONS[precision_for(settings)]}")
+    except StylizerError as error:  # a file of weights: what is wrong with it has a finding of its own
+        yield Finding("precision", False, str(error))
 
 
 def _memory(_settings: Settings) -> Iterator[Finding]:
@@ -385,30 +387,6 @@ def _numbers(version: str) -> tuple[int, ...]:
     while numbers and not numbers[-1]:
         numbers.pop()
     return tuple(numbers)
-
-
-def _cpu() -> tuple[str, set[str]]:
-    """(its name, its instruction sets)."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return platform.processor() or platform.machine(), set()
-    lines = dict(line.split(":", 1) for line in reversed(text.splitlines()) if ":" in line)
-    lines = {key.strip(): value.strip() for key, value in lines.items()}
-    flags = lines.get("flags") or lines.get("Features") or ""
-    return lines.get("model name") or platform.processor() or platform.machine(), set(flags.split())
-
-
-def _cpu_quota() -> float | None:
-    """Cores that the container may use at a time; None if there is no limit."""
-    group = "/sys/fs/cgroup"
-    for files in ((f"{group}/cpu.max",), (f"{group}/cpu/cpu.cfs_quota_us", f"{group}/cpu/cpu.cfs_period_us")):
-        try:
-            quota, period = " ".join(Path(file).read_text().strip() for file in files).split()
-            return int(quota) / int(period) if int(quota) > 0 else None
-        except (OSError, ValueError):  # not this cgroup version, or "max": no limit
-            continue
-    return None
 
 
 def _gigabytes(number: float) -> str:

@@ -26,7 +26,7 @@ from stylizer.parameters import (
 )
 from stylizer.photos import Photo, Photos, content_key
 from stylizer.progress import Interrupt, OnTile, go_on
-from stylizer.reading import READ_SIDE, octaves, read_style
+from stylizer.reading import READ_SIDE, Reader, octaves
 from stylizer.runtimes import make_runtime
 from stylizer.settings import Settings
 from stylizer.studies import Study, as_study
@@ -64,6 +64,7 @@ class Stylizer:
         settings = settings or Settings.from_env()
         self.settings = replace(settings, device=device) if device else settings
         self.runtime = make_runtime(self.settings)
+        self.reader = Reader(self.runtime.predict)
         self.gallery: dict[str, Style] = read_gallery(self.settings.styles)
         stored = read_vectors(self.settings.styles)
         self.coarser, self.roughness = stored.coarser, stored.roughness
@@ -103,7 +104,7 @@ class Stylizer:
         source = cast(PictureSource, style)  # nothing else is left, and as_picture refuses anything but pictures
         picture = images.as_picture(source, self.settings, fit=images.shortest_side(READ_SIDE))
         interrupt()
-        return Blend(read_style(self.runtime.predict, picture, interrupt=interrupt)[0])
+        return Blend(self.reader.read(picture, interrupt)[0])
 
     def mix(
         self,
@@ -255,7 +256,7 @@ class Stylizer:
         with photo.lock:
             if photo.own_vector is None:
                 with watch.stopwatch("predict"):
-                    photo.own_vector = read_style(self.runtime.predict, photo.picture, interrupt=watch.interrupt)
+                    photo.own_vector = self.reader.read(photo.picture, watch.interrupt)
         vector = strength * style.vector + (1 - strength) * photo.own_vector
         return replace(style, vector=vector, added=None if style.added is None else np.float32(strength) * style.added)
 

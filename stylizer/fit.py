@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from stylizer import images, loss_networks, losses, studies, weights
+from stylizer import cores, images, loss_networks, losses, studies, weights
 from stylizer.canvas import brushed
 from stylizer.errors import NotFinite, ParameterError
 from stylizer.feedforward import Stylizer
@@ -325,8 +325,9 @@ def study(
     if interrupt:
         interrupt()
         call_between_layers(network, interrupt)
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    threads = cores.threads(settings.threads)
+    if threads:
+        torch.set_num_threads(threads)
     pictures = [images.as_picture(photo, settings) for photo in photos or default_photos(settings)]
     if own is not None:
         pictures += [images.as_picture(own, settings)] * max(1, len(pictures) // (OWN_EVERY - 1))

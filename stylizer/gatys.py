@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylizer import images, loss_networks, losses
+from stylizer import cores, images, loss_networks, losses
 from stylizer.errors import NotFinite, ParameterError
 from stylizer.feedforward import Stylizer
 from stylizer.images import Picture, PictureSource
@@ -234,8 +234,9 @@ def paint(
         first = _start(picture, start, settings)
     if settings.precision != "auto":
         config = replace(config, precision=settings.precision)
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    threads = cores.threads(settings.threads)
+    if threads:
+        torch.set_num_threads(threads)
     cuda = settings.device in ("auto", "cuda") and torch.cuda.is_available()
     network = network.to("cuda" if cuda else "cpu")
     tensors = [_tensor(style) for style in style_pictures]

@@ -6,12 +6,12 @@ Check here before a large allocation: past the limit the system kills the proces
 import ctypes
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from stylizer import cgroups
 from stylizer.errors import OutOfMemory, PictureOutOfBounds
 
 MEGABYTE = 2**20
-CGROUPS = Path("/sys/fs/cgroup")
 # Control group files, versions 2 and 1: the limit, memory used, and how much of it is reclaimable page cache.
 CGROUP_FILES = (
     ("memory.max", "memory.current", "inactive_file"),
@@ -95,7 +95,7 @@ def check_room(needed: int, what: str, advice: str = "try again in a few seconds
 
 def _cgroups() -> Iterator[tuple[int, int]]:
     """(limit, used) in bytes of each control group that limits this process."""
-    for folder in _cgroup_folders():
+    for folder in cgroups.folders("memory"):
         for limit_file, used_file, reclaimable in CGROUP_FILES:
             try:
                 limit = int((folder / limit_file).read_text())
@@ -103,22 +103,6 @@ def _cgroups() -> Iterator[tuple[int, int]]:
             except (OSError, ValueError):  # not this version, or "max": no limit
                 continue
             yield limit, used - (_of_file(folder / "memory.stat", reclaimable) or 0)
-
-
-def _cgroup_folders() -> list[Path]:
-    """This process's control groups and their parents; inside a container, its own is the outermost."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    found = [CGROUPS, CGROUPS / "memory"]
-    for line in lines:
-        number, controllers, path = line.split(":", 2)
-        if number == "0" or "memory" in controllers.split(","):
-            root = CGROUPS if number == "0" else CGROUPS / "memory"
-            inner = PurePosixPath(path.lstrip("/"))
-            found += [root / each for each in (inner, *inner.parents)]
-    return list(dict.fromkeys(found))
 
 
 def _of_file(path: str | Path, name: str) -> int | None:

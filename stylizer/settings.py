@@ -205,9 +205,13 @@ class Settings(Checked):
         "separable", NETWORK, "transformer in the models folder that paints: separable, which is faster, or plain"
     )
     precision: str = setting(
-        "auto", Choice(("auto", "f32")), "auto: bf16 on a CPU that supports it, half on CUDA, otherwise f32"
+        "auto",
+        Choice(("auto", "int8", "f32")),
+        "int8: part of the encoder in 8 bits; auto: bf16 on a CPU that has it, or int8 if that gains; f16 on CUDA",
     )
-    threads: int = setting(0, Whole(0, 1024), "CPU threads per picture; 0: one per core")
+    threads: int = setting(
+        0, Whole(0, 1024), "CPU threads per picture; 0: one per core that this process and its container may use"
+    )
     max_body_bytes: int = setting(24 * 2**20, Whole(1024, 2**30, "bytes"), "largest request body, pictures included")
     max_megapixels: float = setting(
         50.0, Number(0.01, 10_000), "largest picture once decoded; 50 megapixels are 150 MB of RGB"

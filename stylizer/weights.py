@@ -172,16 +172,20 @@ def parse(data: bytes, name: str = "weights") -> tuple[dict[str, np.ndarray], di
         raise WeightsError(f"{name} is not a safetensors file: {cause}") from cause
 
 
-def floors_file(stem: str) -> str:
-    """The file with a transformer's least variances; separate, so that new ones do not change its fingerprint."""
-    return f"floors-{stem.removeprefix('transformer-')}.safetensors"
+def calibration_file(stem: str) -> str:
+    """The file with what was measured of a transformer; separate, so that it does not change its fingerprint."""
+    return f"calibration-{stem.removeprefix('transformer-')}.safetensors"
 
 
-def floors(folder: Path, stem: str) -> np.ndarray | None:
-    """The least variances of a transformer's styled channels, (S,); None if it has no such file."""
-    file = floors_file(stem)
+def calibration(folder: Path, stem: str) -> dict[str, np.ndarray]:
+    """What `python -m stylizer.training calibrate` measured of a transformer; empty if it has no such file.
+
+    floors: the styled channels' least variances, (S,). peaks: the largest number that enters each of the encoder's
+    convolutions after the first.
+    """
+    file = calibration_file(stem)
     listed = (folder / CHECKSUMS).exists() and file in checksums(folder)
-    return parse(read(folder, file), file)[0]["variance"] if listed else None
+    return parse(read(folder, file), file)[0] if listed else {}
 
 
 def fingerprint(folder: Path, file: str) -> str:

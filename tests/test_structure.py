@@ -7,7 +7,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "stylizer"
 # Each layer may import itself and those above it; web and training are side by side and never meet.
 LAYERS = [
-    {"errors", "options", "parameters", "settings", "tiles", "memory", "files", "progress"},
+    {"errors", "options", "parameters", "settings", "tiles", "memory", "files", "progress", "cgroups", "cores"},
     {"containers", "alpha", "weights", "serving"},
     {"colours", "tones"},
     {"images"},
@@ -26,6 +26,8 @@ SERVING = {
     "settings",
     "tiles",
     "memory",
+    "cgroups",
+    "cores",
     "containers",
     "alpha",
     "colours",

@@ -266,9 +266,9 @@ def test_a_nearly_blank_picture_is_painted_nearly_blank(exact):
 @pytest.mark.parametrize("transformer", ["separable", "plain"])
 def test_floors_are_about_what_photos_vary_by(transformer, settings):
     from stylizer.fit import load_transformer
-    from stylizer.training.floors import SHARE, least
+    from stylizer.training.calibrate import SHARE, least
 
-    floors = weights.floors(settings.models, f"transformer-{transformer}")
+    floors = weights.calibration(settings.models, f"transformer-{transformer}")["floors"]
     network = load_transformer(replace(settings, transformer=transformer))
     vectors = [style.vector for style in read_gallery(settings.styles).values()][3::30]
     found = least(network, [images.to_tensor(pictures.photo(160, 120))], vectors)

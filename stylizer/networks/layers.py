@@ -41,29 +41,39 @@ def instance_norm(features: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
     """Normalise each picture by its own mean and biased variance."""
     if torch.is_grad_enabled() and (features.requires_grad or gamma.requires_grad):
         return TrainedNorm.apply(features, gamma, beta)
+    if not features.is_contiguous():
+        return _instance_norm_channels_last(features, gamma, beta)[0]
     # Beta first: were the normalised features the first operand, OpenVINO would copy them.
     return beta + gamma * F.instance_norm(features, eps=STYLE_NORM_EPSILON)
+
+
+def _instance_norm_channels_last(features: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(normalised features, their mean, their deviation), the latter (N, C, 1, 1) in float32.
+
+    torch's own instance norm converts its features to channels first, and each convolution then converts them back.
+    """
+    pixels = features.shape[2] * features.shape[3]
+    mean = features.sum((2, 3), keepdim=True, dtype=torch.float32) / pixels
+    norm = torch.linalg.vector_norm(features, dim=(2, 3), keepdim=True, dtype=torch.float32)
+    variance = (norm.square() / pixels - mean.square()).clamp(min=0)
+    deviation = (variance + STYLE_NORM_EPSILON).sqrt()
+    scale = gamma / deviation
+    shift = beta - mean * scale
+    return torch.addcmul(shift.to(features.dtype), features, scale.to(features.dtype)), mean, deviation
 
 
 class TrainedNorm(torch.autograd.Function):
     """Instance norm with a gradient; forward and backward up to twice as fast on a CPU as torch's.
 
-    torch's own converts its features to channels first, and each convolution then converts them back. For a single
-    picture in channels-last layout its gradient is wrong (torch 2.15, CPU). Sums are in float32, whatever the features'
-    dtype.
+    For a single picture in channels-last layout the gradient of torch's is wrong (torch 2.15, CPU). Sums are in
+    float32, whatever the features' dtype.
     """
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-        pixels = features.shape[2] * features.shape[3]
-        mean = features.sum((2, 3), keepdim=True, dtype=torch.float32) / pixels  # (N, C, 1, 1)
-        norm = torch.linalg.vector_norm(features, dim=(2, 3), keepdim=True, dtype=torch.float32)
-        variance = (norm.square() / pixels - mean.square()).clamp(min=0)
-        deviation = (variance + STYLE_NORM_EPSILON).sqrt()
-        scale = gamma / deviation
-        shift = beta - mean * scale
+        normalised, mean, deviation = _instance_norm_channels_last(features, gamma, beta)
         ctx.save_for_backward(features, gamma, mean, deviation)
-        return torch.addcmul(shift.to(features.dtype), features, scale.to(features.dtype))
+        return normalised
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,7 +14,7 @@ from stylizer.runtimes.on_torch import TorchRuntime
 from stylizer.runtimes.runtime import Runtime
 from stylizer.settings import Settings
 
-PRECISIONS = ("auto", "f32")
+PRECISIONS = ("auto", "int8", "f32")
 
 
 def _cuda_is_likely() -> bool:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stylizer import memory, weights
-from stylizer.errors import WeightsError
+from stylizer import cores, memory, weights
+from stylizer.errors import ParameterError, WeightsError
 from stylizer.runtimes.runtime import Runtime
 from stylizer.settings import Settings
 from stylizer.studies import ADDED_SIZE
@@ -23,17 +23,18 @@ if TYPE_CHECKING:
     import openvino
 
 # Memory of a picture being painted; measured 345 in bf16 at 12 megapixels, and 600 in f32, with OpenVINO.
-BYTES_PER_PIXEL = {"bf16": 400, "f32": 700}
+BYTES_PER_PIXEL = {"bf16": 400, "f32": 700, "int8": 700}
 # Limit for all compiled sizes together, most of it activations: enough for a preview and a 1024 x 683 picture in
 # float32, encoder and decoder each. On a small machine it is a quarter of the available memory.
 KEPT_BYTES = 10**9
 COMPILED_BYTES = 20 * 2**20  # of each compiled size, besides activations
 SEEN = 96  # parts and sizes remembered, to recognise them when they come again
 LARGE_BYTES = 256 * 2**20  # after a picture that used more than this, memory is returned to the system
-# What is always computed in float32; see OpenVinoRuntime. In bf16 an encoder runs in two parts: what calms a photo and
-# the convolutions that follow.
-EXACT_PARTS = ("encoder", "calming", "measure")
-ENCODER_PARTS = ("encoder", "calming", "convolutions")
+# What is never computed in bf16; see OpenVinoRuntime. In bf16 an encoder runs in two parts: what calms a photo and the
+# convolutions that follow.
+EXACT_PARTS = ("encoder", "calming", "quantised", "measure")
+ENCODER_PARTS = ("encoder", "calming", "convolutions", "quantised")
+LEVELS = 256  # of an 8-bit number
 FEATURES = 128  # channels
 TRANSFORMER_PARTS = ("encoder", "decoder", "measure", "tile")
 
@@ -48,11 +49,29 @@ def import_openvino() -> ModuleType:
     return openvino
 
 
-class OpenVinoRuntime(Runtime):
-    """OpenVINO on a CPU, the transformer in bf16 if the CPU supports it.
+def precision_for(settings: Settings) -> str:
+    """What the transformer computes in on this CPU: bf16, int8 or f32. ParameterError if int8 lacks its calibration."""
+    if settings.precision == "auto":
+        if "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            return "bf16"
+        gains = cores.processor()[1] & cores.DOT_PRODUCTS
+        return "int8" if gains and _peaks(settings) is not None else "f32"
+    if settings.precision == "int8" and _peaks(settings) is None:
+        file = weights.calibration_file(settings.transformer_stem)
+        raise ParameterError("precision", f"int8 needs {file} in {settings.models}; choose auto or f32")
+    return settings.precision
 
-    Three things stay in float32. The predictor: in bf16 its vectors are 1 to 2 % off, which causes most of the
-    difference in a picture, and it would save only two milliseconds per painting. The noise removal that begins an
+
+def _peaks(settings: Settings) -> np.ndarray | None:
+    return weights.calibration(settings.models, settings.transformer_stem).get("peaks")
+
+
+class OpenVinoRuntime(Runtime):
+    """OpenVINO on a CPU: the transformer in bf16 if the CPU computes in it, else two thirds of the encoder in 8 bits if
+    the CPU has instructions for that. The decoder's kernels depend on the style, so they cannot be quantised before.
+
+    Three things stay in float32 everywhere. The predictor: in bf16 its vectors are 1 to 2 % off, which causes most of
+    the difference in a picture, and it would save only two milliseconds per painting. The noise removal that begins an
     encoder, and all of it for a nearly blank picture: what is left of calm places is smaller than a step of bf16, and
     steps would be painted as texture. And a tile's statistics, which would otherwise be off by half a percent.
 
@@ -67,11 +86,12 @@ class OpenVinoRuntime(Runtime):
     def __init__(self, settings: Settings):
         self.device = "cpu"
         self._core = import_openvino().Core()
-        capable = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        self.precision = "bf16" if capable and settings.precision == "auto" else "f32"
-        self._options: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.precision}
-        if settings.threads:
-            self._options["INFERENCE_NUM_THREADS"] = settings.threads
+        self.precision = precision_for(settings)
+        computes = "bf16" if self.precision == "bf16" else "f32"
+        self._options: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": computes}
+        threads = cores.threads(settings.threads)
+        if threads:
+            self._options["INFERENCE_NUM_THREADS"] = threads
         self._lock = threading.Lock()
         files = {part: f"{settings.transformer_stem}-{part}" for part in TRANSFORMER_PARTS}
         files["predictor"] = settings.predictor_stem
@@ -79,6 +99,8 @@ class OpenVinoRuntime(Runtime):
         for part in TRANSFORMER_PARTS:
             _keep_channels_last(self._models[part])
         self._models["calming"], self._models["convolutions"] = _parted(self._models["encoder"])
+        if self.precision == "int8":
+            self._models["quantised"] = _quantised(self._models["encoder"], _peaks(settings))
         self.takes_studies = any(each.any_name == "added" for each in self._models["decoder"].inputs)
         self._nothing = np.zeros(ADDED_SIZE, np.float32)  # the additions of a style without a study
         self._predictor: openvino.InferRequest | None = None
@@ -185,6 +207,8 @@ class OpenVinoRuntime(Runtime):
     def encode(self, content: np.ndarray, exact: bool = False) -> np.ndarray:
         if exact or self.precision == "f32":
             return self._run("encoder", content)
+        if self.precision == "int8":
+            return self._run("quantised", content)
         return self._run("convolutions", self._run("calming", content))
 
     def decode(self, features: np.ndarray, vector: np.ndarray, added: np.ndarray | None = None) -> np.ndarray:
@@ -233,8 +257,31 @@ def _parted(encoder: openvino.Model) -> tuple[openvino.Model, openvino.Model]:
 
 
 def _first_padding(encoder: openvino.Model) -> openvino.Node:
-    convolution = next(node for node in encoder.get_ordered_ops() if node.get_type_name() == "Convolution")
-    return convolution.input_value(0).get_node()
+    return _convolutions(encoder)[0].input_value(0).get_node()
+
+
+def _convolutions(encoder: openvino.Model) -> list[openvino.Node]:
+    return [node for node in encoder.get_ordered_ops() if node.get_type_name() == "Convolution"]
+
+
+def _quantised(encoder: openvino.Model, peaks: np.ndarray) -> openvino.Model:
+    """An encoder whose convolutions after the first take features, 0 to a peak each, and kernels in 8 bits.
+
+    The first takes the photo, whose calm places differ by less than 8 bits hold.
+    """
+    from openvino import opset13
+
+    encoder, none = encoder.clone(), np.float32(0)
+    for convolution, peak in zip(_convolutions(encoder)[1:], peaks, strict=True):
+        features, kernels = convolution.input_value(0), convolution.input_value(1)
+        rounded = opset13.fake_quantize(features, none, peak, none, peak, LEVELS)
+        largest = opset13.reduce_max(opset13.absolute(kernels), np.array([1, 2, 3]), keep_dims=True)
+        least = opset13.negative(largest)
+        coarse = opset13.fake_quantize(kernels, least, largest, least, largest, LEVELS - 1)  # as many below 0 as above
+        convolution.input(0).replace_source_output(rounded.output(0))
+        convolution.input(1).replace_source_output(coarse.output(0))
+    encoder.validate_nodes_and_infer_types()
+    return encoder
 
 
 def _keep_channels_last(model: openvino.Model) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stylizer import memory, weights
+from stylizer import cores, memory, weights
+from stylizer.errors import ParameterError
 from stylizer.runtimes.runtime import Runtime
 from stylizer.settings import Settings
 
@@ -29,11 +30,14 @@ class TorchRuntime(Runtime):
 
         from stylizer.networks import build, build_transformer
 
+        if settings.precision == "int8":
+            raise ParameterError("precision", "int8 is for OpenVINO, on a CPU; with torch choose auto or f32")
         self._torch, self.device = torch, device
         half = device == "cuda" and settings.precision == "auto"
         self.precision, self._dtype = ("f16", torch.float16) if half else ("f32", torch.float32)
-        if device == "cpu" and settings.threads:
-            torch.set_num_threads(settings.threads)
+        threads = cores.threads(settings.threads)
+        if device == "cpu" and threads:
+            torch.set_num_threads(threads)
 
         def stored(stem: str) -> tuple[dict[str, torch.Tensor], dict[str, str], str]:
             arrays, metadata = weights.parse(weights.read(settings.models, f"{stem}.safetensors"), stem)
@@ -44,7 +48,7 @@ class TorchRuntime(Runtime):
         transformer = build_transformer(*stored(settings.transformer_stem)).requires_grad_(False)
         self._transformer = transformer.to(device, self._dtype).to(memory_format=torch.channels_last)
         self.takes_studies = self._transformer.config.separable
-        floors = weights.floors(settings.models, settings.transformer_stem)
+        floors = weights.calibration(settings.models, settings.transformer_stem).get("floors")
         self._transformer.floors = None if floors is None else torch.from_numpy(floors).to(device)
         self._lock = threading.Lock()
         self._graphs: OrderedDict[tuple, tuple] = OrderedDict()

@@ -19,7 +19,7 @@ COMMANDS = {
     "mean": "average the weights from before and after a run",
     "whiten": "put the style vectors into coordinates in which training is quick",
     "colors": "make the predictors in models/ follow a painting's palette",
-    "floors": "measure the variance floors for nearly blank photos",
+    "calibrate": "measure a transformer's features: least variances for nearly blank photos, ranges for 8 bits",
     "export": "write the ONNX files, checksums and facts of models/",
     "vectors": "compute every stored style vector of the gallery",
     "studies": "learn the gallery's missing studies",

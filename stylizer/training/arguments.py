@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from stylizer import loss_networks
+from stylizer import cores, loss_networks
 from stylizer.errors import ParameterError
 from stylizer.loss_networks import load_vgg16
 from stylizer.networks.backbones import VGG, VGG16
@@ -47,8 +47,9 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
 
 def device_of(arguments: argparse.Namespace) -> torch.device:
     """The device that --device names; torch is set up for it and for --threads. ParameterError if it is not there."""
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    threads = cores.threads(arguments.threads)
+    if threads:
+        torch.set_num_threads(threads)
     name = arguments.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

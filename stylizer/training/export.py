@@ -28,7 +28,7 @@ HALF_TOLERANCE = 1e-2  # the same after rounding to half precision
 HALF_FROM = 64  # numbers in an array: with fewer nothing is gained
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # stored with the parameters, but none
 EXPORTED = ("predictor-", "transformer-")
-FLOORS = "floors-"  # beside the networks, of each transformer
+CALIBRATION = "calibration-"  # beside the networks, of each transformer
 DYNAMIC = torch.export.Dim.DYNAMIC
 
 
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    # Loss networks have no ONNX files: gradients go through them, in torch. Floors belong to a transformer.
+    # Loss networks have no ONNX files: gradients go through them, in torch. A calibration belongs to its transformer.
     paths = sorted(path for path in arguments.folder.glob("*.safetensors") if path.name.startswith(EXPORTED))
     if not paths:
         raise EmptyInput(f"there is no predictor and no transformer in {arguments.folder}")
@@ -170,7 +170,7 @@ def export(path: Path) -> list[str]:
     """Write the ONNX files of one safetensors file beside it; their names. WeightsError if one differs too much."""
     arrays, metadata = weights.parse(path.read_bytes(), path.name)
     network = build({key: torch.from_numpy(value) for key, value in arrays.items()}, metadata, path.name)
-    floors = weights.floors(path.parent, path.stem)
+    floors = weights.calibration(path.parent, path.stem).get("floors")
     if floors is not None:
         network.floors = torch.from_numpy(floors)
     torch.manual_seed(0)
@@ -193,7 +193,7 @@ def write_checksums(folder: Path) -> None:
     files = sorted(file for pattern in ("*.safetensors", "*.onnx") for file in folder.glob(pattern))
     lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files]
     (folder / weights.CHECKSUMS).write_text("".join(lines))
-    networks = [file for file in files if file.suffix == ".safetensors" and not file.name.startswith(FLOORS)]
+    networks = [file for file in files if file.suffix == ".safetensors" and not file.name.startswith(CALIBRATION)]
     facts = {file.name: _facts(file) for file in networks}
     (folder / weights.FACTS).write_text(json.dumps(facts, indent=2) + "\n")
 
