@@ -323,11 +323,11 @@ def test_openvino_in_float32_computes_what_torch_computes_but_for_what_its_files
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["auto", "int8"])
 def test_fast_precisions_stay_within_the_stated_tolerance(photo, pair, reference, precision):
-    """docs/runtimes.md states it: mean difference at most 0.003, at least 46 dB, a thousandth above 12 of 255."""
+    """docs/runtimes.md states it: mean difference at most 0.003, at least 45 dB, a thousandth above 12 of 255."""
     _, stylised = paint_on(make_runtime(Settings(device="cpu", precision=precision, **pair)), photo)
     apart = np.abs(stylised - reference[1])
     assert apart.mean() < 0.003 and np.quantile(apart, 0.999) < 12 / 255
-    assert psnr(stylised, reference[1]) > 46
+    assert psnr(stylised, reference[1]) > 45
     assert variation(stylised) < 1.02 * variation(reference[1])  # no weave that was not there
 
 

@@ -19,17 +19,18 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 
 from stylizer import losses, weights  # noqa: E402
 from stylizer.errors import EmptyInput, NotFinite, ParameterError, WeightsError  # noqa: E402
+from stylizer.networks import Transformer  # noqa: E402
 from stylizer.networks.backbones import VGG16  # noqa: E402
 from stylizer.networks.predictor import colors  # noqa: E402
 from stylizer.settings import Settings  # noqa: E402
 from stylizer.training import __main__ as command  # noqa: E402
 from stylizer.training import colors as training_colors  # noqa: E402
-from stylizer.training import config, data, whiten  # noqa: E402
+from stylizer.training import config, data, factor, whiten  # noqa: E402
 from stylizer.training.batches import build_bank  # noqa: E402
 from stylizer.training.config import TrainConfig, stages  # noqa: E402
 from stylizer.training.export import write_checksums  # noqa: E402
 from stylizer.training.loop import Report, train  # noqa: E402
-from stylizer.training.pairs import load_pair, pair_at, save_pair  # noqa: E402
+from stylizer.training.pairs import load_networks, load_pair, pair_at, save_network, save_pair  # noqa: E402
 from stylizer.training.run import Run  # noqa: E402
 from stylizer.training.start import starting_pair  # noqa: E402
 from stylizer.training.train import Curve, config_of  # noqa: E402
@@ -540,6 +541,44 @@ def test_the_mean_of_two_pairs_lies_between_them_number_by_number(tmp_path, caps
     assert command.main(["mean", *places, "--share", "2", "--out", str(tmp_path / "no")]) == 2
     assert command.main(["mean", *places[::-1], "--out", str(tmp_path / "no")]) == 2
     assert "0 to 1" in (said := capsys.readouterr().err) and "rank 4" in said and "no mean" in said
+
+
+def test_an_encoder_learns_a_cheaper_first_convolution_and_nothing_else_changes(tmp_path, monkeypatch, capsys):
+    for name, value in (("STORED", 64), ("SIDE", 48), ("BATCH", 2), ("HELD_BACK", 2), ("TRIALS", 1)):
+        monkeypatch.setattr(factor, name, value)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for seed in range(factor.HELD_BACK + 8):
+        pixels = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(photos / f"{seed}.png")
+    whole, thin = tmp_path / "whole.safetensors", tmp_path / "thin.safetensors"
+    save_network(Transformer(), whole)
+    given = ["factor", str(whole), "--content", str(photos), "--out", str(thin)]
+    assert command.main([*given, "--rank", "6", "--steps", "12"]) == 0
+    before, after = (load_networks([path])["transformer"] for path in (whole, thin))
+    assert after.config == replace(before.config, first_rank=6)
+    assert after.contract[0].vertical.weight.shape == (6, 3, 9, 1)
+    assert after.contract[0].conv.weight.shape == (32, 6, 1, 9)
+    kept = after.state_dict()
+    assert all(torch.equal(value, kept[key]) for key, value in before.state_dict().items() if "contract" not in key)
+    photo = torch.rand(1, 3, 64, 64)
+    assert after.encode(photo).shape == before.encode(photo).shape
+    for wrong, words in ((given, "1 to 27"), (["factor", str(thin), *given[2:]], "already products")):
+        assert command.main([*wrong, "--rank", "28"]) == 2 and words in capsys.readouterr().err
+
+
+def test_batch_norms_get_the_statistics_of_what_they_see_and_give_the_same(monkeypatch):
+    monkeypatch.setattr(factor, "SIDE", 48)
+    torch.manual_seed(0)
+    teacher = Transformer().eval()
+    contract, photos = factor.factored(teacher, 4).contract, torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+    seen = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        before = contract(seen)
+        factor.restate(contract[0], teacher, contract, photos, torch.Generator().manual_seed(0))
+        torch.testing.assert_close(contract(seen), before, rtol=1e-3, atol=1e-4)
+        found = contract[0].conv(contract[0].vertical(photos.float() / 255))
+    assert torch.allclose(contract[0].norm.running_mean, found.mean((0, 2, 3)), atol=0.1)
 
 
 def test_nan_stops_the_run_and_the_checkpoint_before_is_good(tmp_path):

@@ -22,16 +22,27 @@ def pad(features: Tensor, kernel_size: int, padding: str, dilation: int = 1) -> 
 
 
 class ContractConv(nn.Module):
-    """Convolution, batch norm, ReLU, (N, C, H, W) -> (N, O, H/s, W/s): independent of the style, so cacheable."""
+    """Convolution, batch norm, ReLU, (N, C, H, W) -> (N, O, H/s, W/s): independent of the style, so cacheable.
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: str):
+    With a `rank` the kernels are products: that many vertical ones, of a single column, and horizontal ones that mix
+    what those found.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: str, rank: int = 0):
         super().__init__()
-        self.kernel_size, self.padding = kernel_size, padding
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, bias=False)
+        self.kernel_size, self.padding, self.rank = kernel_size, padding, rank
+        if rank:
+            self.vertical = nn.Conv2d(in_channels, rank, (kernel_size, 1), (stride, 1), bias=False)
+            self.conv = nn.Conv2d(rank, out_channels, (1, kernel_size), (1, stride), bias=False)
+        else:
+            self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, bias=False)
         self.norm = nn.BatchNorm2d(out_channels, eps=BATCH_NORM_EPSILON)
 
     def forward(self, features: Tensor) -> Tensor:
-        return F.relu(self.norm(self.conv(pad(features, self.kernel_size, self.padding))))
+        features = pad(features, self.kernel_size, self.padding)
+        if self.rank:
+            features = self.vertical(features)
+        return F.relu(self.norm(self.conv(features)))
 
 
 Norm = Callable[[Tensor, Tensor, Tensor], Tensor]  # features (N, C, H, W), gamma and beta (N, C, 1, 1) -> features

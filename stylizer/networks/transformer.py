@@ -38,6 +38,7 @@ class TransformerConfig:
     residual_blocks: int = 5
     dilations: tuple[int, ...] = ()  # of the residual blocks' convolutions, two per block; empty: all 1
     rank: int = 0  # of what the style adds to each styled kernel; 0: a style affects only norms, as in Magenta's
+    first_rank: int = 0  # of the first kernels, 9 x 1 and then 1 x 9; 0: whole 9 x 9 kernels, as in Magenta's
     calms: bool = True  # whether noise in calm places is removed before encoding; Magenta's does not
 
     def __post_init__(self) -> None:
@@ -47,6 +48,8 @@ class TransformerConfig:
             raise ValueError(f"width is {self.width}; it must be above 0 and at most 4")
         if not 0 <= self.rank <= 128:
             raise ValueError(f"rank is {self.rank}; it must be 0 to 128")
+        if not 0 <= self.first_rank <= 27:
+            raise ValueError(f"first_rank is {self.first_rank}; it must be 0 to 27: 27 are as good as whole kernels")
         object.__setattr__(self, "dilations", tuple(self.dilations))  # a list in a weight file's description
         if self.dilations and (len(self.dilations) != 2 * self.residual_blocks or min(self.dilations) < 1):
             raise ValueError(
@@ -89,7 +92,7 @@ class Transformer(nn.Module):
         c32, c64, c128 = (config.channels(count) for count in (32, 64, 128))
         styled = partial(StyledConv, separable=config.separable, padding=config.padding, rank=config.rank)
         self.contract = nn.Sequential(
-            ContractConv(3, c32, 9, stride=1, padding=config.padding),
+            ContractConv(3, c32, 9, stride=1, padding=config.padding, rank=config.first_rank),
             ContractConv(c32, c64, 3, stride=2, padding=config.padding),
             ContractConv(c64, c128, 3, stride=2, padding=config.padding),
         )

@@ -265,14 +265,14 @@ def _convolutions(encoder: openvino.Model) -> list[openvino.Node]:
 
 
 def _quantised(encoder: openvino.Model, peaks: np.ndarray) -> openvino.Model:
-    """An encoder whose convolutions after the first take features, 0 to a peak each, and kernels in 8 bits.
+    """An encoder whose last convolutions take features, 0 to a peak each, and kernels in 8 bits.
 
-    The first takes the photo, whose calm places differ by less than 8 bits hold.
+    What comes before takes the photo, whose calm places differ by less than 8 bits hold.
     """
     from openvino import opset13
 
     encoder, none = encoder.clone(), np.float32(0)
-    for convolution, peak in zip(_convolutions(encoder)[1:], peaks, strict=True):
+    for convolution, peak in zip(_convolutions(encoder)[-len(peaks) :], peaks, strict=True):
         features, kernels = convolution.input_value(0), convolution.input_value(1)
         rounded = opset13.fake_quantize(features, none, peak, none, peak, LEVELS)
         largest = opset13.reduce_max(opset13.absolute(kernels), np.array([1, 2, 3]), keep_dims=True)

@@ -23,6 +23,7 @@ COMMANDS = {
     "export": "write the ONNX files, checksums and facts of models/",
     "vectors": "compute every stored style vector of the gallery",
     "studies": "learn the gallery's missing studies",
+    "factor": "teach an encoder to do with a cheaper first convolution what it does now",
     "narrow": "teach the narrow VGG to see what VGG-16 sees, or resume",
     "classify": "train the small network to classify Tiny ImageNet, or resume",
     "convert": "convert Magenta's published weights",
