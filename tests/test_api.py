@@ -210,7 +210,7 @@ def test_a_wall_encodes_its_photo_once_for_each_height_of_brushwork(settings, ph
     from stylizer.web import create_app
 
     encoded, encode = [], OpenVinoRuntime.encode
-    monkeypatch.setattr(OpenVinoRuntime, "encode", lambda self, content: encoded.append(1) or encode(self, content))
+    monkeypatch.setattr(OpenVinoRuntime, "encode", lambda *given: encoded.append(1) or encode(*given))
     client = create_app(settings).server.test_client()
     names = [STYLE, "the-night-watch", "batik", "girl-with-a-pearl-earring"]
     heights = {stylizer.brush_height(stylizer.gallery[name].vector) for name in names}

@@ -781,7 +781,7 @@ def test_the_help_lists_every_command_and_imports_none(capsys, monkeypatch):
     with pytest.raises(SystemExit):
         command.main(["--help"])
     said = capsys.readouterr().out
-    assert all(f"    {name} " in said for name in command.COMMANDS)
+    assert all(f"\n    {name}" in said for name in command.COMMANDS)
 
 
 def test_a_curve_keeps_its_columns_where_a_resumed_run_has_other_losses(tmp_path):
