@@ -428,7 +428,17 @@ def test_random_sizes_leave_nothing_compiled():
     runtime = make_runtime(Settings(device="cpu"))
     for side in range(32, 96, 4):
         decoder_of(runtime, side)
-    assert not runtime._requests and len(runtime._seen) == 16
+    assert not runtime._requests and len(runtime._seen) == 16 and len(runtime._new) == on_openvino.NEW
+
+
+def test_a_size_that_comes_again_at_once_is_not_compiled_again(monkeypatch):
+    runtime, compiled = make_runtime(Settings(device="cpu", precision="f32")), []
+    monkeypatch.setattr(runtime, "_compile", lambda *key: compiled.append(key) or type(runtime)._compile(runtime, *key))
+    content, vector = images.to_tensor(pictures.photo(64, 48)), np.zeros((1, 100), np.float32)
+    for _ in range(3):
+        runtime.decode(runtime.encode(content), vector)
+    assert [part for part, _ in compiled] == ["encoder", "decoder"]
+    assert len(runtime._requests) == 2 and not runtime._new
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ BYTES_PER_PIXEL = {"bf16": 400, "f32": 700, "int8": 700}
 # float32, encoder and decoder each. On a small machine it is a quarter of the available memory.
 KEPT_BYTES = 10**9
 COMPILED_BYTES = 20 * 2**20  # of each compiled size, besides activations
+NEW = 3  # parts of a size that was used once: two of an encoder and a decoder
 SEEN = 96  # parts and sizes remembered, to recognise them when they come again
 LARGE_BYTES = 256 * 2**20  # after a picture that used more than this, memory is returned to the system
 # What is never computed in bf16; see OpenVinoRuntime. In bf16 an encoder runs in two parts: what calms a photo and the
@@ -77,8 +78,8 @@ class OpenVinoRuntime(Runtime):
 
     Encoder and decoder are compiled for each picture size: a fixed size runs about a tenth faster than a dynamic one,
     takes no longer to compile, and can be freed, while a dynamic one keeps the memory of its largest picture. A size
-    is kept from its second use, replacing the oldest, until it is no longer used. The predictor is small and stays
-    dynamic.
+    is kept from its second use, replacing the oldest, until it is no longer used; before that, until the next new size.
+    The predictor is small and stays dynamic.
     """
 
     library = "OpenVINO"
@@ -99,12 +100,14 @@ class OpenVinoRuntime(Runtime):
         for part in TRANSFORMER_PARTS:
             _keep_channels_last(self._models[part])
         self._models["calming"], self._models["convolutions"] = _parted(self._models["encoder"])
-        if self.precision == "int8":
-            self._models["quantised"] = _quantised(self._models["encoder"], _peaks(settings))
+        peaks = _peaks(settings)
+        if self.precision == "int8" and peaks is not None:
+            self._models["quantised"] = _quantised(self._models["encoder"], peaks)
         self.takes_studies = any(each.any_name == "added" for each in self._models["decoder"].inputs)
         self._nothing = np.zeros(ADDED_SIZE, np.float32)  # the additions of a style without a study
         self._predictor: openvino.InferRequest | None = None
         self._requests: OrderedDict[tuple[str, tuple[int, ...]], openvino.InferRequest] = OrderedDict()
+        self._new: OrderedDict[tuple[str, tuple[int, ...]], openvino.InferRequest] = OrderedDict()
         self._seen: OrderedDict[tuple[str, tuple[int, ...]], None] = OrderedDict()
         self._own_bytes = memory.resident_memory()
 
@@ -134,10 +137,11 @@ class OpenVinoRuntime(Runtime):
         )
 
     def _release(self) -> bool:
-        """Free the least recently used size, or something cached elsewhere if there is none."""
-        if self._requests:
-            self._requests.popitem(last=False)
-            return True
+        """Free what was compiled first, used once or more, or something cached elsewhere if there is none."""
+        for kept in (self._new, self._requests):
+            if kept:
+                kept.popitem(last=False)
+                return True
         return self.forget()
 
     def _run(self, part: str, picture: np.ndarray, *style: np.ndarray, added: np.ndarray | None = None) -> np.ndarray:
@@ -148,10 +152,11 @@ class OpenVinoRuntime(Runtime):
             if self.takes_studies and part not in ENCODER_PARTS:
                 style = (*style, self._nothing if added is None else added)
             result = request.infer([picture, *style])[0]
-            kept = (part, picture.shape) in self._requests
-            if not kept:
+            key = (part, picture.shape)
+            if key not in self._requests:
                 result = result.copy()  # a view would keep all of the request's memory alive
                 del request
+            kept = key in self._requests or key in self._new
         if not kept and self._bytes(part, picture.shape) > LARGE_BYTES:
             memory.give_back()
         return result
@@ -162,11 +167,36 @@ class OpenVinoRuntime(Runtime):
             for order in (self._requests, self._seen):
                 order.move_to_end(key)
             return self._requests[key]
-        kept, wanted = sum(self._bytes(*each) for each in self._requests), self._bytes(part, shape)
-        most = self._most_kept(kept)
-        again = key in self._seen and wanted <= most  # a large picture's activations cost more than recompiling
-        while again and kept + wanted > most:
-            kept -= self._bytes(*self._requests.popitem(last=False)[0])
+        again, fits = key in self._seen, self._make_room(key)
+        request = self._new.pop(key, None) or self._compile(part, shape)
+        if fits:
+            (self._requests if again else self._new)[key] = request
+        self._seen[key] = None
+        self._seen.move_to_end(key)
+        while len(self._seen) > SEEN:  # free unused sizes: those that occurred twice by chance add up
+            self._requests.pop(self._seen.popitem(last=False)[0], None)
+        return request
+
+    def _make_room(self, key: tuple[str, tuple[int, ...]]) -> bool:
+        """Free what must go for a part of this size to be kept; False if it is too large for that.
+
+        What was used once makes room for anything, what was used again only for what is used again. Of the former only
+        the parts of one size stay: random sizes would add up.
+        """
+        while len(self._new) >= NEW and key not in self._new:
+            self._new.popitem(last=False)
+        kept = sum(self._bytes(*each) for each in (*self._requests, *self._new) if each != key)
+        wanted, most = self._bytes(*key), self._most_kept(kept)
+        if wanted > most:
+            return False  # a large picture's activations cost more than recompiling
+        for makes_room in (self._new, self._requests if key in self._seen else {}):
+            for other in [each for each in makes_room if each != key]:
+                if kept + wanted > most:
+                    del makes_room[other]
+                    kept -= self._bytes(*other)
+        return kept + wanted <= most
+
+    def _compile(self, part: str, shape: tuple[int, ...]) -> openvino.InferRequest:
         encodes = part in ENCODER_PARTS
         share = self._bytes_per_pixel(part) / BYTES_PER_PIXEL[self.precision] if encodes else 0.85
         height, width = _sides(part, shape)
@@ -174,14 +204,7 @@ class OpenVinoRuntime(Runtime):
         model = self._models[part].clone()
         model.reshape({model.input(0): list(shape)})
         options = {**self._options, "INFERENCE_PRECISION_HINT": "f32"} if part in EXACT_PARTS else self._options
-        request = self._core.compile_model(model, "CPU", options).create_infer_request()
-        if again:
-            self._requests[key] = request
-        self._seen[key] = None
-        self._seen.move_to_end(key)
-        while len(self._seen) > SEEN:  # free unused sizes: those that occurred twice by chance add up
-            self._requests.pop(self._seen.popitem(last=False)[0], None)
-        return request
+        return self._core.compile_model(model, "CPU", options).create_infer_request()
 
     def _most_kept(self, kept: int) -> int:
         """Bytes that compiled sizes may take in all, of which they take `kept` now."""
@@ -236,7 +259,7 @@ class OpenVinoRuntime(Runtime):
 
 def _sides(part: str, shape: tuple[int, ...]) -> tuple[int, int]:
     """Height and width of the painting for a part's input."""
-    return shape[2:] if part in ENCODER_PARTS else (STRIDE * shape[1], STRIDE * shape[2])
+    return (shape[2], shape[3]) if part in ENCODER_PARTS else (STRIDE * shape[1], STRIDE * shape[2])
 
 
 def _pixels(part: str, shape: tuple[int, ...]) -> int:
