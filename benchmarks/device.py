@@ -22,6 +22,7 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from stylizer.settings import Settings
+from stylizer.studies import ADDED_SIZE
 
 ROOT = Path(__file__).parents[1]
 SIDES = (256, 512)
@@ -34,7 +35,7 @@ import * as ort from "/node_modules/onnxruntime-web/dist/ort.wasm.min.mjs";
 const median = (times) => times.sort((one, other) => one - other)[times.length >> 1];
 const timed = async (task) => { const since = performance.now(); await task(); return performance.now() - since; };
 
-window.compare = async (side, threads, rounds) => {
+window.compare = async (side, threads, rounds, size) => {
   tf.wasm.setWasmPaths("/node_modules/@tensorflow/tfjs-backend-wasm/dist/");
   tf.wasm.setThreadsCount(threads);
   await tf.setBackend("wasm");
@@ -49,6 +50,7 @@ window.compare = async (side, threads, rounds) => {
   const numbers = Float32Array.from({ length: 100 }, () => Math.random() - 0.5);
   const content = new ort.Tensor("float32", pixels, [1, 3, side, side]);
   const vector = new ort.Tensor("float32", numbers, [1, 100]);
+  const added = new ort.Tensor("float32", new Float32Array(size), [size]);    // what a study would add: nothing
   const times = { rival: [], whole: [], slider: [] };
   for (let round = 0; round <= rounds; round++) {             // the first is for warming up
     const inputs = Object.fromEntries(rival.inputs.map(({ name, shape }) =>
@@ -60,7 +62,7 @@ window.compare = async (side, threads, rounds) => {
     });
     let features;
     const encode = await timed(async () => { ({ features } = await encoder.run({ content })); });
-    const decode = await timed(() => decoder.run({ features, vector }));
+    const decode = await timed(() => decoder.run({ features, vector, added }));
     tf.dispose(inputs);
     if (!round) continue;
     times.rival.push(theirs);
@@ -121,7 +123,7 @@ def studio(browser: Browser, megapixels: float) -> None:
         page.set_default_timeout(WAIT)
         page.goto(url)
         page.get_by_label("On this device").click()
-        page.get_by_text("Paints here by").wait_for()
+        page.locator("#device-words").filter(has_text="No picture is sent").wait_for()
         page.on("request", lambda request: posts.append(request.url) if request.method == "POST" else None)
         width = round((megapixels * 1.5e6) ** 0.5)
         large = Path(folder) / "large.jpg"
@@ -204,7 +206,7 @@ def against_rival(browser: Browser, options: argparse.Namespace) -> None:
     page = browser.new_page()
     page.goto(f"http://127.0.0.1:{server.server_port}/")
     for side in SIDES:
-        found = page.evaluate(f"compare({side}, {options.threads}, {options.rounds})")
+        found = page.evaluate(f"compare({side}, {options.threads}, {options.rounds}, {ADDED_SIZE})")
         whole, slider = found["rival"] / found["whole"], found["rival"] / found["slider"]
         print(f"{side} px: whole {whole:.2f} x, slider move {slider:.2f} x   {json.dumps(found)}", flush=True)
     server.shutdown()
