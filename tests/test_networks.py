@@ -6,13 +6,14 @@ import json
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import SHARED
 from mixing import mixing
 from safetensors.torch import load_file, save_file
 
 from stylizer import loss_networks, weights
 from stylizer.errors import WeightsError
-from stylizer.networks import StylePredictor, Transformer, TransformerConfig, build, describe
+from stylizer.networks import StylePredictor, Transformer, TransformerConfig, build, describe, layers
 from stylizer.networks.layers import STYLE_NORM_EPSILON, calmed, instance_norm
 from stylizer.networks.predictor import colors, with_colors
 from stylizer.settings import Settings
@@ -92,6 +93,38 @@ def test_reflect_padding_leaves_a_flat_picture_flat_where_zeros_draw_a_border():
     zeros.load_state_dict(reflecting.state_dict())
     assert reflecting(flat, vector).std(dim=(2, 3)).max() < 5e-3
     assert zeros(flat, vector).std(dim=(2, 3)).max() > 1e-2
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("separable", [True, False], ids=["separable", "plain"])
+@pytest.mark.parametrize("padding", ["reflect", "zeros"])
+@pytest.mark.parametrize("styles", [1, 2])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["first", "last"])
+def test_folded_kernels_give_what_enlarging_and_then_convolving_gives(separable, padding, styles, layout):
+    torch.manual_seed(0)
+    folding = layers.StyledConv(12, 8, 3, separable, padding, rank=4, upsamples=True)
+    enlarging = layers.StyledConv(12, 8, 3, separable, padding, rank=4)
+    folding.up.normal_()
+    enlarging.load_state_dict(folding.state_dict())
+    features, vector = torch.randn(styles, 12, 9, 7).to(memory_format=layout), torch.randn(styles, 100)
+    wanted = enlarging(layers.upsample(features), vector)
+    torch.testing.assert_close(folding(features, vector), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_means_around_a_pixel_are_those_of_pooling():
+    photo = torch.rand(2, 3, 21, 34)
+    side = layers.CALM_SIDE
+    pooled = F.avg_pool2d(photo, side, stride=1, padding=side // 2, count_include_pad=False)
+    torch.testing.assert_close(layers._mean_around(photo), pooled)
+
+
+def test_instance_norm_is_the_same_in_either_order_of_channels():
+    features, gamma, beta = torch.randn(2, 6, 20, 24) * 3 + 5, torch.randn(2, 6, 1, 1), torch.randn(2, 6, 1, 1)
+    first, last = (
+        layers.instance_norm(features.to(memory_format=layout), gamma, beta)
+        for layout in (torch.contiguous_format, torch.channels_last)
+    )
+    torch.testing.assert_close(last, first, rtol=1e-4, atol=1e-4)
 
 
 def test_calm_places_lose_their_noise_and_edges_and_textures_stay():
