@@ -185,7 +185,7 @@ def calibration(folder: Path, stem: str) -> dict[str, np.ndarray]:
     """
     file = calibration_file(stem)
     listed = (folder / CHECKSUMS).exists() and file in checksums(folder)
-    return parse(read(folder, file), file)[0] if listed else {}
+    return parse(read(folder, file), file)[0] if listed and (folder / file).exists() else {}
 
 
 def fingerprint(folder: Path, file: str) -> str:

@@ -333,7 +333,11 @@ def test_the_image_holds_what_serving_needs_and_no_more(image):
     packages = {path.name for path in (image.root / "venv").glob("lib/python*/site-packages/*")}
     assert "stylizer" in packages and not packages & {"torch", "hatchling", "pytest", "onnxscript", "pip"}
     weights = {path.name for path in image.root.rglob("*.safetensors")}
-    assert {name for name in weights if not name.endswith(SUFFIX)} == {"vectors.safetensors"}
+    assert {name for name in weights if not name.endswith(SUFFIX)} == {
+        "vectors.safetensors",
+        "calibration-plain.safetensors",
+        "calibration-separable.safetensors",
+    }
     assert {path.name for path in image.path(".").iterdir()} == {"app.py", "gunicorn.conf.py"}
 
 

@@ -100,8 +100,8 @@ class OpenVinoRuntime(Runtime):
         for part in TRANSFORMER_PARTS:
             _keep_channels_last(self._models[part])
         self._models["calming"], self._models["convolutions"] = _parted(self._models["encoder"])
-        peaks = _peaks(settings)
-        if self.precision == "int8" and peaks is not None:
+        if self.precision == "int8":
+            peaks = weights.calibration(settings.models, settings.transformer_stem)["peaks"]
             self._models["quantised"] = _quantised(self._models["encoder"], peaks)
         self.takes_studies = any(each.any_name == "added" for each in self._models["decoder"].inputs)
         self._nothing = np.zeros(ADDED_SIZE, np.float32)  # the additions of a style without a study
