@@ -9,10 +9,8 @@ from stylizer import cgroups
 
 # Control group files, versions 2 and 1: CPU time allowed in each period, and the period.
 QUOTA_FILES = (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us"))
-
-
-# Instructions that add four products of 8 bits at once, as Linux names them; without them 8 bits gain little.
-DOT_PRODUCTS = {"avx512_vnni", "avx_vnni", "asimddp"}
+# Instructions that add four products of 8 bits at once, as Linux names them. Arm's are not here: nobody has tried them.
+DOT_PRODUCTS = {"avx512_vnni", "avx_vnni"}
 
 
 def processor() -> tuple[str, set[str]]:
@@ -57,3 +55,11 @@ def threads(wanted: int = 0) -> int:
     if wanted or limit is None or limit >= usable():
         return wanted
     return max(1, math.ceil(limit))
+
+
+def limit_torch(wanted: int = 0) -> None:
+    """Have torch compute in this process with `threads(wanted)`."""
+    import torch
+
+    if count := threads(wanted):
+        torch.set_num_threads(count)

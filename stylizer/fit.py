@@ -325,9 +325,7 @@ def study(
     if interrupt:
         interrupt()
         call_between_layers(network, interrupt)
-    threads = cores.threads(settings.threads)
-    if threads:
-        torch.set_num_threads(threads)
+    cores.limit_torch(settings.threads)
     pictures = [images.as_picture(photo, settings) for photo in photos or default_photos(settings)]
     if own is not None:
         pictures += [images.as_picture(own, settings)] * max(1, len(pictures) // (OWN_EVERY - 1))

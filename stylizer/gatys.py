@@ -234,9 +234,7 @@ def paint(
         first = _start(picture, start, settings)
     if settings.precision != "auto":
         config = replace(config, precision=settings.precision)
-    threads = cores.threads(settings.threads)
-    if threads:
-        torch.set_num_threads(threads)
+    cores.limit_torch(settings.threads)
     cuda = settings.device in ("auto", "cuda") and torch.cuda.is_available()
     network = network.to("cuda" if cuda else "cpu")
     tensors = [_tensor(style) for style in style_pictures]

@@ -207,53 +207,46 @@ class StyledConv(nn.Module):
         """`added`: what a study adds, in the order of `added_shapes`."""
         gamma, beta = self.gamma(vector), self.beta(vector)
         if self.separable:
-            kernels, pointwise = self.depthwise.weight, self.pointwise.weight
+            depthwise, kernels = self.depthwise.weight, self.pointwise.weight
             if added is not None:
                 to_depthwise, to_pointwise, to_gamma, to_beta = added
-                kernels, pointwise = kernels + to_depthwise, pointwise + to_pointwise
+                depthwise, kernels = depthwise + to_depthwise, kernels + to_pointwise
                 gamma, beta = gamma + to_gamma, beta + to_beta
         else:
-            kernels, pointwise = self.conv.weight, None
+            depthwise, kernels = None, self.conv.weight
+        shares = self.mix(vector) if self.rank else None  # (N, rank)
+        if shares is not None and len(vector) == 1:  # one style: what it adds is merged into the kernels
+            kernels = kernels + ((self.up.flatten(1) * shares) @ self.down.flatten(1)).view_as(kernels)
+            shares = None
         if self.upsamples:
             quarters = [
-                self._convolve(_pad_quarter(features, self.padding, *place), kernels, pointwise, vector, place)
+                self._convolve(_pad_quarter(features, self.padding, *place), depthwise, kernels, shares, place)
                 for place in QUARTERS
             ]
             features = interleave(quarters)
         else:
             features = pad(features, self.kernel_size, self.padding, self.dilation)
-            features = self._convolve(features, kernels, pointwise, vector)
+            features = self._convolve(features, depthwise, kernels, shares)
         return norm(features, gamma[..., None, None], beta[..., None, None])
 
     def _convolve(
         self,
         features: Tensor,
+        depthwise: Tensor | None,
         kernels: Tensor,
-        pointwise: Tensor | None,
-        vector: Tensor,
+        shares: Tensor | None,
         place: tuple[int, int] | None = None,
     ) -> Tensor:
-        """Convolve padded features: with `kernels`, then with `pointwise` kernels if there are any. `place`: of the
-        quarter of an upsampling layer, for which kernels are folded."""
-        if pointwise is None:
-            return self._convolve_styled(features, kernels, vector, place)
-        folded = kernels if place is None else fold(kernels, *place)
-        features = F.conv2d(features, folded, groups=len(kernels), dilation=self.dilation)
-        return self._convolve_styled(features, pointwise, vector)
-
-    def _convolve_styled(
-        self, features: Tensor, kernels: Tensor, vector: Tensor, place: tuple[int, int] | None = None
-    ) -> Tensor:
-        """Convolve with `kernels` and what the style adds: merged for one style, otherwise as a second convolution."""
-        dilation = 1 if kernels.shape[-1] == 1 else self.dilation
-        shares = self.mix(vector) if self.rank else None  # (N, rank)
-        if shares is not None and len(vector) == 1:
-            kernels = kernels + ((self.up.flatten(1) * shares) @ self.down.flatten(1)).view_as(kernels)
-        convolved = F.conv2d(features, kernels if place is None else fold(kernels, *place), dilation=dilation)
-        if shares is None or len(vector) == 1:
+        """Convolve padded features: with depthwise kernels if there are any, then with `kernels`, and with what several
+        styles add to these, by their shares. `place`: of the quarter that kernels are folded for."""
+        dilation = self.dilation
+        if depthwise is not None:
+            features = F.conv2d(features, fold(depthwise, place), groups=len(depthwise), dilation=dilation)
+            dilation, place = 1, None  # of the pointwise kernels
+        convolved = F.conv2d(features, fold(kernels, place), dilation=dilation)
+        if shares is None:
             return convolved
-        down = self.down if place is None else fold(self.down, *place)
-        mixed = F.conv2d(features, down, dilation=dilation) * shares[..., None, None]
+        mixed = F.conv2d(features, fold(self.down, place), dilation=dilation) * shares[..., None, None]
         return convolved + F.conv2d(mixed, self.up)
 
 
@@ -266,8 +259,11 @@ def _pad_quarter(features: Tensor, padding: str, below: int, right: int) -> Tens
     return F.pad(features, sides, mode="replicate" if padding == "reflect" else "constant")
 
 
-def fold(kernels: Tensor, below: int, right: int) -> Tensor:
-    """Fold kernels of upsampled features for one of the QUARTERS: (O, I, 3, 3) -> (O, I, 2, 2)."""
+def fold(kernels: Tensor, place: tuple[int, int] | None) -> Tensor:
+    """Fold kernels of upsampled features for one of the QUARTERS: (O, I, 3, 3) -> (O, I, 2, 2). None: as they are."""
+    if place is None:
+        return kernels
+    below, right = place
     for axis, second in ((2, below), (3, right)):
         first, middle, last = kernels.unbind(axis)
         kernels = torch.stack((first + middle, last) if second else (first, middle + last), axis)

@@ -167,7 +167,7 @@ class Transformer(nn.Module):
         features = F.relu(self.expand[1](features, vector, second, norm))  # (N, 32, H, W)
 
         def in_rows(features: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-            """`norm` of each channel as one long row: of a pixel's three channels, a CPU's vectors would stay empty."""
+            """`norm`, with each channel as one long row: a pixel's three channels would not fill a CPU's vectors."""
             return norm(features.reshape(*features.shape[:2], 1, -1), gamma, beta).view_as(features)
 
         return self.expand[2](features, vector, last, in_rows).sigmoid()  # (N, 3, H, W)

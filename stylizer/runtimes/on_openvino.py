@@ -68,8 +68,9 @@ def _peaks(settings: Settings) -> np.ndarray | None:
 
 
 class OpenVinoRuntime(Runtime):
-    """OpenVINO on a CPU: the transformer in bf16 if the CPU computes in it, else two thirds of the encoder in 8 bits if
-    the CPU has instructions for that. The decoder's kernels depend on the style, so they cannot be quantised before.
+    """OpenVINO on a CPU: the transformer in bf16 if the CPU computes in it, otherwise two of the encoder's convolutions
+    in 8 bits if the CPU has instructions for that. The decoder's kernels depend on the style, so they are not known in
+    time to be quantised.
 
     Three things stay in float32 everywhere. The predictor: in bf16 its vectors are 1 to 2 % off, which causes most of
     the difference in a picture, and it would save only two milliseconds per painting. The noise removal that begins an
@@ -99,7 +100,8 @@ class OpenVinoRuntime(Runtime):
         self._models = {name: self._read(settings.models, f"{stem}.onnx") for name, stem in files.items()}
         for part in TRANSFORMER_PARTS:
             _keep_channels_last(self._models[part])
-        self._models["calming"], self._models["convolutions"] = _parted(self._models["encoder"])
+        if self.precision == "bf16":
+            self._models["calming"], self._models["convolutions"] = _parted(self._models["encoder"])
         if self.precision == "int8":
             peaks = weights.calibration(settings.models, settings.transformer_stem)["peaks"]
             self._models["quantised"] = _quantised(self._models["encoder"], peaks)
@@ -120,8 +122,8 @@ class OpenVinoRuntime(Runtime):
 
     def check_memory(self, height: int, width: int, piece: int | None = None) -> None:
         with self._lock:
-            features = (1, -(-height // STRIDE), -(-width // STRIDE), FEATURES)
-            if piece is None and ("decoder", features) in self._requests:
+            decoder = ("decoder", (1, -(-height // STRIDE), -(-width // STRIDE), FEATURES))
+            if piece is None and (decoder in self._requests or decoder in self._new):
                 return  # already allocated
             self._check_memory(height, width, piece)
 
@@ -137,7 +139,7 @@ class OpenVinoRuntime(Runtime):
         )
 
     def _release(self) -> bool:
-        """Free what was compiled first, used once or more, or something cached elsewhere if there is none."""
+        """Free a compiled size, one that was used once if there is any; otherwise something cached elsewhere."""
         for kept in (self._new, self._requests):
             if kept:
                 kept.popitem(last=False)

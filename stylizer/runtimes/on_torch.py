@@ -35,9 +35,8 @@ class TorchRuntime(Runtime):
         self._torch, self.device = torch, device
         half = device == "cuda" and settings.precision == "auto"
         self.precision, self._dtype = ("f16", torch.float16) if half else ("f32", torch.float32)
-        threads = cores.threads(settings.threads)
-        if device == "cpu" and threads:
-            torch.set_num_threads(threads)
+        if device == "cpu":
+            cores.limit_torch(settings.threads)
 
         def stored(stem: str) -> tuple[dict[str, torch.Tensor], dict[str, str], str]:
             arrays, metadata = weights.parse(weights.read(settings.models, f"{stem}.safetensors"), stem)

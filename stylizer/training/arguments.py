@@ -47,9 +47,7 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
 
 def device_of(arguments: argparse.Namespace) -> torch.device:
     """The device that --device names; torch is set up for it and for --threads. ParameterError if it is not there."""
-    threads = cores.threads(arguments.threads)
-    if threads:
-        torch.set_num_threads(threads)
+    cores.limit_torch(arguments.threads)
     name = arguments.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
